@@ -1,0 +1,2 @@
+//! Control groups v1, v2 and hybrid: limits, devices, statistics, events.
+#![no_std]

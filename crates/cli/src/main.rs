@@ -1,0 +1,2 @@
+//! orlop: an OCI container runtime, a drop-in for runc.
+fn main() {}

@@ -1,0 +1,2 @@
+//! OCI container runtime as a library.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Compiles an OCI seccomp profile into one BPF program.
+#![no_std]
