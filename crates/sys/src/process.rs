@@ -109,19 +109,9 @@ pub unsafe fn vfork(
 /// # Safety
 /// The caller has a single thread, so that no lock of another one stays held in the child.
 pub unsafe fn fork(flags: Clone) -> Result<Option<Pid>> {
-    let args = CloneArgs {
-        flags: flags.bits(),
-        exit_signal: SIGCHLD,
-        ..CloneArgs::default()
-    };
+    let args = CloneArgs { flags: flags.bits(), exit_signal: SIGCHLD, ..CloneArgs::default() };
     // SAFETY: `args` is a clone_args of this size, and the child has a copy of our stack.
-    let ret = unsafe {
-        syscall2(
-            nr::CLONE3,
-            (&raw const args) as usize,
-            size_of::<CloneArgs>(),
-        )
-    };
+    let ret = unsafe { syscall2(nr::CLONE3, (&raw const args) as usize, size_of::<CloneArgs>()) };
     Ok(match Errno::check(ret)? {
         0 => None,
         pid => Some(pid as Pid),
@@ -213,23 +203,10 @@ fn wait_id(id_type: usize, id: i32, waiting: Waiting) -> Result<Option<Ended>> {
     let mut info = [0i32; 32];
     retry(|| {
         // SAFETY: `info` has the size of siginfo_t.
-        Errno::check(unsafe {
-            syscall5(
-                nr::WAITID,
-                id_type,
-                id as usize,
-                info.as_mut_ptr() as usize,
-                options,
-                0,
-            )
-        })
+        Errno::check(unsafe { syscall5(nr::WAITID, id_type, id as usize, info.as_mut_ptr() as usize, options, 0) })
     })?;
     let (code, pid, status) = (info[2], info[4], info[6]);
-    Ok((pid != 0).then_some(if code == CLD_EXITED {
-        Ended::Exited(status)
-    } else {
-        Ended::Killed(status)
-    }))
+    Ok((pid != 0).then_some(if code == CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) }))
 }
 
 /// pidfd_open(2).
@@ -241,15 +218,7 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
 /// pidfd_send_signal(2); signal 0 asks whether the process is there.
 pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     // SAFETY: no siginfo is passed.
-    let ret = unsafe {
-        syscall4(
-            nr::PIDFD_SEND_SIGNAL,
-            pidfd.as_fd().arg(),
-            signal as usize,
-            0,
-            0,
-        )
-    };
+    let ret = unsafe { syscall4(nr::PIDFD_SEND_SIGNAL, pidfd.as_fd().arg(), signal as usize, 0, 0) };
     Errno::check(ret).map(drop)
 }
 
@@ -317,15 +286,7 @@ pub fn default_signal(signal: i32) -> Result<()> {
     // struct sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
     let action = [0usize; 4];
     // SAFETY: SIG_DFL runs no code of ours.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
 }
 
@@ -334,15 +295,7 @@ pub fn ignore_signal(signal: i32) -> Result<()> {
     // SIG_IGN is 1.
     let action = [1usize, 0, 0, 0];
     // SAFETY: SIG_IGN runs no code of ours.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
 }
 
@@ -350,14 +303,6 @@ pub fn ignore_signal(signal: i32) -> Result<()> {
 pub fn ignores_signal(signal: i32) -> Result<bool> {
     let mut action = [0usize; 4];
     // SAFETY: `action` has the size of the kernel's struct sigaction.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            0,
-            action.as_mut_ptr() as usize,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, 0, action.as_mut_ptr() as usize, 8) };
     Errno::check(ret).map(|_| action[0] == 1)
 }
