@@ -53,6 +53,8 @@ pub struct Context<'a> {
     pub(crate) umask: u32,
     /// Whether the working directory is set.
     pub(crate) cwd_set: bool,
+    /// Whether the last mount point was there already.
+    pub(crate) target_was_there: bool,
     /// `HOME=…` in the scratch.
     pub(crate) home: Option<usize>,
     /// Whether the scratch begins with the program's path.
@@ -81,6 +83,7 @@ impl<'a> Context<'a> {
             scratch,
             umask,
             cwd_set: false,
+            target_was_there: false,
             home: None,
             program_found: false,
         }

@@ -25,6 +25,11 @@ impl Strings {
         Strings { bytes: Vec::new() }
     }
 
+    /// Nothing yet, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Strings {
+        Strings { bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Adds a string, which ends at its first NUL byte if it has one.
     pub fn text(&mut self, text: &[u8]) -> Text {
         self.join(&[text])

@@ -9,7 +9,7 @@ use orlop_sys::{CWD, Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::root::{self, Leaf};
-use crate::step::{Call, List, Make, NO_VALUE, Param, Slot, Text};
+use crate::step::{Call, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text};
 
 pub(crate) fn root_propagation(propagation: Propagation, reach: Reach) -> Result<()> {
     let attr = MountAttr { propagation, ..MountAttr::default() };
@@ -46,14 +46,22 @@ pub(crate) fn private_parent(ctx: &Context<'_>, path: Text) -> Result<()> {
     }
 }
 
-pub(crate) fn make_fs(ctx: &mut Context<'_>, fstype: Text, params: List<Param>, attr: Attr, out: Slot) -> Result<()> {
-    let made = new_fs(ctx, ctx.text(fstype)?, params, attr)?;
-    ctx.put(out, made)
+/// What a new file system is made with.
+pub(crate) struct NewFs {
+    pub(crate) fstype: Text,
+    pub(crate) params: List<Param>,
+    pub(crate) attr: Attr,
+    pub(crate) mode_of: ModeOf,
+    pub(crate) target: Slot,
 }
 
-fn new_fs(ctx: &Context<'_>, fstype: &CStr, params: List<Param>, attr: Attr) -> Result<OwnedFd> {
-    let config = mount::fsopen(fstype).at(Call::Fsopen)?;
-    for (n, param) in ctx.blob.params(params).iter().enumerate() {
+pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()> {
+    let config = mount::fsopen(ctx.text(fs.fstype)?).at(Call::Fsopen)?;
+    if fs.mode_of == ModeOf::Target && ctx.target_was_there {
+        let mode = fs::stat(ctx.fd(fs.target)?).at(Call::Statx)?.mode;
+        mount::fsconfig_string(&config, c"mode", octal(mode, &mut [0; 5])).at(Call::Fsconfig)?;
+    }
+    for (n, param) in ctx.blob.params(fs.params).iter().enumerate() {
         ctx.note(n as u32);
         let key = ctx.text(param.key)?;
         if param.value == NO_VALUE {
@@ -63,7 +71,16 @@ fn new_fs(ctx: &Context<'_>, fstype: &CStr, params: List<Param>, attr: Attr) -> 
         }
     }
     mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
-    mount::fsmount(&config, attr).at(Call::Fsmount)
+    let made = mount::fsmount(&config, fs.attr).at(Call::Fsmount)?;
+    ctx.put(out, made)
+}
+
+/// The permission bits in octal.
+fn octal(mode: u32, digits: &mut [u8; 5]) -> &CStr {
+    for (place, digit) in digits.iter_mut().take(4).enumerate() {
+        *digit = b'0' + ((mode >> (9 - 3 * place)) & 7) as u8;
+    }
+    CStr::from_bytes_with_nul(digits).unwrap_or(c"0755")
 }
 
 pub(crate) fn clone_tree(ctx: &mut Context<'_>, path: Text, reach: Reach, out: Slot) -> Result<()> {
@@ -81,15 +98,38 @@ pub(crate) fn set_propagation(ctx: &Context<'_>, mount: Slot, propagation: Propa
     mount::set_attr(ctx.fd(mount)?, c"", reach, &attr).at(Call::MountSetattr)
 }
 
-pub(crate) fn target(ctx: &mut Context<'_>, root: Slot, path: Text, make: Make, like: Slot, out: Slot) -> Result<()> {
-    let leaf = match make {
+/// How a mount point is found.
+pub(crate) struct MountPoint {
+    pub(crate) root: Slot,
+    pub(crate) path: Text,
+    pub(crate) make: Make,
+    pub(crate) like: Slot,
+    pub(crate) over_proc: OverProc,
+    pub(crate) follow: Follow,
+}
+
+pub(crate) fn target(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Result<()> {
+    let leaf = match point.make {
         Make::Directory => Leaf::Directory,
         Make::File => Leaf::File,
-        Make::LikeSource if fs::stat(ctx.fd(like)?).at(Call::Statx)?.is_dir() => Leaf::Directory,
+        Make::LikeSource if fs::stat(ctx.fd(point.like)?).at(Call::Statx)?.is_dir() => Leaf::Directory,
         Make::LikeSource => Leaf::File,
     };
-    let found = root::open_or_make(ctx.fd(root)?, ctx.text(path)?, leaf)?;
-    ctx.put(out, found)
+    let found = root::open_or_make(ctx.fd(point.root)?, ctx.text(point.path)?, leaf, point.follow)?;
+    if point.follow == Follow::Nothing && !fs::stat(&found.fd).at(Call::Statx)?.is_dir() {
+        return Err(Failure { call: Call::DirectoryCheck, errno: Errno::NOTDIR });
+    }
+    let on_proc = |fd: BorrowedFd<'_>| Ok(fs::fs_magic(fd).at(Call::Fstatfs)? == fs::magic::PROC);
+    let refused = match point.over_proc {
+        OverProc::Allowed => false,
+        OverProc::Refused => on_proc(found.fd.borrow())?,
+        OverProc::BySameKind => !on_proc(ctx.fd(point.like)?)?,
+    };
+    if refused {
+        return Err(Failure { call: Call::ProcCheck, errno: Errno::PERM });
+    }
+    ctx.target_was_there = found.was_there;
+    ctx.put(out, found.fd)
 }
 
 pub(crate) fn attach(ctx: &Context<'_>, mount: Slot, target: Slot) -> Result<()> {

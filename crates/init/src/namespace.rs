@@ -2,7 +2,7 @@
 
 use orlop_sys::fs::OFlags;
 use orlop_sys::process::Clone as CloneFlags;
-use orlop_sys::{CWD, Errno, fs, process, thread, tty};
+use orlop_sys::{CWD, Errno, fs, net, process, thread, tty};
 
 use crate::context::{At, Context, Failure, Result};
 use crate::step::{Call, Slot, Text};
@@ -54,4 +54,10 @@ pub(crate) fn session() -> Result<()> {
         Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(errno) => Err(Failure { call: Call::Setsid, errno }),
     }
+}
+
+/// A new network namespace has a loopback device, and it is down.
+pub(crate) fn loopback() -> Result<()> {
+    let socket = net::inet_socket().at(Call::Socket)?;
+    net::link_up(&socket, c"lo").at(Call::LinkUp)
 }

@@ -9,7 +9,7 @@ use orlop_sys::{Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::mount::INSIDE;
-use crate::step::{Call, DeviceKind, Slot, Text};
+use crate::step::{Call, DeviceKind, Follow, Slot, Text};
 
 /// What the last component of a path is made as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,11 +24,26 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> orlop_sy
     fs::open_at2(root, path, flags, 0, INSIDE)
 }
 
+/// A mount point.
+pub(crate) struct Found {
+    pub(crate) fd: OwnedFd,
+    pub(crate) was_there: bool,
+}
+
 /// Opens a path of the container; what is missing of it is made, directories with mode 0755.
-pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
-    match open(root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => make(root, path, leaf),
-        done => done.at(Call::Openat2),
+pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
+    let opened = match follow {
+        Follow::Links => open(root, path, OFlags::PATH),
+        // As it stands, or not at all: the kernel says ELOOP to the first link.
+        Follow::Nothing => fs::open_at2(root, path, OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS),
+    };
+    match opened {
+        Ok(fd) => Ok(Found { fd, was_there: true }),
+        Err(Errno::NOENT) => make(root, path, leaf).map(|fd| Found { fd, was_there: false }),
+        Err(Errno::LOOP) if follow == Follow::Nothing => {
+            Err(Failure { call: Call::DirectoryCheck, errno: Errno::LOOP })
+        }
+        Err(errno) => Err(Failure { call: Call::Openat2, errno }),
     }
 }
 
@@ -103,8 +118,8 @@ fn parent_of<'b>(root: BorrowedFd<'_>, path: &CStr, buf: &'b mut PathBuf) -> Res
     let (name, end) = components(path).last().ok_or(BROKEN)?;
     let directory = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
     let directory = if directory.is_empty() { b"." } else { directory };
-    let parent = open_or_make(root, buf.set(directory)?, Leaf::Directory)?;
-    Ok((parent, buf.set(name)?))
+    let parent = open_or_make(root, buf.set(directory)?, Leaf::Directory, Follow::Links)?;
+    Ok((parent.fd, buf.set(name)?))
 }
 
 pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) -> Result<()> {

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::context::{Context, Result};
+use crate::mount::{MountPoint, NewFs};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
@@ -43,17 +44,22 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
+        Step::Loopback {} => namespace::loopback(),
         Step::Keyring { name } => namespace::keyring(ctx, name),
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
         Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, out),
         Step::PrivateParent { path } => mount::private_parent(ctx, path),
-        Step::MakeFs { fstype, params, attr, out } => mount::make_fs(ctx, fstype, params, attr, out),
+        Step::MakeFs { fstype, params, attr, mode_of, target, out } => {
+            mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target }, out)
+        }
         Step::CloneTree { path, reach, out } => mount::clone_tree(ctx, path, reach, out),
         Step::SetAttr { mount, set, clear, reach } => mount::set_attr(ctx, mount, set, clear, reach),
         Step::SetPropagation { mount, propagation, reach } => mount::set_propagation(ctx, mount, propagation, reach),
-        Step::Target { root, path, make, like, out } => mount::target(ctx, root, path, make, like, out),
+        Step::Target { root, path, make, like, over_proc, follow, out } => {
+            mount::target(ctx, &MountPoint { root, path, make, like, over_proc, follow }, out)
+        }
         Step::Attach { mount, target } => mount::attach(ctx, mount, target),
         Step::Close { slot } => ctx.take(slot).map(drop),
         Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),

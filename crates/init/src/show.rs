@@ -7,7 +7,9 @@ use orlop_sys::process::Clone as CloneFlags;
 use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
-use crate::step::{Attempt, CALLERS_UMASK, Capabilities, DeviceKind, List, Make, NO_VALUE, Param, Slot, Text};
+use crate::step::{
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text,
+};
 
 /// A field that can be printed, given the blob that its strings stand in.
 pub trait Show {
@@ -49,6 +51,10 @@ show! {
     Reach: |value, _blob, out| out.write_str(match value { Reach::One => "one", Reach::Tree => "tree" });
     Make: |value, _blob, out| out.write_str(match value {
         Make::Directory => "directory", Make::File => "file", Make::LikeSource => "like-source" });
+    ModeOf: |value, _blob, out| out.write_str(match value { ModeOf::Nothing => "-", ModeOf::Target => "target" });
+    OverProc: |value, _blob, out| out.write_str(match value {
+        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
+    Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });

@@ -73,6 +73,38 @@ pub enum Make {
     LikeSource,
 }
 
+/// Where a new file system's root gets its mode from, unless a parameter says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ModeOf {
+    /// The file system's own default.
+    Nothing,
+    /// The mount point, if it was there before: an image's /tmp stays 1777, its /run 755.
+    Target,
+}
+
+/// Whether a mount point may lie on procfs; see CVE-2019-16884.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum OverProc {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
+    /// Only if what is mounted is a procfs itself.
+    BySameKind,
+}
+
+/// Whether symbolic links on the way to a mount point are followed; see CVE-2023-27561.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Follow {
+    /// Inside the root.
+    Links,
+    /// None is.
+    Nothing,
+}
+
 /// Whether a step that may be tried again later fails for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -126,6 +158,8 @@ steps! {
     BecomeRoot "become-root" {}
     /// setsid(2).
     Session "setsid" {}
+    /// Brings the loopback device of a new network namespace up.
+    Loopback "loopback" {}
     /// A new session keyring.
     Keyring "keyring" { name: Text }
     /// sethostname(2).
@@ -139,7 +173,7 @@ steps! {
     /// Makes the mount that holds the root file system private, as pivot_root(2) asks.
     PrivateParent "private-parent" { path: Text }
     /// A new file system, as a detached mount.
-    MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, out: Slot }
+    MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, out: Slot }
     /// A copy of the mount at a host path, detached.
     CloneTree "open-tree" { path: Text, reach: Reach, out: Slot }
     /// mount_setattr(2).
@@ -147,7 +181,7 @@ steps! {
     /// Propagation of one mount, or of it and all below.
     SetPropagation "propagation" { mount: Slot, propagation: Propagation, reach: Reach }
     /// Opens a mount point inside the root, and makes what is missing of it.
-    Target "target" { root: Slot, path: Text, make: Make, like: Slot, out: Slot }
+    Target "target" { root: Slot, path: Text, make: Make, like: Slot, over_proc: OverProc, follow: Follow, out: Slot }
     /// move_mount(2).
     Attach "attach" { mount: Slot, target: Slot }
     /// Closes a slot.
@@ -312,6 +346,11 @@ calls! {
     Accept "accept4"
     Execve "execve"
     NamespaceType "ioctl(NS_GET_NSTYPE)"
+    ProcCheck "check that no mount covers procfs"
+    DirectoryCheck "check that the mount point is a directory"
+    Fstatfs "fstatfs"
+    Socket "socket"
+    LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
 }

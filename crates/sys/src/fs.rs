@@ -483,12 +483,18 @@ pub enum Lock {
     TryExclusive,
     /// Shared; waits.
     Shared,
+    /// Shared, or `EWOULDBLOCK` at once.
+    TryShared,
+    /// None any more.
+    Release,
 }
 
 /// flock(2).
 pub fn lock(fd: impl AsFd, how: Lock) -> Result<()> {
     let op = match how {
         Lock::Shared => 1,
+        Lock::TryShared => 1 | 4,
+        Lock::Release => 8,
         Lock::Exclusive => 2,
         Lock::TryExclusive => 2 | 4,
     };

@@ -182,3 +182,30 @@ pub fn receive(socket: impl AsFd, data: &mut [u8]) -> Result<(usize, [Option<Own
     }
     Ok((n, fds))
 }
+
+/// socket(2) of `AF_INET`, close-on-exec: a handle for the ioctls of network devices.
+pub fn inet_socket() -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    own_result(unsafe { syscall3(nr::SOCKET, 2, SocketType::Datagram as usize | CLOEXEC, 0) })
+}
+
+/// SIOCSIFFLAGS with `IFF_UP`; see netdevice(7).
+pub fn link_up(socket: impl AsFd, name: &CStr) -> Result<()> {
+    const SIOCSIFFLAGS: usize = 0x8914;
+    const IFF_UP: u16 = 1;
+    // struct ifreq: a name of 16 bytes, then a union that begins with the flags.
+    let mut request = [0u8; 40];
+    let bytes = name.to_bytes_with_nul();
+    if bytes.len() > 16 {
+        return Err(Errno::INVAL);
+    }
+    for (to, from) in request.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    let [low, high] = IFF_UP.to_ne_bytes();
+    request[16] = low;
+    request[17] = high;
+    // SAFETY: the request has the size of struct ifreq.
+    let ret = unsafe { syscall3(nr::IOCTL, socket.as_fd().arg(), SIOCSIFFLAGS, request.as_ptr() as usize) };
+    Errno::check(ret).map(drop)
+}

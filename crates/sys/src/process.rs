@@ -1,12 +1,13 @@
 //! Processes: clone3(2), execveat(2), waitid(2), pidfds, signals.
 
 use core::ffi::{CStr, c_char};
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
-use crate::fd::{AsFd, OwnedFd, own_result};
-use crate::fs::AtFlags;
+use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
+use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
 
 flags! {
@@ -72,8 +73,8 @@ pub struct Child {
 /// execve or exit. `data` must be valid for it.
 pub unsafe fn vfork(
     flags: Clone,
-    cgroup: Option<&OwnedFd>,
-    stack: &mut [u8],
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &mut [MaybeUninit<u8>],
     child: extern "C" fn(*mut u8) -> !,
     data: *mut u8,
 ) -> Result<Child> {
@@ -102,6 +103,82 @@ pub unsafe fn vfork(
     // SAFETY: CLONE_PIDFD has stored a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw(pidfd) };
     Ok(Child { pid, pidfd })
+}
+
+/// What [`spawn`] executes.
+pub struct Program<'a> {
+    /// The program itself where `path` is empty, else the directory that a relative path starts from.
+    pub file: BorrowedFd<'a>,
+    /// The path.
+    pub path: &'a CStr,
+    /// Pointers to the arguments, then a null.
+    pub argv: &'a [*const c_char],
+    /// Pointers to the environment, then a null.
+    pub envp: &'a [*const c_char],
+    /// Close-on-exec descriptors that the program gets all the same, by their numbers.
+    pub keep: &'a [i32],
+    /// What the program has as standard input, output and error, where not what the caller has.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+struct Job<'a> {
+    program: &'a Program<'a>,
+    errno: AtomicI32,
+}
+
+/// Starts a program in new namespaces by [`vfork`]: whatever the size of the caller, nothing of it is copied, and
+/// none of its locks, handlers or threads matter. Returns once the program runs.
+///
+/// # Safety
+/// The pointers of `argv` and `envp` are to NUL-terminated strings.
+pub unsafe fn spawn(program: &Program<'_>, flags: Clone, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
+    if program.argv.last().is_none_or(|p| !p.is_null()) || program.envp.last().is_none_or(|p| !p.is_null()) {
+        return Err(Errno::INVAL);
+    }
+    let mut stack = [const { MaybeUninit::<u8>::uninit() }; 8192];
+    let job = Job { program, errno: AtomicI32::new(0) };
+    let data = (&raw const job).cast_mut().cast::<u8>();
+    // SAFETY: `execute` uses only `job`, which outlives the child's stay on our memory, and its own stack.
+    let child = unsafe { vfork(flags, cgroup, &mut stack, execute, data) }?;
+    match job.errno.load(Ordering::Relaxed) {
+        0 => Ok(child),
+        errno => {
+            // It has ended already. Where somebody else's wait(2) was faster, it is reaped all the same.
+            let _reaped = wait(&child.pidfd, Waiting::Block);
+            Err(Errno(errno))
+        }
+    }
+}
+
+extern "C" fn execute(data: *mut u8) -> ! {
+    // SAFETY: `spawn` passes its job, and is suspended while we use it.
+    let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
+    let program = job.program;
+    let prepared = (|| {
+        for (number, fd) in program.stdio.iter().enumerate() {
+            match fd {
+                // Onto itself it would stay close-on-exec.
+                Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
+                Some(fd) => duplicate_onto(fd, number as i32)?,
+                None => {}
+            }
+        }
+        for &fd in program.keep {
+            // SAFETY: the caller keeps it open; here it is a copy of ours.
+            set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
+        }
+        Ok(())
+    })();
+    let errno = match prepared {
+        // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
+        Ok(()) => unsafe {
+            let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
+            exec_at(program.file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags)
+        },
+        Err(errno) => errno,
+    };
+    job.errno.store(errno.0, Ordering::Relaxed);
+    exit(127)
 }
 
 /// fork(2): `None` in the child.

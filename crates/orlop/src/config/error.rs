@@ -83,9 +83,7 @@ impl core::error::Error for ParseError {}
 fn line_start(text: &[u8], line: usize) -> usize {
     let mut newlines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     match line.checked_sub(2) {
-        Some(skip) => newlines
-            .nth(skip)
-            .map_or(text.len(), |(offset, _)| offset + 1),
+        Some(skip) => newlines.nth(skip).map_or(text.len(), |(offset, _)| offset + 1),
         None => 0,
     }
 }
@@ -94,10 +92,7 @@ fn line_start(text: &[u8], line: usize) -> usize {
 fn position(text: &[u8], offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1);
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     (line, before.len() - start + 1)
 }
 
@@ -144,11 +139,7 @@ fn locate(text: &[u8], end: usize) -> Place {
                 if end <= start {
                     return place(&open, start);
                 }
-                let member = if byte == b'{' {
-                    Member::BeforeKey
-                } else {
-                    Member::Index(0)
-                };
+                let member = if byte == b'{' { Member::BeforeKey } else { Member::Index(0) };
                 open.push(Open { start, member });
             }
             b'}' | b']' => {
@@ -160,10 +151,7 @@ fn locate(text: &[u8], end: usize) -> Place {
             _ => {
                 at = token_end(text, start);
                 if byte == b'"'
-                    && let Some(Open {
-                        member: member @ Member::BeforeKey,
-                        ..
-                    }) = open.last_mut()
+                    && let Some(Open { member: member @ Member::BeforeKey, .. }) = open.last_mut()
                 {
                     *member = Member::Key(&text[start..at]);
                 }
@@ -188,8 +176,7 @@ fn token_end(text: &[u8], start: usize) -> usize {
         });
         closing.map(|index| index + 1)
     } else {
-        rest.iter()
-            .position(|byte| b" \n\r\t,:[]{}\"".contains(byte))
+        rest.iter().position(|byte| b" \n\r\t,:[]{}\"".contains(byte))
     };
     start + 1 + length.unwrap_or(rest.len())
 }
@@ -211,8 +198,7 @@ fn place(open: &[Open<'_>], start: usize) -> Place {
 
 /// Adds a key with JSON's escapes undone and the pointer's made.
 fn push_key(pointer: &mut String, raw: &[u8]) {
-    let key = serde_json::from_slice(raw)
-        .unwrap_or_else(|_| Str::from(String::from_utf8_lossy(raw).into_owned()));
+    let key = serde_json::from_slice(raw).unwrap_or_else(|_| Str::from(String::from_utf8_lossy(raw).into_owned()));
     for char in key.chars() {
         match char {
             '~' => pointer.push_str("~0"),

@@ -31,28 +31,26 @@ use serde::Deserialize;
 
 pub use error::ParseError;
 pub use features::{
-    CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures,
-    MountExtensions, SeccompFeatures,
+    CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
+    SeccompFeatures,
 };
 pub use hooks::{Hook, Hooks};
 pub use json::{Document, Layout};
 pub use linux::{
-    Device, DeviceKind, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode,
-    Namespace, NamespaceKind, NetDevice, Personality, PersonalityDomain, Propagation, TimeOffset,
+    Device, DeviceKind, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode, Namespace, NamespaceKind,
+    NetDevice, Personality, PersonalityDomain, Propagation, TimeOffset,
 };
 pub use mounts::{IdMapping, Mount, Root};
 pub use object::IntoOwned;
 pub use process::{
-    CAPABILITIES, Capabilities, ConsoleSize, CpuAffinity, IoPriority, IoPriorityClass, Process,
-    Rlimit, RlimitKind, Scheduler, SchedulerFlag, SchedulerPolicy, User, capability_number,
+    CAPABILITIES, Capabilities, ConsoleSize, CpuAffinity, IoPriority, IoPriorityClass, Process, Rlimit, RlimitKind,
+    Scheduler, SchedulerFlag, SchedulerPolicy, User, capability_number,
 };
 pub use resources::{
-    Access, BlockIo, Cpu, DeviceRule, DeviceRuleKind, HugepageLimit, InterfacePriority, Memory,
-    Network, Pids, Rdma, Resources, ThrottleDevice, WeightDevice,
+    Access, BlockIo, Cpu, DeviceRule, DeviceRuleKind, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma,
+    Resources, ThrottleDevice, WeightDevice,
 };
-pub use seccomp::{
-    Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, SyscallArg, SyscallRule,
-};
+pub use seccomp::{Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOperator, SyscallArg, SyscallRule};
 pub use spec::Hierarchy;
 pub use state::{ContainerProcessState, ContainerState, SECCOMP_FD_NAME, State, Status};
 pub use text::{Map, Str};
@@ -106,7 +104,6 @@ impl Document for [ContainerState<'_>] {}
 /// Reads a document; `name` is for errors only.
 fn parse<'a, T: Deserialize<'a>>(name: &str, text: &'a [u8]) -> Result<T, ParseError> {
     // Checked once and at full speed, instead of string by string.
-    let text = core::str::from_utf8(text)
-        .map_err(|error| ParseError::from_utf8(name, text, error.valid_up_to()))?;
+    let text = core::str::from_utf8(text).map_err(|error| ParseError::from_utf8(name, text, error.valid_up_to()))?;
     serde_json::from_str(text).map_err(|error| ParseError::from_json(name, text, &error))
 }

@@ -101,11 +101,7 @@ pub struct Access {
 
 impl Access {
     /// Every kind of access.
-    pub const ALL: Access = Access {
-        read: true,
-        write: true,
-        mknod: true,
-    };
+    pub const ALL: Access = Access { read: true, write: true, mknod: true };
 
     /// The letters, in the order of `rwm`.
     pub const fn name(self) -> &'static str {

@@ -20,74 +20,24 @@ pub enum Hierarchy {
 }
 
 /// Destination, type, source and options.
-type MountRow = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-);
+type MountRow = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 const MOUNTS: &[MountRow] = &[
     ("/proc", "proc", "proc", &[]),
-    (
-        "/dev",
-        "tmpfs",
-        "tmpfs",
-        &["nosuid", "strictatime", "mode=755", "size=65536k"],
-    ),
-    (
-        "/dev/pts",
-        "devpts",
-        "devpts",
-        &[
-            "nosuid",
-            "noexec",
-            "newinstance",
-            "ptmxmode=0666",
-            "mode=0620",
-            "gid=5",
-        ],
-    ),
-    (
-        "/dev/shm",
-        "tmpfs",
-        "shm",
-        &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-    ),
-    (
-        "/dev/mqueue",
-        "mqueue",
-        "mqueue",
-        &["nosuid", "noexec", "nodev"],
-    ),
-    (
-        "/sys",
-        "sysfs",
-        "sysfs",
-        &["nosuid", "noexec", "nodev", "ro"],
-    ),
-    (
-        "/sys/fs/cgroup",
-        "cgroup",
-        "cgroup",
-        &["nosuid", "noexec", "nodev", "relatime", "ro"],
-    ),
+    ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    ("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
 ];
 
 /// Instead of a new sysfs, which takes a network namespace of one's own.
-const ROOTLESS_SYS: MountRow = (
-    "/sys",
-    "none",
-    "/sys",
-    &["rbind", "nosuid", "noexec", "nodev", "ro"],
-);
+const ROOTLESS_SYS: MountRow = ("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]);
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
-const ENV: &[&str] = &[
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "TERM=xterm",
-];
+const ENV: &[&str] = &["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"];
 
 const MASKED: &[&str] = &[
     "/proc/acpi",
@@ -102,13 +52,7 @@ const MASKED: &[&str] = &[
     "/proc/scsi",
 ];
 
-const READONLY: &[&str] = &[
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 impl Config<'static> {
     /// The configuration that `spec` writes.
@@ -122,10 +66,7 @@ impl Config<'static> {
         Config {
             oci_version: Str::new(SPEC_VERSION),
             process: Some(process()),
-            root: Some(Root {
-                path: Str::new("rootfs"),
-                readonly: true,
-            }),
+            root: Some(Root { path: Str::new("rootfs"), readonly: true }),
             hostname: Str::new("runc"),
             mounts: MOUNTS.iter().map(mount).collect(),
             linux: Linux {
@@ -145,29 +86,17 @@ impl Config<'static> {
     pub fn example_rootless(hierarchy: Hierarchy, uid: u32, gid: u32) -> Self {
         let mut config = Config::example(hierarchy);
         let linux = &mut config.linux;
-        linux
-            .namespaces
-            .retain(|namespace| namespace.kind != NamespaceKind::Network);
+        linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
         linux.namespaces.extend(namespaces(&[NamespaceKind::User]));
-        linux.uid_mappings = vec![IdMapping {
-            container_id: 0,
-            host_id: uid,
-            size: 1,
-        }];
-        linux.gid_mappings = vec![IdMapping {
-            container_id: 0,
-            host_id: gid,
-            size: 1,
-        }];
+        linux.uid_mappings = vec![IdMapping { container_id: 0, host_id: uid, size: 1 }];
+        linux.gid_mappings = vec![IdMapping { container_id: 0, host_id: gid, size: 1 }];
         linux.resources = Resources::default();
         for entry in &mut config.mounts {
             if entry.destination == "/sys" {
                 *entry = mount(&ROOTLESS_SYS);
             }
             // The one id that is mapped is 0: gid=5 of devpts has no meaning.
-            entry
-                .options
-                .retain(|option| !option.starts_with("gid=") && !option.starts_with("uid="));
+            entry.options.retain(|option| !option.starts_with("gid=") && !option.starts_with("uid="));
         }
         config
     }
@@ -187,28 +116,15 @@ fn process() -> Process<'static> {
             permitted: strings(CAPABILITIES),
             ..Capabilities::default()
         }),
-        rlimits: vec![Rlimit {
-            kind: RlimitKind::Nofile,
-            hard: 1024,
-            soft: 1024,
-        }],
+        rlimits: vec![Rlimit { kind: RlimitKind::Nofile, hard: 1024, soft: 1024 }],
         no_new_privileges: true,
         ..Process::default()
     }
 }
 
 fn deny_devices() -> Resources<'static> {
-    let deny = DeviceRule {
-        allow: false,
-        kind: DeviceRuleKind::All,
-        major: None,
-        minor: None,
-        access: Access::ALL,
-    };
-    Resources {
-        devices: vec![deny],
-        ..Resources::default()
-    }
+    let deny = DeviceRule { allow: false, kind: DeviceRuleKind::All, major: None, minor: None, access: Access::ALL };
+    Resources { devices: vec![deny], ..Resources::default() }
 }
 
 fn mount((destination, kind, source, options): &MountRow) -> Mount<'static> {
@@ -223,13 +139,7 @@ fn mount((destination, kind, source, options): &MountRow) -> Mount<'static> {
 }
 
 fn namespaces(kinds: &[NamespaceKind]) -> Vec<Namespace<'static>> {
-    kinds
-        .iter()
-        .map(|kind| Namespace {
-            kind: *kind,
-            path: Str::default(),
-        })
-        .collect()
+    kinds.iter().map(|kind| Namespace { kind: *kind, path: Str::default() }).collect()
 }
 
 fn strings(texts: &[&'static str]) -> Vec<Str<'static>> {

@@ -148,9 +148,7 @@ pub struct Map<'a, V> {
 impl<'a, V> Map<'a, V> {
     /// A map without entries.
     pub const fn new() -> Self {
-        Map {
-            entries: Vec::new(),
-        }
+        Map { entries: Vec::new() }
     }
 
     /// The value of `key`.
@@ -186,9 +184,9 @@ impl<'a, V> Map<'a, V> {
     /// the usual answer while reading is "at the end" after one comparison.
     fn position(&self, key: &str) -> Result<usize, usize> {
         match self.entries.last() {
-            Some((last, _)) if last.as_str() >= key => self
-                .entries
-                .binary_search_by(|(have, _)| have.as_str().cmp(key)),
+            Some((last, _)) if last.as_str() >= key => {
+                self.entries.binary_search_by(|(have, _)| have.as_str().cmp(key))
+            }
             _ => Err(self.entries.len()),
         }
     }
@@ -230,9 +228,7 @@ impl<V: IntoOwned> IntoOwned for Map<'_, V> {
 
     fn into_owned(self) -> Self::Owned {
         let owned = |(key, value): (Str<'_>, V)| (key.into_owned(), value.into_owned());
-        Map {
-            entries: self.entries.into_iter().map(owned).collect(),
-        }
+        Map { entries: self.entries.into_iter().map(owned).collect() }
     }
 }
 
