@@ -1,9 +1,12 @@
 //! The directories of one container: made, entered, limited.
 
+mod devices;
+mod limits;
+mod make;
 mod remove;
+mod update;
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use orlop_sys::fs::OFlags;
@@ -15,11 +18,9 @@ use crate::error::Error;
 use crate::io::{self, At, Bin};
 use crate::layout::{Layout, Version};
 use crate::path::CgroupPath;
-use crate::plan::{
-    Controller, DeviceNeed, DevicePlan, Dir, Missing, Need, Options, Origin, Plan, Retry, When,
-    Write, plan,
-};
+use crate::plan::{Controller, Dir, Need, Options, Plan, When, plan};
 use crate::resources::Resources;
+use make::{inherit_cpuset, make};
 
 pub use remove::PATIENCE;
 
@@ -29,6 +30,8 @@ pub use remove::PATIENCE;
 #[derive(Debug)]
 pub struct Group {
     held: Vec<Held>,
+    /// Whether the plan's device rules were set as lines when the directories were made.
+    lines_set: bool,
 }
 
 /// One directory.
@@ -42,6 +45,8 @@ struct Held {
     parents: Vec<usize>,
     /// Whether the controllers of `dir` were switched on above it (v2).
     enabled: bool,
+    /// Whether a device program may be attached (v2).
+    programmed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +99,7 @@ impl Group {
     pub fn create(plan: &Plan) -> Result<Group, Error> {
         let mut group = Group {
             held: Vec::with_capacity(plan.dirs.len()),
+            lines_set: false,
         };
         let made = group.make_all(plan);
         if let Err(error) = made {
@@ -109,6 +115,7 @@ impl Group {
         let plan = plan(layout, path, &Resources::default(), Options::default())?;
         let mut group = Group {
             held: Vec::with_capacity(plan.dirs.len()),
+            lines_set: false,
         };
         for dir in plan.dirs {
             let (fd, presence) = match dir.version {
@@ -133,6 +140,7 @@ impl Group {
                 presence,
                 parents: Vec::new(),
                 enabled: false,
+                programmed: false,
             });
         }
         Ok(group)
@@ -175,13 +183,16 @@ impl Group {
         }
     }
 
-    /// Writes the plan's limits and device rules.
+    /// Writes the limits and device rules of the plan that the group was created with; for another one see
+    /// [`Group::update`].
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
         let mut bin = Bin::default();
         self.write_all(plan, When::Apply, &mut bin)?;
         match &plan.devices {
-            Some(devices) => self.set_devices(devices, &mut bin),
-            None => Ok(()),
+            Some(devices) if !(self.lines_set && self.devices_are_lines(devices)) => {
+                self.set_devices(devices, &mut bin)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -194,6 +205,7 @@ impl Group {
                 presence: Presence::Absent,
                 parents: Vec::new(),
                 enabled: false,
+                programmed: false,
             };
             let made = make(&mut held, &mut bin);
             let need = held.dir.need;
@@ -216,6 +228,15 @@ impl Group {
                 inherit_cpuset(&held.dir.path, held.dir.mount_len, &mut bin)?;
             }
         }
+        // Lines take effect one by one, the first of which denies everything: before anybody is inside.
+        if let Some(devices) = plan
+            .devices
+            .as_ref()
+            .filter(|devices| self.devices_are_lines(devices))
+        {
+            self.set_devices(devices, &mut bin)?;
+            self.lines_set = true;
+        }
         Ok(())
     }
 
@@ -236,282 +257,6 @@ impl Group {
             },
         }
     }
-
-    fn write_all(&mut self, plan: &Plan, when: When, bin: &mut Bin) -> Result<(), Error> {
-        let mut refused: Vec<&Write> = Vec::new();
-        for write in plan.writes.iter().filter(|write| write.when == when) {
-            let done = self.write_one(write, bin);
-            match (write.retry, done) {
-                (Retry::AfterNext, Err(error)) if error.errno() == Some(Errno::INVAL) => {
-                    refused.push(write);
-                    // Nothing comes after it that could make it fit.
-                    let next = plan
-                        .writes
-                        .iter()
-                        .skip_while(|w| !core::ptr::eq(*w, write))
-                        .nth(1);
-                    if next.is_none_or(|next| next.controller != write.controller) {
-                        return Err(error);
-                    }
-                }
-                (_, Err(error)) => return Err(error),
-                (Retry::No, Ok(())) => {
-                    for write in refused.drain(..) {
-                        self.write_one(write, bin)?;
-                    }
-                }
-                (Retry::AfterNext, Ok(())) => {}
-            }
-        }
-        // Periods and bursts without a quota after them.
-        refused
-            .into_iter()
-            .try_for_each(|write| self.write_one(write, bin))
-    }
-
-    fn write_one(&mut self, write: &Write, bin: &mut Bin) -> Result<(), Error> {
-        let unavailable = || Error::NoController {
-            controller: write.controller.clone(),
-            origin: Some(write.origin.clone()),
-        };
-        let held = self.held.get_mut(write.dir).ok_or_else(unavailable)?;
-        if held.presence == Presence::Absent {
-            return Err(unavailable());
-        }
-        let mut done = held.at().write(&write.file, &write.value, bin);
-        if done == Err(Errno::NOENT) && held.dir.version == Version::V2 && !held.enabled {
-            enable(held, write, bin)?;
-            done = held.at().write(&write.file, &write.value, bin);
-        }
-        // A cpuset must lie within its parent's, which is empty if it was just made, here or by somebody else.
-        let cpuset = write.controller == Controller::CPUSET && held.dir.version == Version::V1;
-        if matches!(done, Err(Errno::ACCES | Errno::INVAL)) && cpuset {
-            let (parent, _) = held.dir.path.rsplit_once('/').unwrap_or_default();
-            inherit_cpuset(parent, held.dir.mount_len, bin)?;
-            done = held.at().write(&write.file, &write.value, bin);
-        }
-        let refused = |file: &str, value: &str, errno| Error::Call {
-            call: "write",
-            path: held.at().join(file),
-            value: Some(value.into()),
-            errno,
-            origin: Some(write.origin.clone()),
-        };
-        match (done, &write.missing) {
-            (Ok(()), _) | (Err(Errno::NOENT), Missing::Skip) => Ok(()),
-            (Err(Errno::NOENT), Missing::Else(file, value)) => {
-                let done = held.at().write(file, value, bin);
-                done.map_err(|errno| refused(file, value, errno))
-            }
-            (Err(Errno::BUSY), _) if write.file == "memory.limit_in_bytes" => {
-                Err(Error::MemoryInUse {
-                    limit: write.value.clone(),
-                    usage: number(held, "memory.usage_in_bytes", bin)?,
-                    peak: number(held, "memory.max_usage_in_bytes", bin)?,
-                })
-            }
-            (Err(errno), _) => Err(refused(&write.file, &write.value, errno)),
-        }
-    }
-
-    fn set_devices(&mut self, devices: &DevicePlan, bin: &mut Bin) -> Result<(), Error> {
-        let held = self
-            .held
-            .get(devices.dir)
-            .filter(|held| held.presence != Presence::Absent);
-        let done = match held {
-            None => Err(Error::NoController {
-                controller: Controller::DEVICES,
-                origin: Some(Origin::new("/linux/resources/devices")),
-            }),
-            Some(held) if held.dir.version == Version::V1 => set_devices_v1(held, devices, bin),
-            Some(_) => Err(Error::NotSupported("device rules on cgroup v2")),
-        };
-        match devices.need {
-            DeviceNeed::IfPermitted => Ok(()),
-            DeviceNeed::Required => done,
-        }
-    }
-}
-
-/// Makes the directory and the ancestors that it lacks.
-fn make(held: &mut Held, bin: &mut Bin) -> Result<(), Error> {
-    let path = held.dir.path.clone();
-    let mut end = path.len();
-    // Usually the parent is there: try the whole path first, then go up.
-    loop {
-        let part = path.get(..end).unwrap_or_default();
-        match io::mkdir(part) {
-            Ok(()) if end == path.len() => held.presence = Presence::Made,
-            Ok(()) => held.parents.push(end),
-            Err(Errno::EXIST) if end == path.len() => held.presence = Presence::Found,
-            // Somebody else made it in between.
-            Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) => match part.rfind('/').filter(|up| *up > held.dir.mount_len) {
-                Some(up) => {
-                    end = up;
-                    continue;
-                }
-                None => return Err(held.error("mkdir", "", Errno::NOENT)),
-            },
-            Err(errno) => return Err(held.error("mkdir", "", errno)),
-        }
-        if end == path.len() {
-            break;
-        }
-        let rest = path.get(end + 1..).unwrap_or_default();
-        end += 1 + rest.find('/').unwrap_or(rest.len());
-    }
-    if held.dir.version == Version::V2 {
-        let fd = io::open_dir(&path).map_err(|errno| held.error("open", "", errno))?;
-        held.fd = Some(fd);
-    }
-    if held.presence == Presence::Found {
-        check_found(held, bin)?;
-    }
-    Ok(())
-}
-
-/// A cgroup that was there must be empty, for its processes would share the limits and be killed with the
-/// container, and must not be frozen, for the container would never start.
-fn check_found(held: &Held, bin: &mut Bin) -> Result<(), Error> {
-    let mut pids = Vec::new();
-    remove::collect_pids(&held.dir.path, &mut pids, bin)?;
-    if !pids.is_empty() {
-        return Err(Error::NotEmpty {
-            path: held.dir.path.clone(),
-            processes: pids.len(),
-        });
-    }
-    let (file, frozen) = match held.dir.version {
-        Version::V1 if held.dir.controllers.contains(&Controller::FREEZER) => {
-            ("freezer.self_freezing", "1\n")
-        }
-        Version::V1 => return Ok(()),
-        Version::V2 => ("cgroup.freeze", "1\n"),
-    };
-    match held.at().read(file, bin) {
-        Ok(state) if state == frozen => Err(Error::Frozen {
-            path: held.dir.path.clone(),
-        }),
-        // Linux before 5.2 has no freezer on v2.
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(held.error("read", file, errno)),
-    }
-}
-
-/// Fills the cpuset lists that are still empty from the parent's, and the parent's from its own, since v1
-/// takes no process into a cpuset without cpus or memory nodes.
-fn inherit_cpuset(path: &str, mount_len: usize, bin: &mut Bin) -> Result<(), Error> {
-    let Some((parent, _)) = path
-        .rsplit_once('/')
-        .filter(|(parent, _)| parent.len() >= mount_len)
-    else {
-        return Ok(());
-    };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let (at, above) = (
-            At { path, fd: None },
-            At {
-                path: parent,
-                fd: None,
-            },
-        );
-        let failed = |call, at: At<'_>, errno| Error::Call {
-            call,
-            path: at.join(file),
-            value: None,
-            errno,
-            origin: None,
-        };
-        // One open for both: the list is empty as a rule, and then written.
-        let fd = at
-            .open(file, OFlags::RDWR)
-            .map_err(|errno| failed("open", at, errno))?;
-        let list =
-            io::read(&fd, io::Length::OnePiece).map_err(|errno| failed("read", at, errno))?;
-        if list.trim_end().is_empty() {
-            let read = |bin: &mut Bin| {
-                above
-                    .read(file, bin)
-                    .map_err(|errno| failed("read", above, errno))
-            };
-            let mut list = read(bin)?;
-            if list.trim_end().is_empty() {
-                inherit_cpuset(parent, mount_len, bin)?;
-                list = read(bin)?;
-            }
-            io::write(&fd, list.trim_end()).map_err(|errno| failed("write", at, errno))?;
-        }
-        bin.throw(fd);
-    }
-    Ok(())
-}
-
-/// Switches the plan's controllers on in the parents' `cgroup.subtree_control`, from below: the parent has
-/// them as a rule.
-fn enable(held: &mut Held, write: &Write, bin: &mut Bin) -> Result<(), Error> {
-    held.enabled = true;
-    // A key such as `cgroup.x` needs no controller.
-    if !held.dir.controllers.contains(&write.controller) {
-        return Ok(());
-    }
-    let list = |controllers: &[Controller]| {
-        let names: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
-        names.join(" ")
-    };
-    let (path, mount_len) = (&held.dir.path, held.dir.mount_len);
-    if enable_above(path, mount_len, &list(&held.dir.controllers), bin).is_ok() {
-        return Ok(());
-    }
-    // The kernel takes all or none; one that it lacks must not cost the others. Only what this write needs
-    // is an error here: the other writes find out for themselves.
-    let mut verdict = Ok(());
-    for controller in &held.dir.controllers {
-        let done = enable_above(
-            path,
-            mount_len,
-            &list(core::slice::from_ref(controller)),
-            bin,
-        );
-        if *controller == write.controller {
-            verdict = done;
-        }
-    }
-    verdict.map_err(|(file, errno)| match errno {
-        Errno::NOENT | Errno::INVAL => Error::NoController {
-            controller: write.controller.clone(),
-            origin: Some(write.origin.clone()),
-        },
-        errno => Error::Call {
-            call: "write",
-            path: file,
-            value: Some(format!("+{}", write.controller)),
-            errno,
-            origin: Some(write.origin.clone()),
-        },
-    })
-}
-
-fn enable_above(
-    path: &str,
-    mount_len: usize,
-    value: &str,
-    bin: &mut Bin,
-) -> Result<(), (String, Errno)> {
-    const FILE: &str = "cgroup.subtree_control";
-    let (parent, _) = path.rsplit_once('/').unwrap_or_default();
-    let at = At {
-        path: parent,
-        fd: None,
-    };
-    let mut done = at.write(FILE, value, bin);
-    // ENOENT: the parent has not got the controller from its own parent.
-    if done == Err(Errno::NOENT) && parent.len() > mount_len {
-        enable_above(parent, mount_len, value, bin)?;
-        done = at.write(FILE, value, bin);
-    }
-    done.map_err(|errno| (at.join(FILE), errno))
 }
 
 fn enter(held: &Held, pid: Pid, bin: &mut Bin) -> Result<(), Error> {
@@ -543,60 +288,7 @@ fn enter(held: &Held, pid: Pid, bin: &mut Bin) -> Result<(), Error> {
     })
 }
 
-/// Brings `devices.list` to the planned set by the rules that differ.
-fn set_devices_v1(held: &Held, devices: &DevicePlan, bin: &mut Bin) -> Result<(), Error> {
-    use crate::device::DeviceSet;
-    use crate::resources::Verdict;
-    const LIST: &str = "devices.list";
-    let list = held
-        .at()
-        .read_all(LIST, bin)
-        .map_err(|errno| held.error("read", LIST, errno))?;
-    let current = DeviceSet::from_list(&list).ok_or_else(|| Error::Parse {
-        path: held.at().join(LIST),
-        text: list.clone(),
-    })?;
-    let mut files: [Option<OwnedFd>; 2] = [None, None];
-    for rule in current.transition(&devices.set) {
-        let (name, slot) = match rule.verdict {
-            Verdict::Allow => ("devices.allow", 0),
-            Verdict::Deny => ("devices.deny", 1),
-        };
-        let value = rule.to_string();
-        let failed = |call, errno| Error::Call {
-            call,
-            path: held.at().join(name),
-            value: Some(value.clone()),
-            errno,
-            origin: Some(Origin::new("/linux/resources/devices")),
-        };
-        let fd = match files[slot].take() {
-            Some(fd) => fd,
-            None => held
-                .at()
-                .open(name, OFlags::WRONLY)
-                .map_err(|errno| failed("open", errno))?,
-        };
-        io::write(&fd, &value).map_err(|errno| failed("write", errno))?;
-        files[slot] = Some(fd);
-    }
-    files.into_iter().flatten().for_each(|fd| bin.throw(fd));
-    Ok(())
-}
-
-fn number(held: &Held, file: &str, bin: &mut Bin) -> Result<u64, Error> {
-    let text = held
-        .at()
-        .read(file, bin)
-        .map_err(|errno| held.error("read", file, errno))?;
-    match text.trim_end() {
-        "max" => Ok(u64::MAX),
-        digits => digits.parse().map_err(|_| Error::Parse {
-            path: held.at().join(file),
-            text: text.clone(),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_devices;

@@ -36,6 +36,7 @@ mod io;
 mod layout;
 mod path;
 mod plan;
+mod program;
 mod resources;
 
 pub use device::{DEFAULT_DEVICES, DeviceSet};

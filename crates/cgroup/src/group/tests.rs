@@ -1,8 +1,9 @@
 //! On this machine's own hierarchies, as root; elsewhere each test says that it is skipped.
 
 use std::process::{Child, Command};
+use std::string::String;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{fs, vec};
+use std::{format, fs, vec};
 
 use super::*;
 use crate::io::count;
@@ -12,7 +13,7 @@ use crate::resources::*;
 
 /// Which hierarchies a test is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum On {
+pub(super) enum On {
     /// All that the host has.
     Host,
     /// The cgroup2 mount alone, as if v1 were not there.
@@ -20,14 +21,14 @@ enum On {
 }
 
 /// A container's cgroup for one test; removed at the end of it.
-struct Bed {
-    layout: Layout,
-    path: CgroupPath,
-    children: Vec<Child>,
+pub(super) struct Bed {
+    pub(super) layout: Layout,
+    pub(super) path: CgroupPath,
+    pub(super) children: Vec<Child>,
 }
 
 impl Bed {
-    fn new(on: On) -> Option<Bed> {
+    pub(super) fn new(on: On) -> Option<Bed> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let skipped = |why: &str| {
             std::eprintln!("skipped: {why}");
@@ -64,7 +65,7 @@ impl Bed {
         })
     }
 
-    fn plan(&self, resources: &Resources) -> Plan {
+    pub(super) fn plan(&self, resources: &Resources) -> Plan {
         plan(&self.layout, &self.path, resources, Options::default()).unwrap()
     }
 
@@ -88,11 +89,11 @@ impl Bed {
             .into()
     }
 
-    fn v1(&self) -> bool {
+    pub(super) fn v1(&self) -> bool {
         self.layout.mode != Mode::Unified
     }
 
-    fn has(&self, controller: &str) -> bool {
+    pub(super) fn has(&self, controller: &str) -> bool {
         let v2 = self
             .layout
             .hierarchies
@@ -439,7 +440,7 @@ fn device_lists() {
             ..Resources::default()
         });
         let group = group.get_or_insert_with(|| Group::create(&plan).unwrap());
-        group.apply(&plan).unwrap();
+        group.update(&plan).unwrap();
         assert_eq!(bed.read(group, "devices", "devices.list"), want);
     }
 }
