@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
-use crate::arch::syscall1;
+use crate::arch::{syscall1, syscall3};
 use crate::errno::{Errno, Result};
 use crate::numbers as nr;
 
@@ -59,6 +59,36 @@ impl Drop for OwnedFd {
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours. The kernel frees it whatever close(2) returns.
         unsafe { syscall1(nr::CLOSE, self.0 as usize) };
+    }
+}
+
+/// Closes all of `fds`: neighbouring numbers with one close_range(2), for a kernel file costs less to close
+/// than the call itself. Nobody else's descriptor can lie between two neighbours that are ours.
+pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
+    let mut run: Option<(i32, i32)> = None;
+    for fd in fds {
+        let fd = fd.into_raw();
+        run = match run {
+            Some((first, last)) if last + 1 == fd => Some((first, fd)),
+            Some(whole) => {
+                close_run(whole);
+                Some((fd, fd))
+            }
+            None => Some((fd, fd)),
+        };
+    }
+    if let Some(whole) = run {
+        close_run(whole);
+    }
+}
+
+fn close_run((first, last): (i32, i32)) {
+    if first == last {
+        // SAFETY: the descriptor was given to us.
+        unsafe { syscall1(nr::CLOSE, first as usize) };
+    } else {
+        // SAFETY: every descriptor of the run was given to us.
+        unsafe { syscall3(nr::CLOSE_RANGE, first as usize, last as usize, 0) };
     }
 }
 

@@ -17,6 +17,7 @@ mod flags;
 mod arch;
 mod numbers;
 
+pub mod bpf;
 pub mod errno;
 pub mod event;
 pub mod fd;
