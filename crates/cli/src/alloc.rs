@@ -80,7 +80,7 @@ impl State {
             if block.is_null() {
                 return None;
             }
-            if block as usize % align == 0 {
+            if (block as usize).is_multiple_of(align) {
                 // SAFETY: as above; a block in a list is whole and nobody else's.
                 unsafe { *link = (*block).next };
                 return Some(block.cast());
@@ -237,7 +237,7 @@ mod tests {
                 // SAFETY: the size is not zero; the block is filled within its size.
                 let block = unsafe {
                     let block = arena.alloc(layout);
-                    assert!(!block.is_null() && block as usize % align == 0);
+                    assert!(!block.is_null() && (block as usize).is_multiple_of(align));
                     block.write_bytes(byte, size);
                     block
                 };

@@ -256,6 +256,7 @@ pub fn listen_fds(env: &Environment<'_>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     fn env<'a>(entries: &[&'a CStr]) -> Environment<'a> {
         Environment::new(entries.iter().copied())
@@ -314,8 +315,8 @@ mod tests {
                 .map(|root| root.path.into_string().unwrap())
                 .map_err(drop);
             assert_eq!(
-                found.as_deref().map_err(|()| ()),
-                expected,
+                found,
+                expected.map(str::to_string),
                 "{root:?} {entries:?} {caller:?}"
             );
         }

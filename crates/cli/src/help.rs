@@ -88,7 +88,7 @@ pub fn shown(options: &'static [Opt], program: Program) -> impl Iterator<Item = 
     let as_runc = program == Program::Runc;
     options
         .iter()
-        .filter(move |opt| !opt.hidden && !(as_runc && opt.not_as_runc))
+        .filter(move |opt| !(opt.hidden || as_runc && opt.not_as_runc))
 }
 
 /// `--bundle DIR, -b DIR`.

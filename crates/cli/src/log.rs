@@ -195,7 +195,7 @@ fn quote_text(line: &mut String, text: &str) {
 
 /// Where records go.
 enum Sink {
-    Stderr { terminal: bool },
+    Stderr,
     File(OwnedFd),
     Journal { socket: OwnedFd, id: String },
     Syslog { socket: OwnedFd, id: String },
@@ -214,9 +214,7 @@ impl Log {
     /// is followed by none.
     pub fn open(global: &Global<'_>, program: &str) -> Result<Log, Failure> {
         let sink = match global.log {
-            None => Sink::Stderr {
-                terminal: global.log_format == LogFormat::Text && tty::attributes(STDERR).is_ok(),
-            },
+            None => Sink::Stderr,
             Some(target) => open(target, program)?,
         };
         Ok(Log {
@@ -230,7 +228,7 @@ impl Log {
     /// A log on standard error, for when the one asked for cannot be opened.
     pub const fn stderr(format: LogFormat) -> Log {
         Log {
-            sink: Sink::Stderr { terminal: false },
+            sink: Sink::Stderr,
             format,
             level: Level::Info,
             held: RefCell::new(Vec::new()),
@@ -289,7 +287,7 @@ impl Log {
             fields: &failure.fields,
             warnings: &warnings,
         });
-        if !matches!(self.sink, Sink::Stderr { .. }) {
+        if !matches!(self.sink, Sink::Stderr) {
             complain(&failure.message);
         }
     }
@@ -300,8 +298,9 @@ impl Log {
             LogFormat::Text => record.text(),
         };
         let written = match &self.sink {
-            Sink::Stderr { terminal } => {
-                let line = if *terminal { record.coloured() } else { line() };
+            Sink::Stderr => {
+                let terminal = self.format == LogFormat::Text && tty::attributes(STDERR).is_ok();
+                let line = if terminal { record.coloured() } else { line() };
                 to_stderr(&line);
                 Ok(())
             }

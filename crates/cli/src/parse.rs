@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 
 use liballoc::format;
-use liballoc::string::{String, ToString};
+use liballoc::string::String;
 use liballoc::vec::Vec;
 
 use crate::table::{GLOBAL, HELP, Opt, Options, Uses, Value};
@@ -15,17 +15,10 @@ use crate::value::{self, Reason, boolean};
 /// What was given: options in order, and arguments.
 #[derive(Debug, Default)]
 pub struct Given<'a> {
-    options: Vec<(&'static Opt, Text<'a>)>,
+    /// Each option with its text; a flag may have none.
+    options: Vec<(&'static Opt, Option<&'a CStr>)>,
     /// The arguments.
     pub arguments: Vec<&'a CStr>,
-}
-
-/// An option's text.
-#[derive(Clone, Copy, Debug)]
-enum Text<'a> {
-    /// A flag without `=`.
-    None,
-    Some(&'a CStr),
 }
 
 /// How a command line is read.
@@ -93,8 +86,6 @@ pub struct Wrong {
 }
 
 /// Reads `arguments` into `given`, and global options met after the command into `global`.
-///
-/// With `stop`, reading ends before the first argument for which it is true.
 pub fn read<'a>(
     arguments: &[&'a CStr],
     rules: Rules,
@@ -124,35 +115,27 @@ pub fn read<'a>(
             message,
             help: given.flag("help").unwrap_or(false),
         };
-        let single = !argument.to_bytes().starts_with(b"--");
         let found = match rules.find(name) {
-            Some(found) => found,
-            None if single && joined(name, rules, given).is_some() => {
-                let (_, last) = name.split_at(name.len() - 1);
-                match rules.find(last) {
-                    Some(found) => found,
-                    None => continue,
-                }
-            }
-            None => {
-                let name = String::from_utf8_lossy(name);
-                return Err(wrong(
-                    given,
-                    format!("flag provided but not defined: -{name}"),
-                ));
-            }
+            None if argument.to_bytes().starts_with(b"--") => None,
+            None => joined(name, rules, given),
+            found => found,
         };
-        let (opt, inherited) = found;
+        let Some((opt, inherited)) = found else {
+            let name = String::from_utf8_lossy(name);
+            return Err(wrong(
+                given,
+                format!("flag provided but not defined: -{name}"),
+            ));
+        };
         let text = match text {
-            Some(text) => Text::Some(text),
-            None if !opt.takes_argument() => Text::None,
-            None => match left.next() {
-                Some(text) => Text::Some(text),
+            None if opt.takes_argument() => match left.next() {
                 None => {
                     let argument = argument.to_string_lossy();
                     return Err(wrong(given, format!("flag needs an argument: {argument}")));
                 }
+                text => text,
             },
+            text => text,
         };
         match (&mut global, inherited) {
             (Some(global), true) => global.options.push((opt, text)),
@@ -162,21 +145,20 @@ pub fn read<'a>(
     Ok(())
 }
 
-/// Joined letters such as `-dt`: notes all but the last, which must be flags. `None` if one is no letter of
-/// an option, or if a letter before the last takes an argument.
-fn joined(name: &[u8], rules: Rules, given: &mut Given<'_>) -> Option<()> {
-    let mut flags = Vec::new();
+/// Joined letters such as `-dt`: notes all but the last, which must be flags, and gives the last one.
+fn joined(name: &[u8], rules: Rules, given: &mut Given<'_>) -> Option<(&'static Opt, bool)> {
     let (last, first) = name.split_last()?;
+    let mut flags = Vec::new();
     for letter in first {
         let (opt, _) = rules.find(&[*letter])?;
         if opt.takes_argument() {
             return None;
         }
-        flags.push((opt, Text::None));
+        flags.push((opt, None));
     }
-    rules.find(&[*last])?;
+    let found = rules.find(&[*last])?;
     given.options.extend(flags);
-    Some(())
+    Some(found)
 }
 
 /// Says which option's text was refused, as runc does.
@@ -190,7 +172,7 @@ fn invalid(opt: &Opt, text: &CStr, reason: &str) -> String {
 
 impl<'a> Given<'a> {
     /// Every text given for an option, in order.
-    fn texts(&self, long: &str) -> impl Iterator<Item = (&'static Opt, Text<'a>)> {
+    fn texts(&self, long: &str) -> impl Iterator<Item = (&'static Opt, Option<&'a CStr>)> {
         self.options
             .iter()
             .copied()
@@ -198,10 +180,9 @@ impl<'a> Given<'a> {
     }
 
     fn last(&self, long: &str) -> Option<(&'static Opt, &'a CStr)> {
-        self.texts(long).last().map(|(opt, text)| match text {
-            Text::Some(text) => (opt, text),
-            Text::None => (opt, c""),
-        })
+        self.texts(long)
+            .last()
+            .map(|(opt, text)| (opt, text.unwrap_or_default()))
     }
 
     /// The options given, by their long names, in order.
@@ -251,10 +232,7 @@ impl<'a> Given<'a> {
         self.texts(long)
             .filter_map(|(opt, text)| {
                 debug_assert_eq!(opt.uses, Uses::All);
-                match text {
-                    Text::Some(text) => Some(text),
-                    Text::None => None,
-                }
+                text
             })
             .collect()
     }
@@ -267,9 +245,7 @@ impl<'a> Given<'a> {
     ) -> Result<Vec<T>, String> {
         self.texts(long)
             .map(|(opt, text)| {
-                let Text::Some(text) = text else {
-                    return Err(invalid(opt, c"", "no value"));
-                };
+                let text = text.unwrap_or_default();
                 utf8(opt, text)
                     .and_then(|value| convert(value).map_err(|why| invalid(opt, text, why)))
             })
@@ -329,10 +305,7 @@ fn utf8<'a>(opt: &Opt, text: &'a CStr) -> Result<&'a str, String> {
 
 /// An argument that must be text.
 pub fn argument<'a>(argument: &'a CStr, what: &str) -> Result<&'a str, String> {
-    argument.to_str().map_err(|_| {
-        format!(
-            "{what} is not UTF-8: {}",
-            argument.to_string_lossy().to_string()
-        )
-    })
+    argument
+        .to_str()
+        .map_err(|_| format!("{what} is not UTF-8: {}", argument.to_string_lossy()))
 }

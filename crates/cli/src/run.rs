@@ -5,7 +5,6 @@ use core::fmt::Write as _;
 use core::panic::PanicInfo;
 
 use liballoc::format;
-use liballoc::string::String;
 use liballoc::vec::Vec;
 
 use orlop_sys::process;
@@ -34,7 +33,7 @@ pub struct Context<'a> {
     /// The log.
     pub log: &'a Log,
     /// The environment as the kernel gave it, for programs that are executed.
-    pub args: Option<Args>,
+    pub args: Args,
 }
 
 /// What a command ends with: the program's exit status, or a failure to be logged.
@@ -87,34 +86,40 @@ fn unsupported(what: &str) -> Failure {
 }
 
 impl Verbs {
-    fn call(&self, context: &Context<'_>, command: &Command<'_>) -> Outcome {
+    /// Calls what `command` names. Only what works on containers needs the context, which may be refused.
+    fn call<'a>(
+        &self,
+        program: Program,
+        command: &Command<'_>,
+        context: impl FnOnce() -> Result<Context<'a>, Failure>,
+    ) -> Outcome {
         match command {
-            Command::Checkpoint(options) => (self.checkpoint)(context, options),
-            Command::Create(options) => (self.create)(context, options),
-            Command::Delete(options) => (self.delete)(context, options),
-            Command::Doctor(options) => (self.doctor)(context, options),
-            Command::Events(options) => (self.events)(context, options),
-            Command::Exec(options) => (self.exec)(context, options),
-            Command::Explain(options) => (self.explain)(context, options),
-            Command::Features => (self.features)(context),
-            Command::Info => (self.info)(context),
-            Command::Kill(options) => (self.kill)(context, options),
-            Command::List(options) => (self.list)(context, options),
-            Command::Mounts(options) => (self.mounts)(context, options),
-            Command::Pause(options) => (self.pause)(context, options),
-            Command::Ps(options) => (self.ps)(context, options),
-            Command::Restore(options) => (self.restore)(context, options),
-            Command::Resume(options) => (self.resume)(context, options),
-            Command::Run(options) => (self.run)(context, options),
-            Command::Spec(options) => (self.spec)(context, options),
-            Command::Start(options) => (self.start)(context, options),
-            Command::State(options) => (self.state)(context, options),
-            Command::Update(options) => (self.update)(context, options),
-            Command::Wait(options) => (self.wait)(context, options),
-            Command::Help(topic) => print(&help::help(context.program, *topic)),
-            Command::Version => print(&help::version(context.program)),
-            Command::Completion(shell) => print(&completion::script(*shell, context.program)),
-            Command::Man(topic) => print(&man::page(context.program, *topic)),
+            Command::Checkpoint(options) => (self.checkpoint)(&context()?, options),
+            Command::Create(options) => (self.create)(&context()?, options),
+            Command::Delete(options) => (self.delete)(&context()?, options),
+            Command::Doctor(options) => (self.doctor)(&context()?, options),
+            Command::Events(options) => (self.events)(&context()?, options),
+            Command::Exec(options) => (self.exec)(&context()?, options),
+            Command::Explain(options) => (self.explain)(&context()?, options),
+            Command::Features => (self.features)(&context()?),
+            Command::Info => (self.info)(&context()?),
+            Command::Kill(options) => (self.kill)(&context()?, options),
+            Command::List(options) => (self.list)(&context()?, options),
+            Command::Mounts(options) => (self.mounts)(&context()?, options),
+            Command::Pause(options) => (self.pause)(&context()?, options),
+            Command::Ps(options) => (self.ps)(&context()?, options),
+            Command::Restore(options) => (self.restore)(&context()?, options),
+            Command::Resume(options) => (self.resume)(&context()?, options),
+            Command::Run(options) => (self.run)(&context()?, options),
+            Command::Spec(options) => (self.spec)(&context()?, options),
+            Command::Start(options) => (self.start)(&context()?, options),
+            Command::State(options) => (self.state)(&context()?, options),
+            Command::Update(options) => (self.update)(&context()?, options),
+            Command::Wait(options) => (self.wait)(&context()?, options),
+            Command::Help(topic) => print(&help::help(program, *topic)),
+            Command::Version => print(&help::version(program)),
+            Command::Completion(shell) => print(&completion::script(*shell, program)),
+            Command::Man(topic) => print(&man::page(program, *topic)),
         }
     }
 }
@@ -128,17 +133,8 @@ fn print(text: &str) -> Outcome {
 /// The program: reads the command line, opens the log, calls the command, logs its failure.
 pub fn main(args: Args, verbs: &Verbs) -> i32 {
     let arguments: Vec<&CStr> = args.iter().collect();
-    start(&arguments, Environment::new(args.env()), Some(args), verbs)
-}
-
-fn start<'a>(
-    arguments: &[&'a CStr],
-    env: Environment<'a>,
-    args: Option<Args>,
-    verbs: &Verbs,
-) -> i32 {
     let program = Program::of(arguments.first().copied().unwrap_or_default());
-    let parsed = command::parse(arguments);
+    let parsed = command::parse(&arguments);
     let global = match &parsed {
         Ok(Invocation { global, .. }) | Err(Refused { global, .. }) => global,
     };
@@ -150,23 +146,8 @@ fn start<'a>(
         }
     };
     let outcome = match &parsed {
-        Ok(Invocation { global, command }) => {
-            let caller = Caller::this();
-            Root::find(global, &env, caller)
-                .and_then(|root| root.prepare().map(|()| root))
-                .map_err(Failure::from)
-                .and_then(|root| {
-                    let context = Context {
-                        program,
-                        global,
-                        env,
-                        caller,
-                        root,
-                        log: &log,
-                        args,
-                    };
-                    verbs.call(&context, command)
-                })
+        Ok(Invocation { command, .. }) => {
+            verbs.call(program, command, || context(program, global, args, &log))
         }
         Err(refused) => Err(refuse(program, refused)),
     };
@@ -180,6 +161,27 @@ fn start<'a>(
             failure.status
         }
     }
+}
+
+fn context<'a>(
+    program: Program,
+    global: &'a Global<'a>,
+    args: Args,
+    log: &'a Log,
+) -> Result<Context<'a>, Failure> {
+    let env = Environment::new(args.env());
+    let caller = Caller::this();
+    let root = Root::find(global, &env, caller)?;
+    root.prepare()?;
+    Ok(Context {
+        program,
+        global,
+        env,
+        caller,
+        root,
+        log,
+        args,
+    })
 }
 
 /// Shows the help that would have helped, as runc does, and hands the reason on.
@@ -206,9 +208,4 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     // Nobody is left to be told that this failed.
     let _ = writeln!(Stderr, "orlop: {info}");
     process::exit(134)
-}
-
-/// A text that a test or a caller can compare: what `--version` says.
-pub fn version(program: Program) -> String {
-    help::version(program)
 }
