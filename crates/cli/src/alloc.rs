@@ -138,6 +138,7 @@ impl State {
             // SAFETY: it has never been handed out, or was taken back.
             unsafe { self.give(block, class) };
         }
+        self.last = null_mut();
         self.next = start;
         // SAFETY: the kernel has just mapped that much.
         self.end = unsafe { start.add(want) };

@@ -35,7 +35,8 @@ enum Argument {
 
 fn argument(command: &CommandSpec) -> Argument {
     match command.name {
-        "create" | "run" | "restore" | "help" if command.name != "help" => Argument::None, // a new name
+        // The id is a new one.
+        "create" | "run" | "restore" => Argument::None,
         "help" => Argument::Command,
         "mounts" => Argument::Words("add remove"),
         _ if command.count.1 == Some(0) => Argument::None,

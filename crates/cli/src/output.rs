@@ -41,6 +41,29 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The lines of a host's ps that are about `pids`, after its title; the column is found by its name.
+pub fn processes(ps: &str, pids: &[i32]) -> Result<String, &'static str> {
+    let mut lines = ps.lines();
+    let title = lines.next().unwrap_or_default();
+    let column = title
+        .split_whitespace()
+        .position(|word| word == "PID")
+        .ok_or("couldn't find PID field in ps output")?;
+    let mut text = String::from(title);
+    text.push('\n');
+    for line in lines.filter(|line| !line.is_empty()) {
+        let word = line.split_whitespace().nth(column).unwrap_or_default();
+        let pid = word
+            .parse()
+            .map_err(|_| "unable to parse pid in ps output")?;
+        if pids.contains(&pid) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
 /// JSON that is indented by `indent`, as Go's `MarshalIndent`: no newline at the end.
 pub fn pretty(value: &impl Serialize, indent: &str) -> Result<String, serde_json::Error> {
     let text = escape(&serde_json::to_vec_pretty(value)?);
@@ -106,6 +129,17 @@ mod tests {
              a-name-of-19-letters   7           running     /b\n\
              äöü                    12345       stopped     /bundle\n"
         );
+    }
+
+    #[test]
+    fn processes_of_one_container() {
+        let ps = "UID   PID  CMD\nroot    1  init\nroot   12  sh -c 7\n 99     7  sleep 1\n";
+        assert_eq!(
+            processes(ps, &[7, 1]).unwrap(),
+            "UID   PID  CMD\nroot    1  init\n 99     7  sleep 1\n"
+        );
+        assert!(processes("UID CMD\n", &[1]).is_err());
+        assert!(processes("PID\nx\n", &[1]).is_err());
     }
 
     #[test]

@@ -536,6 +536,59 @@ fn bash_completes() {
     }
 }
 
+#[test]
+fn fish_completes() {
+    let script = completion::script(Shell::Fish, Program::Orlop);
+    for (line, offers) in [
+        ("orlop chec", &["checkpoint"][..]),
+        ("orlop kill --a", &["--all"]),
+        ("orlop list --format ", &["json", "table"]),
+        ("orlop mounts ", &["add", "remove"]),
+    ] {
+        let call = format!("{script}\ncomplete -C '{line}'");
+        let Ok(out) = std::process::Command::new("fish")
+            .args(["--no-config", "-c", &call])
+            .output()
+        else {
+            return; // not installed
+        };
+        let text = String::from_utf8(out.stdout).unwrap();
+        let words: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split('\t').next())
+            .collect();
+        assert_eq!(words, offers, "{line}");
+    }
+}
+
+/// groff finds nothing to complain about.
+#[test]
+fn manual_pages() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    for command in COMMANDS.iter().map(Some).chain([None]) {
+        let groff = Command::new("groff")
+            .args(["-man", "-Tascii", "-ww", "-Wbreak"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut groff) = groff else {
+            return; // not installed
+        };
+        let page = man::page(Program::Orlop, command);
+        groff
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(page.as_bytes())
+            .unwrap();
+        let out = groff.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(out.stderr).unwrap(), "", "{command:?}");
+        assert!(out.stdout.len() > 200);
+    }
+}
+
 /// Command lines recorded from engines, and those read off engines' sources: understood or refused as runc
 /// did, and with nothing lost on the way.
 #[test]

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use orlop_sys::time::{Clock, Timespec, now};
+use serde::{Serialize, Serializer};
 
 /// A moment that prints as Go's RFC3339Nano does: nanoseconds without trailing zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,6 +60,12 @@ impl fmt::Display for Moment {
     }
 }
 
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +82,12 @@ mod tests {
             (-1, 0, "1969-12-31T23:59:59Z"),
             (253_402_300_799, 0, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(std::format!("{}", Moment(Timespec { sec, nsec })), text);
+            let moment = Moment(Timespec { sec, nsec });
+            assert_eq!(std::format!("{moment}"), text);
+            assert_eq!(
+                serde_json::to_string(&moment).unwrap(),
+                std::format!("\"{text}\"")
+            );
         }
     }
 }
