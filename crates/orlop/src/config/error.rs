@@ -38,10 +38,18 @@ impl ParseError {
     pub(super) fn from_json(document: &str, text: &str, error: &serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let text = text.as_bytes();
-        let place = locate(text, line_start(text, line) + column);
-        let (line, column) = match error.classify() {
-            Category::Data => position(text, place.start),
-            Category::Io | Category::Syntax | Category::Eof => (line, column),
+        let end = line_start(text, line) + column;
+        let (place, (line, column)) = match error.classify() {
+            Category::Data => {
+                let place = locate(text, end);
+                let position = position(text, place.start);
+                (place, position)
+            }
+            // The last byte is the one that is not JSON.
+            Category::Io | Category::Syntax | Category::Eof => {
+                let read = text.get(..end.saturating_sub(1)).unwrap_or(text);
+                (locate(read, end), (line, column))
+            }
         };
         let message = error.to_string();
         let suffix = format!(" at line {} column {}", error.line(), error.column());

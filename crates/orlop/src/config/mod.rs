@@ -18,11 +18,15 @@ mod json;
 mod linux;
 mod mounts;
 mod object;
+#[cfg(any(feature = "oci-spec", test))]
+mod oci;
 mod process;
 mod resources;
 mod seccomp;
 mod spec;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use alloc::vec::Vec;

@@ -162,6 +162,11 @@ macro_rules! object {
             $($(#[$doc])* pub $field: $type,)*
         }
 
+        impl $($args)* $name $($args)* {
+            /// The members' names.
+            pub(in $crate::config) const MEMBERS: &'static [&'static str] = &[$($json),*];
+        }
+
         impl<$($bounds)*> serde::Deserialize<'de> for $name $($args)* {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
@@ -183,7 +188,7 @@ macro_rules! object {
                         use serde::de::Error;
 
                         $(let mut $field: Option<$type> = None;)*
-                        while let Some(index) = map.next_key_seed(Names(&[$($json),*]))? {
+                        while let Some(index) = map.next_key_seed(Names($name::MEMBERS))? {
                             match index {
                                 $(index if index == Index::$field as usize => {
                                     if $field.is_some() {
