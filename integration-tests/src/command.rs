@@ -86,6 +86,29 @@ impl Orlop {
         self
     }
 
+    /// Runs it as the arguments of a bash script, which ends in `exec "$@"`: for descriptors,
+    /// signal masks and the like.
+    pub fn through_bash(mut self, script: &str) -> Orlop {
+        let mut bash = Command::new("bash");
+        bash.arg("-c")
+            .arg(script)
+            .arg("bash")
+            .arg(self.command.get_program());
+        bash.args(self.command.get_args())
+            .stdin(Stdio::null())
+            .env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                bash.env(name, value);
+            }
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            bash.current_dir(dir);
+        }
+        self.command = bash;
+        self
+    }
+
     pub fn start(mut self) -> Running {
         let create = |path| File::create(path).expect("the test's folder is writable");
         self.command

@@ -64,6 +64,11 @@ impl Context {
         Bundle::new(self, "bundle")
     }
 
+    /// A second bundle of the same kind.
+    pub fn bundle_again(&self) -> Bundle {
+        Bundle::new(self, "bundle-2")
+    }
+
     /// The binary with `--root` and a JSON log of this test's own, and these arguments.
     pub fn orlop(&self, args: &[&str]) -> Orlop {
         Orlop::new(self, args)
