@@ -77,6 +77,10 @@ fn json_array(t: &Context) -> Outcome {
     let list = t.orlop(&["list", "--format", "json"]).end().ok().json();
     assert_eq!(list.as_array().expect("an array").len(), 1);
     let (entry, state) = (&list[0], t.state(&id));
+    assert!(
+        entry["owner"].as_str().is_some_and(|name| !name.is_empty()),
+        "{entry}"
+    );
     for key in [
         "ociVersion",
         "id",
@@ -85,7 +89,6 @@ fn json_array(t: &Context) -> Outcome {
         "bundle",
         "rootfs",
         "created",
-        "owner",
     ] {
         assert_eq!(entry[key], state[key], "{key}");
         assert!(!entry[key].is_null(), "no {key} in {entry}");

@@ -74,10 +74,8 @@ fn listen_fds_are_preserved(t: &Context) -> Outcome {
     let run = t
         .orlop(&["run", "--bundle", bundle.path(), &t.id("c")])
         .env("LISTEN_FDS", "1");
-    let done = run
-        .through_bash("exec 3</etc/passwd 4</dev/null; exec \"$@\"")
-        .end()
-        .ok();
+    let script = "exec 3</etc/passwd 4</dev/null; export LISTEN_PID=$$; exec \"$@\"";
+    let done = run.through_bash(script).end().ok();
     assert_eq!(done.value("fd 3"), "/etc/passwd");
     assert!(done.values("fd 4").is_empty(), "{}", done.stdout());
     let env = done.values("env");
