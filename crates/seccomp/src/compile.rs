@@ -229,7 +229,7 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             }
         }
         conditional.sort_by_key(|rule| rule.number);
-        for rules in conditional.chunk_by_mut(|one, other| one.number == other.number) {
+        for rules in conditional.chunk_by(|one, other| one.number == other.number) {
             let number = rules[0].number;
             if numbers.cell(number, arch).is_none() {
                 let id = self.conditional(rules, arch)?;
@@ -248,23 +248,20 @@ impl<S: AsRef<str>> Compiler<'_, S> {
     }
 
     /// The graph of the conditional rules for one number.
-    fn conditional(&mut self, rules: &mut [Conditional], arch: Arch) -> Result<Id, Error> {
+    fn conditional(&mut self, rules: &[Conditional], arch: Arch) -> Result<Id, Error> {
         if rules.len() > MAX_RULES_PER_CALL {
             return Err(Error::TooLong);
         }
         if let Some(rule) = rules.iter().find(|rule| rule.set.is_empty()) {
             return Ok(self.graph.leaf(rule.value));
         }
-        rules.sort_by(|one, other| condition::order(&one.set, &other.set));
         for (index, rule) in rules.iter().enumerate() {
             let contradicts = |other: &Conditional| {
-                // Conditions that ask for more than others lose when they come later, and
-                // contradict them when they come first: libseccomp's EEXIST.
-                other.value != rule.value
-                    && other.set.starts_with(&rule.set)
-                    && (other.set.len() == rule.set.len() || other.call < rule.call)
+                // A rule that asks for more than an earlier one has no effect. The other way
+                // round they contradict each other, as do equal ones: libseccomp's EEXIST.
+                other.value != rule.value && other.set.starts_with(&rule.set)
             };
-            if rules[index + 1..].iter().any(contradicts) {
+            if rules[..index].iter().any(contradicts) {
                 let call = self.calls[rule.call];
                 let names = self.rules[call.rule as usize].names;
                 let name = names.iter().find(|name| table::find(name.as_ref()) == Some(call.row));
@@ -273,7 +270,9 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             }
         }
         let mut next = self.default;
-        for rule in rules.iter().rev() {
+        let sets: Vec<&Set> = rules.iter().map(|rule| &rule.set).collect();
+        for index in condition::order(&sets, arch).into_iter().rev() {
+            let rule = &rules[index];
             let value = self.graph.leaf(rule.value);
             next = condition::build(&mut self.graph, &rule.set, arch, value, next)?;
         }

@@ -22,9 +22,6 @@ impl Condition {
     fn new(arg: &Arg, arch: Arch) -> Condition {
         let width = if arch.has_64_bit_arguments() { u64::MAX } else { u64::from(u32::MAX) };
         let (op, mask, value) = match arg.op {
-            Operator::MaskedEqual if arg.value & width == width => {
-                (Operator::Equal, width, arg.value_two)
-            }
             Operator::MaskedEqual => (arg.op, arg.value & width, arg.value_two & arg.value),
             op => (op, width, arg.value),
         };
@@ -74,25 +71,95 @@ pub(crate) fn multiplexed(mut set: Set, selector: u32) -> Set {
     set
 }
 
-/// Which of two sets is looked at first. libseccomp's order (`_db_chain_lt` in its db.c):
-/// higher arguments first, equality before order, and of two bounds the tighter one.
-pub(crate) fn order(one: &[Condition], other: &[Condition]) -> Ordering {
-    let class = |condition: &Condition| match condition.op {
-        Operator::Equal | Operator::NotEqual | Operator::MaskedEqual => 0,
-        Operator::Less | Operator::LessEqual => 1,
-        Operator::Greater | Operator::GreaterEqual => 2,
-    };
-    for (a, b) in one.iter().zip(other) {
-        let by_value = match class(a) {
-            1 => a.value.cmp(&b.value),
-            _ => b.value.cmp(&a.value),
-        };
-        let order = b.arg.cmp(&a.arg).then(class(a).cmp(&class(b))).then(by_value);
-        if order.is_ne() {
-            return order;
+/// The order in which sets are looked at, as indexes into `sets`.
+///
+/// It decides what a call gets that meets the conditions of two rules with different
+/// actions, and is libseccomp's: rules are not looked at one after the other there, but
+/// merged into a tree whose nodes test one 32-bit word (`_db_tree_add` in its db.c). This is
+/// that tree with its nodes in that order, of which only the order is used.
+pub(crate) fn order(sets: &[&Set], arch: Arch) -> Vec<usize> {
+    let mut root = Level::default();
+    for (index, set) in sets.iter().enumerate() {
+        let mut level = &mut root;
+        for word in set.iter().flat_map(|condition| words(condition, arch)) {
+            let at = level.nodes.iter().position(|node| node.0.is(&word) || node.0.yields_to(&word));
+            let at = at.unwrap_or(level.nodes.len());
+            if level.nodes.get(at).is_none_or(|node| !node.0.is(&word)) {
+                level.nodes.insert(at, (word, Level::default()));
+            }
+            level = &mut level.nodes[at].1;
+        }
+        level.ends.push(index);
+    }
+    let mut order = Vec::with_capacity(sets.len());
+    root.walk(&mut order);
+    order
+}
+
+#[derive(Default)]
+struct Level {
+    /// The sets that ask for no more than led here.
+    ends: Vec<usize>,
+    nodes: Vec<(Word, Level)>,
+}
+
+impl Level {
+    fn walk(&self, order: &mut Vec<usize>) {
+        order.extend(&self.ends);
+        for (_, level) in &self.nodes {
+            level.walk(order);
         }
     }
-    one.len().cmp(&other.len())
+}
+
+/// A node of that tree.
+struct Word {
+    /// Which word of the arguments; the upper half is the higher one.
+    place: u8,
+    op: Operator,
+    test: Op,
+    mask: u32,
+    value: u32,
+}
+
+impl Word {
+    fn is(&self, other: &Word) -> bool {
+        (self.place, self.test, self.mask, self.value)
+            == (other.place, other.test, other.mask, other.value)
+    }
+
+    /// Whether a new node goes before this one: higher words come first, equality before
+    /// order, and of two bounds the tighter one.
+    fn yields_to(&self, new: &Word) -> bool {
+        let rank = |word: &Word| match word.op {
+            Operator::Equal | Operator::NotEqual | Operator::MaskedEqual => 2,
+            Operator::Less | Operator::LessEqual => 1,
+            Operator::Greater | Operator::GreaterEqual => 0,
+        };
+        match (self.place, rank(self)).cmp(&(new.place, rank(new))) {
+            Ordering::Equal if rank(self) == 1 => self.value > new.value,
+            Ordering::Equal => self.value < new.value,
+            order => order.is_lt(),
+        }
+    }
+}
+
+fn words(condition: &Condition, arch: Arch) -> impl Iterator<Item = Word> {
+    let wide = arch.has_64_bit_arguments();
+    let op = condition.op;
+    let [low_test, high_test] = match op {
+        Operator::NotEqual | Operator::Equal => [Op::Equal; 2],
+        // A masked comparison is never merged with a plain one.
+        Operator::MaskedEqual => [Op::AnySet; 2],
+        Operator::Less | Operator::GreaterEqual => [Op::GreaterEqual, Op::Greater],
+        Operator::LessEqual | Operator::Greater => [Op::Greater; 2],
+    };
+    let word = |half: u8, test: Op| {
+        let part = |value: u64| if half == 1 { upper(value) } else { lower(value) };
+        let place = 2 * condition.arg + half;
+        Word { place, op, test, mask: part(condition.mask), value: part(condition.value) }
+    };
+    wide.then(|| word(1, high_test)).into_iter().chain([word(0, low_test)])
 }
 
 /// The graph that ends in `yes` when all conditions hold and goes on with `no` otherwise.
