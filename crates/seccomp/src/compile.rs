@@ -176,7 +176,11 @@ impl<S: AsRef<str>> Compiler<'_, S> {
     fn append(&self, ranges: &mut Vec<Range>, numbers: &Numbers, arch: Arch) {
         let beyond = self.beyond(numbers);
         put(ranges, if arch == Arch::X32 { X32_BIT } else { 0 }, self.default);
-        for (offset, id) in (0..).zip(&numbers.ordinary) {
+        let mut end = numbers.ordinary.len() as u32;
+        if arch == Arch::X32 {
+            end = end.max(X32_OWN.end);
+        }
+        for offset in 0..end {
             let newer = match arch {
                 // A number the kernel does not know arrives as 0 if it came by svc 0
                 // (arch/s390/kernel/syscall.c); setup(2), which was 0, is long gone.
@@ -184,10 +188,14 @@ impl<S: AsRef<str>> Compiler<'_, S> {
                 Arch::X32 if X32_OWN.contains(&offset) => false,
                 _ => numbers.newest.is_some_and(|newest| offset > newest),
             };
-            let id = if newer { beyond } else { id.unwrap_or(self.default) };
+            let id = match numbers.ordinary.get(offset as usize) {
+                _ if newer => beyond,
+                Some(Some(id)) => *id,
+                _ => self.default,
+            };
             put(ranges, arch.base() + offset, id);
         }
-        put(ranges, arch.base() + numbers.ordinary.len() as u32, beyond);
+        put(ranges, arch.base() + end, beyond);
         for (number, id) in (ARM_PRIVATE..).zip(&numbers.private) {
             put(ranges, number, id.unwrap_or(self.default));
         }
@@ -255,7 +263,13 @@ impl<S: AsRef<str>> Compiler<'_, S> {
         if let Some(rule) = rules.iter().find(|rule| rule.set.is_empty()) {
             return Ok(self.graph.leaf(rule.value));
         }
+        let multiplexers = arch.multiplexers().map_or([u32::MAX; 2], |(one, other)| [one, other]);
         for (index, rule) in rules.iter().enumerate() {
+            // Behind a multiplexer, too, a rule without conditions of its own beats others and
+            // later ones. (libseccomp refuses these.)
+            if rule.set.len() == 1 && multiplexers.contains(&rule.number) {
+                continue;
+            }
             let contradicts = |other: &Conditional| {
                 // A rule that asks for more than an earlier one has no effect. The other way
                 // round they contradict each other, as do equal ones: libseccomp's EEXIST.

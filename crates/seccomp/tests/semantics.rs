@@ -359,14 +359,22 @@ fn unknown_names() {
 
 #[test]
 fn errors() {
-    let allow = |args: &[Arg]| Owned::new(Action::Errno, &[Arch::X86]).rule("read", Action::Allow, args);
+    let allow = |args: &[Arg]| Owned::new(Action::Errno, &[]).rule("read", Action::Allow, args);
+    let on_x86 = |mut profile: Owned| {
+        profile.architectures.push(Arch::X86);
+        profile
+    };
     let conflict = |arch| Some(Error::Conflict { name: "read".into(), arch });
     let options = Options { native: Arch::X86_64, never_notify: &["read"], ..plain() };
     let table = [
         (allow(&[equal(6, 0)]), Some(Error::ArgumentIndex(6))),
         (allow(&[equal(u32::MAX, 0)]), Some(Error::ArgumentIndex(u32::MAX))),
         (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1)]), conflict(Arch::X86_64)),
-        (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))]), conflict(Arch::X86)),
+        (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))]), None),
+        (
+            on_x86(allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))])),
+            conflict(Arch::X86),
+        ),
         (
             allow(&[equal(0, 1), equal(1, 1)]).rule("read", Action::Log, &[equal(0, 1)]),
             conflict(Arch::X86_64),

@@ -64,7 +64,7 @@ pub fn verdicts(profile: &Owned, arch: Arch, number: u32, args: [u64; 6]) -> Vec
 
 /// Which of the architectures a call belongs to.
 pub fn arch_of(archs: &[Arch], token: u32, number: u32) -> Option<Arch> {
-    let x32 = token == Arch::X32.audit_token() && number & 0x4000_0000 != 0;
+    let x32 = token == Arch::X32.audit_token() && number >= 0x4000_0000;
     let mut of_token = archs.iter().copied().filter(|arch| arch.audit_token() == token);
     of_token.find(|arch| (*arch == Arch::X32) == x32)
 }
