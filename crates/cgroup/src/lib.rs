@@ -45,10 +45,9 @@ pub use group::{Group, Joined, PATIENCE};
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use path::CgroupPath;
 pub use plan::{
-    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin,
-    Plan, Retry, Write, plan,
+    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin, Plan, Retry, Write, plan,
 };
 pub use resources::{
-    Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network,
-    Priority, Rdma, Resources, Throttle, Verdict, WeightDevice,
+    Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network, Priority, Rdma,
+    Resources, Throttle, Verdict, WeightDevice,
 };

@@ -121,10 +121,7 @@ impl State {
     /// Goes on in a new chunk that holds `size` bytes at `align`; what is left of the old one is kept.
     fn chunk(&mut self, size: usize, align: usize) -> Option<()> {
         const PAGE: usize = 4096;
-        let want = size
-            .checked_add(align)?
-            .checked_next_multiple_of(PAGE)?
-            .max(CHUNK);
+        let want = size.checked_add(align)?.checked_next_multiple_of(PAGE)?.max(CHUNK);
         let start = orlop_sys::mem::anonymous(want).ok()?;
         loop {
             let room = self.end as usize - self.next as usize;
@@ -261,22 +258,8 @@ mod tests {
 
     #[test]
     fn blocks_do_not_touch_each_other() {
-        check(&[
-            (1, 1),
-            (16, 8),
-            (17, 1),
-            (100, 4),
-            (4096, 16),
-            (3000, 1),
-            (8, 64),
-        ]);
-        check(&[
-            (40_000, 8),
-            (70_000, 8),
-            (300_000, 4096),
-            (1 << 20, 8),
-            (24, 8),
-        ]);
+        check(&[(1, 1), (16, 8), (17, 1), (100, 4), (4096, 16), (3000, 1), (8, 64)]);
+        check(&[(40_000, 8), (70_000, 8), (300_000, 4096), (1 << 20, 8), (24, 8)]);
         check(&[(5000, 4096); 40]);
     }
 
@@ -291,11 +274,7 @@ mod tests {
             let other = arena.alloc(layout(8, 8));
             let moved = arena.realloc(block, layout(30_000, 1), 60_000);
             assert!(moved != block && moved != other && *moved.add(99) == 7);
-            assert_eq!(
-                arena.alloc(layout(30_000, 1)),
-                block,
-                "the old block is used again"
-            );
+            assert_eq!(arena.alloc(layout(30_000, 1)), block, "the old block is used again");
         }
     }
 

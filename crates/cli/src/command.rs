@@ -228,12 +228,7 @@ pub fn parse<'a>(arguments: &[&'a CStr]) -> Result<Invocation<'a>, Refused<'a>> 
     };
     let as_runc = Program::of(argv0) == Program::Runc;
     let mut global = Given::default();
-    let rules = Rules {
-        own: GLOBAL,
-        global: false,
-        as_runc,
-        order: Options::BeforeArguments,
-    };
+    let rules = Rules { own: GLOBAL, global: false, as_runc, order: Options::BeforeArguments };
     let read = parse::read(arguments, rules, &mut global, None);
     let refuse = |global: &Given<'a>, message: String, status, help| Refused {
         global: global::lenient(global),
@@ -241,10 +236,7 @@ pub fn parse<'a>(arguments: &[&'a CStr]) -> Result<Invocation<'a>, Refused<'a>> 
         status,
         help,
     };
-    let plain = |command| Invocation {
-        global: Global::default(),
-        command,
-    };
+    let plain = |command| Invocation { global: Global::default(), command };
     match read {
         Err(Wrong { help: true, .. }) => return Ok(plain(Command::Help(None))),
         Err(Wrong { message, .. }) => return Err(refuse(&global, message, 1, Some(None))),
@@ -254,11 +246,7 @@ pub fn parse<'a>(arguments: &[&'a CStr]) -> Result<Invocation<'a>, Refused<'a>> 
     let help = global.help().unwrap_or(true);
     let Some((name, rest)) = words.split_first_mut() else {
         let version = !help && global.flag("version").unwrap_or(true);
-        return Ok(plain(if version {
-            Command::Version
-        } else {
-            Command::Help(None)
-        }));
+        return Ok(plain(if version { Command::Version } else { Command::Help(None) }));
     };
     let Some(spec) = table::command(name.to_bytes()) else {
         let message = format!("No help topic for '{}'", name.to_string_lossy());
@@ -272,12 +260,7 @@ pub fn parse<'a>(arguments: &[&'a CStr]) -> Result<Invocation<'a>, Refused<'a>> 
     }
 
     let mut given = Given::default();
-    let rules = Rules {
-        own: spec.options,
-        global: true,
-        as_runc,
-        order: spec.order,
-    };
+    let rules = Rules { own: spec.options, global: true, as_runc, order: spec.order };
     let read = parse::read(rest, rules, &mut given, Some(&mut global));
     match read {
         Err(Wrong { help: true, .. }) => return Ok(plain(Command::Help(Some(spec)))),
@@ -306,11 +289,7 @@ fn count(argv0: &CStr, spec: &CommandSpec, given: usize) -> Option<String> {
         Some(most) if given > most => format!("a maximum of {most}"),
         _ => return None,
     };
-    Some(format!(
-        "{}: {:?} requires {wrong} argument(s)",
-        argv0.to_string_lossy(),
-        spec.name
-    ))
+    Some(format!("{}: {:?} requires {wrong} argument(s)", argv0.to_string_lossy(), spec.name))
 }
 
 const TEXT_JSON: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -338,10 +317,7 @@ fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<
     Ok(match spec.name {
         "checkpoint" => Command::Checkpoint(checkpoint::checkpoint(given)?),
         "create" => Command::Create(process::create(given)?),
-        "delete" => Command::Delete(Delete {
-            target: target(given)?,
-            force: given.flag("force")?,
-        }),
+        "delete" => Command::Delete(Delete { target: target(given)?, force: given.flag("force")? }),
         "events" => Command::Events(events(given)?),
         "exec" => Command::Exec(process::exec(given)?),
         "explain" => Command::Explain(Explain {
@@ -375,9 +351,7 @@ fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<
         "state" => Command::State(one()?),
         "update" => Command::Update(limits::update(given)?),
         "wait" => Command::Wait(one()?),
-        "doctor" => Command::Doctor(Doctor {
-            fix: given.flag("fix")?,
-        }),
+        "doctor" => Command::Doctor(Doctor { fix: given.flag("fix")? }),
         "help" => Command::Help(topic(given)?),
         "version" => Command::Version,
         "completion" => Command::Completion(shell(given)?),
@@ -388,17 +362,11 @@ fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<
 
 fn events<'a>(given: &Given<'a>) -> Result<Events<'a>, String> {
     const FIVE_SECONDS: u64 = 5_000_000_000;
-    let interval = given
-        .convert("interval", value::duration)?
-        .unwrap_or(FIVE_SECONDS);
+    let interval = given.convert("interval", value::duration)?.unwrap_or(FIVE_SECONDS);
     if interval == 0 {
         return Err("duration interval must be greater than 0".to_string());
     }
-    Ok(Events {
-        id: id(given)?,
-        interval,
-        once: given.flag("stats")?,
-    })
+    Ok(Events { id: id(given)?, interval, once: given.flag("stats")? })
 }
 
 fn kill<'a>(given: &Given<'a>) -> Result<Kill<'a>, String> {
@@ -453,9 +421,6 @@ fn shell(given: &Given<'_>) -> Result<Shell, String> {
         b"bash" => Ok(Shell::Bash),
         b"zsh" => Ok(Shell::Zsh),
         b"fish" => Ok(Shell::Fish),
-        _ => Err(format!(
-            "completion: no such shell: {}",
-            name.to_string_lossy()
-        )),
+        _ => Err(format!("completion: no such shell: {}", name.to_string_lossy())),
     }
 }

@@ -50,10 +50,7 @@ fn join(words: impl Iterator<Item = String>, between: &str) -> String {
 
 /// Every spelling of every option for which `which` is true.
 fn all(options: &'static [Opt], program: Program, which: impl Fn(&Opt) -> bool) -> Vec<String> {
-    shown(options, program)
-        .filter(|opt| which(opt))
-        .flat_map(spellings)
-        .collect()
+    shown(options, program).filter(|opt| which(opt)).flat_map(spellings).collect()
 }
 
 fn bash(program: Program) -> String {
@@ -71,10 +68,9 @@ fn bash(program: Program) -> String {
         for opt in shown(options, program).filter(|opt| opt.takes_argument()) {
             let pattern = join(spellings(opt), "|");
             let _ = match opt.value {
-                Value::Path => writeln!(
-                    text,
-                    "                {pattern}) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;"
-                ),
+                Value::Path => {
+                    writeln!(text, "                {pattern}) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;")
+                }
                 Value::Choice(of) => writeln!(
                     text,
                     "                {pattern}) COMPREPLY=($(compgen -W '{}' -- \"$cur\")); return ;;",
@@ -114,18 +110,12 @@ fn quoted(text: &str) -> String {
 
 /// One option for zsh's `_arguments`.
 fn zsh_option(opt: &Opt) -> String {
-    let about = quoted(opt.help)
-        .replace('[', "(")
-        .replace(']', ")")
-        .replace(':', "\\:");
+    let about = quoted(opt.help).replace('[', "(").replace(']', ")").replace(':', "\\:");
     let value = match opt.value {
         Value::Flag => String::new(),
         Value::Path => format!(":{}:_files", opt.placeholder),
         Value::Choice(of) => format!(":word:({})", of.join(" ")),
-        _ => format!(
-            ":{}:",
-            opt.placeholder.replace(':', "\\:").replace(['[', ']'], "")
-        ),
+        _ => format!(":{}:", opt.placeholder.replace(':', "\\:").replace(['[', ']'], "")),
     };
     let names: Vec<String> = spellings(opt).collect();
     match names.as_slice() {
@@ -159,10 +149,7 @@ fn zsh(program: Program) -> String {
             let _ = write!(text, " \\\n                {}", zsh_option(opt));
         }
         let _ = match argument(command) {
-            Argument::Container => write!(
-                text,
-                " \\\n                '1:container:_{name}_containers'"
-            ),
+            Argument::Container => write!(text, " \\\n                '1:container:_{name}_containers'"),
             Argument::Command => write!(text, " \\\n                '1:command:_{name}_commands'"),
             Argument::Words(words) => write!(text, " \\\n                '1:word:({words})'"),
             Argument::None => Ok(()),
@@ -205,11 +192,7 @@ fn fish(program: Program) -> String {
     }
     for command in commands() {
         let about = command.about.replace('\'', "\\'");
-        let _ = writeln!(
-            text,
-            "complete -c {name} -n '{none}' -a {} -d '{about}'",
-            command.name
-        );
+        let _ = writeln!(text, "complete -c {name} -n '{none}' -a {} -d '{about}'", command.name);
         let seen = format!("__fish_seen_subcommand_from {}", command.name);
         let words = match argument(command) {
             Argument::Container => format!("({name} list -q 2>/dev/null)"),

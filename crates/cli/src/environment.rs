@@ -48,9 +48,7 @@ impl<'a> Environment<'a> {
                 b"TRACEPARENT" => &mut env.traceparent,
                 _ => continue,
             };
-            let value = value
-                .get(1..)
-                .and_then(|value| CStr::from_bytes_with_nul(value).ok());
+            let value = value.get(1..).and_then(|value| CStr::from_bytes_with_nul(value).ok());
             *slot = value.filter(|value| !value.is_empty() || name == b"USER");
         }
         env
@@ -80,10 +78,7 @@ pub struct Caller {
 impl Caller {
     /// This process.
     pub fn this() -> Caller {
-        Caller {
-            euid: thread::euid(),
-            in_user_namespace,
-        }
+        Caller { euid: thread::euid(), in_user_namespace }
     }
 
     fn is_host_root(&self) -> bool {
@@ -94,16 +89,13 @@ impl Caller {
 /// Whether the ids of this process are mapped: the first user namespace has all of them as they are.
 fn in_user_namespace() -> bool {
     let mut text = [0; 64];
-    let read = fs::open_at(CWD, c"/proc/self/uid_map", OFlags::RDONLY, 0)
-        .and_then(|file| fs::read(&file, &mut text));
+    let read = fs::open_at(CWD, c"/proc/self/uid_map", OFlags::RDONLY, 0).and_then(|file| fs::read(&file, &mut text));
     // Without the file the kernel has no user namespaces.
     read.is_ok_and(|len| is_mapped(text.get(..len).unwrap_or_default()))
 }
 
 fn is_mapped(uid_map: &[u8]) -> bool {
-    let words = uid_map
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty());
+    let words = uid_map.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let whole: [&[u8]; 3] = [b"0", b"0", b"4294967295"];
     !words.eq(whole)
 }
@@ -132,11 +124,7 @@ impl Root {
     /// The state directory of this call. `XDG_RUNTIME_DIR` is heard unless the caller is the host's root, or
     /// root of a user namespace who calls itself root: so does runc, and so `create` and `start` find the
     /// same directory from different environments.
-    pub fn find(
-        global: &Global<'_>,
-        env: &Environment<'_>,
-        caller: Caller,
-    ) -> Result<Root, String> {
+    pub fn find(global: &Global<'_>, env: &Environment<'_>, caller: Caller) -> Result<Root, String> {
         let (path, origin) = match (global.root, env.xdg_runtime_dir) {
             (Some(root), _) => (absolute(root.to_bytes())?, RootOrigin::Given),
             (None, Some(dir)) if honours_session(env, caller) => {
@@ -161,9 +149,7 @@ impl Root {
         }
         let failed = |errno: Errno| {
             let path = self.path.to_string_lossy();
-            format!(
-                "mkdir {path}: {errno} (the path in $XDG_RUNTIME_DIR must be writable by the user)"
-            )
+            format!("mkdir {path}: {errno} (the path in $XDG_RUNTIME_DIR must be writable by the user)")
         };
         make_all(self.path.to_bytes()).map_err(failed)?;
         fs::chmod_at(CWD, &self.path, 0o1700).map_err(failed)
@@ -176,11 +162,7 @@ fn honours_session(env: &Environment<'_>, caller: Caller) -> bool {
 
 /// mkdir -p.
 fn make_all(path: &[u8]) -> Result<(), Errno> {
-    let ends = path
-        .iter()
-        .enumerate()
-        .filter(|(i, byte)| **byte == b'/' && *i > 0)
-        .map(|(i, _)| i);
+    let ends = path.iter().enumerate().filter(|(i, byte)| **byte == b'/' && *i > 0).map(|(i, _)| i);
     for end in ends.chain([path.len()]) {
         let part = path.get(..end).and_then(|part| CString::new(part).ok());
         match fs::mkdir_at(CWD, &part.unwrap_or_default(), 0o700) {
@@ -240,9 +222,7 @@ impl Rootless {
             Some(false) => Rootless::No,
             None if caller.euid != 0 => Rootless::Yes,
             None if caller.is_host_root() => Rootless::No,
-            None if global.cgroup_manager == CgroupManager::Systemd => {
-                Rootless::UnlessSystemdIsRoots
-            }
+            None if global.cgroup_manager == CgroupManager::Systemd => Rootless::UnlessSystemdIsRoots,
             None => Rootless::Yes,
         }
     }
@@ -262,18 +242,9 @@ mod tests {
         Environment::new(entries.iter().copied())
     }
 
-    const HOST_ROOT: Caller = Caller {
-        euid: 0,
-        in_user_namespace: || false,
-    };
-    const MAPPED_ROOT: Caller = Caller {
-        euid: 0,
-        in_user_namespace: || true,
-    };
-    const USER: Caller = Caller {
-        euid: 1000,
-        in_user_namespace: || false,
-    };
+    const HOST_ROOT: Caller = Caller { euid: 0, in_user_namespace: || false };
+    const MAPPED_ROOT: Caller = Caller { euid: 0, in_user_namespace: || true };
+    const USER: Caller = Caller { euid: 1000, in_user_namespace: || false };
 
     #[test]
     fn the_state_directory() {
@@ -283,42 +254,18 @@ mod tests {
             (None, &[session][..], HOST_ROOT, Ok("/run/orlop")),
             (None, &[c"XDG_RUNTIME_DIR="], MAPPED_ROOT, Ok("/run/orlop")),
             (None, &[session], MAPPED_ROOT, Ok("/run/user/1000/orlop")),
-            (
-                None,
-                &[session, c"USER=user"],
-                MAPPED_ROOT,
-                Ok("/run/user/1000/orlop"),
-            ),
-            (
-                None,
-                &[session, c"USER=root"],
-                MAPPED_ROOT,
-                Ok("/run/orlop"),
-            ),
-            (
-                None,
-                &[session, c"USER=root"],
-                USER,
-                Ok("/run/user/1000/orlop"),
-            ),
+            (None, &[session, c"USER=user"], MAPPED_ROOT, Ok("/run/user/1000/orlop")),
+            (None, &[session, c"USER=root"], MAPPED_ROOT, Ok("/run/orlop")),
+            (None, &[session, c"USER=root"], USER, Ok("/run/user/1000/orlop")),
             (None, &[], USER, Ok("/run/orlop")),
             (Some(c"/a//b/./c/../d/"), &[session], USER, Ok("/a/b/d")),
             (Some(c"/.."), &[], HOST_ROOT, Err(())),
             (Some(c"/"), &[], HOST_ROOT, Err(())),
         ] {
-            let global = Global {
-                root,
-                ..Global::default()
-            };
+            let global = Global { root, ..Global::default() };
             let found = Root::find(&global, &env(entries), caller);
-            let found = found
-                .map(|root| root.path.into_string().unwrap())
-                .map_err(drop);
-            assert_eq!(
-                found,
-                expected.map(str::to_string),
-                "{root:?} {entries:?} {caller:?}"
-            );
+            let found = found.map(|root| root.path.into_string().unwrap()).map_err(drop);
+            assert_eq!(found, expected.map(str::to_string), "{root:?} {entries:?} {caller:?}");
         }
     }
 
@@ -326,37 +273,25 @@ mod tests {
     fn a_relative_root_stands_on_the_working_directory() {
         let cwd = std::env::current_dir().unwrap();
         let path = absolute(b"x/../y").unwrap();
-        assert_eq!(
-            String::from_utf8(path).unwrap(),
-            cwd.join("y").to_str().unwrap()
-        );
+        assert_eq!(String::from_utf8(path).unwrap(), cwd.join("y").to_str().unwrap());
     }
 
     #[test]
     fn a_session_directory_is_made_sticky() {
         use std::os::unix::fs::PermissionsExt;
         let base = std::env::temp_dir().join(format!("orlop-env-{}", std::process::id()));
-        let root = Root {
-            path: CString::new(base.join("a/orlop").to_str().unwrap()).unwrap(),
-            origin: RootOrigin::Session,
-        };
+        let root =
+            Root { path: CString::new(base.join("a/orlop").to_str().unwrap()).unwrap(), origin: RootOrigin::Session };
         root.prepare().unwrap();
         root.prepare().unwrap();
-        let mode = std::fs::metadata(base.join("a/orlop"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(base.join("a/orlop")).unwrap().permissions().mode();
         std::fs::remove_dir_all(&base).unwrap();
         assert_eq!(mode & 0o7777, 0o1700);
     }
 
     #[test]
     fn rootless() {
-        let with = |rootless, cgroup_manager| Global {
-            rootless,
-            cgroup_manager,
-            ..Global::default()
-        };
+        let with = |rootless, cgroup_manager| Global { rootless, cgroup_manager, ..Global::default() };
         use CgroupManager::{Cgroupfs, Systemd};
         for (rootless, manager, caller, expected) in [
             (None, Cgroupfs, HOST_ROOT, Rootless::No),

@@ -34,11 +34,7 @@ pub fn version(program: Program) -> String {
         "{} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC}\nbuild: {} {}\n",
         program.name(),
         core::env!("ORLOP_TARGET"),
-        if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        },
+        if cfg!(debug_assertions) { "debug" } else { "release" },
     )
 }
 
@@ -53,9 +49,7 @@ pub fn help(program: Program, topic: Option<&CommandSpec>) -> String {
                 "\nUSAGE:\n   {name} [global options] command [command options] [arguments...]\n\nVERSION:\n   {VERSION}\n\nCOMMANDS:\n"
             ));
             let visible = COMMANDS.iter().filter(|command| !command.hidden);
-            text.push_str(&columns(
-                visible.map(|command| (command.name.into(), command.about)),
-            ));
+            text.push_str(&columns(visible.map(|command| (command.name.into(), command.about))));
             text.push_str("\nGLOBAL OPTIONS:\n");
             text.push_str(&options(GLOBAL, program));
             text
@@ -86,9 +80,7 @@ fn options(options: &'static [Opt], program: Program) -> String {
 /// The options that a help shows.
 pub fn shown(options: &'static [Opt], program: Program) -> impl Iterator<Item = &'static Opt> {
     let as_runc = program == Program::Runc;
-    options
-        .iter()
-        .filter(move |opt| !(opt.hidden || as_runc && opt.not_as_runc))
+    options.iter().filter(move |opt| !(opt.hidden || as_runc && opt.not_as_runc))
 }
 
 /// `--bundle DIR, -b DIR`.
@@ -118,12 +110,7 @@ pub fn spellings(opt: &Opt) -> impl Iterator<Item = String> {
 fn columns(rows: impl Iterator<Item = (String, &'static str)>) -> String {
     const WIDEST: usize = 34;
     let rows: Vec<(String, &str)> = rows.collect();
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.len())
-        .max()
-        .unwrap_or(0)
-        .min(WIDEST);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).min(WIDEST);
     let indent = 3 + width + 2;
     let mut text = String::new();
     for (name, about) in rows {

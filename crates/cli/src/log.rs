@@ -38,11 +38,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends the program with 1.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure {
-            message: message.into(),
-            status: 1,
-            fields: Vec::new(),
-        }
+        Failure { message: message.into(), status: 1, fields: Vec::new() }
     }
 
     /// With another exit status.
@@ -88,22 +84,12 @@ impl Log {
             None => Sink::Stderr,
             Some(target) => open(target, program)?,
         };
-        Ok(Log {
-            sink,
-            format: global.log_format,
-            level: global.level,
-            held: RefCell::default(),
-        })
+        Ok(Log { sink, format: global.log_format, level: global.level, held: RefCell::default() })
     }
 
     /// A log on standard error, for when the one asked for cannot be opened.
     pub const fn stderr(format: LogFormat) -> Log {
-        Log {
-            sink: Sink::Stderr,
-            format,
-            level: Level::Info,
-            held: RefCell::new(Vec::new()),
-        }
+        Log { sink: Sink::Stderr, format, level: Level::Info, held: RefCell::new(Vec::new()) }
     }
 
     /// Whether records of `level` are written at all.
@@ -120,37 +106,20 @@ impl Log {
         if matches!(self.sink, Sink::File(_)) && self.level < Level::Debug {
             self.held.borrow_mut().push((level, time, message));
         } else {
-            self.write(&Record {
-                level,
-                message: &message,
-                time,
-                fields: &[],
-                warnings: &[],
-            });
+            self.write(&Record { level, message: &message, time, fields: &[], warnings: &[] });
         }
     }
 
     /// Writes what was held: the call can no longer fail, or runs on for long.
     pub fn settle(&self) {
         for (level, time, message) in self.held.take() {
-            self.write(&Record {
-                level,
-                message: &message,
-                time,
-                fields: &[],
-                warnings: &[],
-            });
+            self.write(&Record { level, message: &message, time, fields: &[], warnings: &[] });
         }
     }
 
     /// Writes the one record of a failure, and its message to standard error.
     pub fn fail(&self, failure: &Failure) {
-        let warnings: Vec<String> = self
-            .held
-            .take()
-            .into_iter()
-            .map(|(_, _, message)| message)
-            .collect();
+        let warnings: Vec<String> = self.held.take().into_iter().map(|(_, _, message)| message).collect();
         self.write(&Record {
             level: Level::Error,
             message: &failure.message,
@@ -177,9 +146,7 @@ impl Log {
             }
             Sink::File(file) => fs::write_all(file, line().as_bytes()),
             Sink::Journal { socket, id } => net::send(socket, &record.journal(id), &[]).map(drop),
-            Sink::Syslog { socket, id } => {
-                net::send(socket, record.syslog(id).as_bytes(), &[]).map(drop)
-            }
+            Sink::Syslog { socket, id } => net::send(socket, record.syslog(id).as_bytes(), &[]).map(drop),
         };
         if let Err(errno) = written {
             complain(&format!("write log: {errno}"));
@@ -204,11 +171,7 @@ fn open(target: &CStr, program: &str) -> Result<Sink, Failure> {
     let text = target.to_string_lossy();
     let failed = |errno: Errno| Failure::new(format!("open log {text}: {errno}"));
     let id = |id: &str| {
-        if id.is_empty() {
-            program.to_owned()
-        } else {
-            id.to_owned()
-        }
+        if id.is_empty() { program.to_owned() } else { id.to_owned() }
     };
     let socket = |path: &CStr| {
         let socket = net::unix_socket(SocketType::Datagram)?;
@@ -216,25 +179,17 @@ fn open(target: &CStr, program: &str) -> Result<Sink, Failure> {
         Ok(socket)
     };
     if let Some(name) = text.strip_prefix("journald:") {
-        return Ok(Sink::Journal {
-            socket: socket(c"/run/systemd/journal/socket").map_err(failed)?,
-            id: id(name),
-        });
+        return Ok(Sink::Journal { socket: socket(c"/run/systemd/journal/socket").map_err(failed)?, id: id(name) });
     }
     if let Some(name) = text.strip_prefix("syslog:") {
-        return Ok(Sink::Syslog {
-            socket: socket(c"/dev/log").map_err(failed)?,
-            id: id(name),
-        });
+        return Ok(Sink::Syslog { socket: socket(c"/dev/log").map_err(failed)?, id: id(name) });
     }
     let path = match target.to_bytes_with_nul().strip_prefix(b"file:") {
         Some(path) => CStr::from_bytes_with_nul(path).unwrap_or(target),
         None => target,
     };
     let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::APPEND;
-    fs::open_at(CWD, path, flags, 0o644)
-        .map(Sink::File)
-        .map_err(failed)
+    fs::open_at(CWD, path, flags, 0o644).map(Sink::File).map_err(failed)
 }
 
 #[cfg(test)]
@@ -248,12 +203,7 @@ mod tests {
         let n = COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("orlop-log-{}-{n}", std::process::id()));
         let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        let global = Global {
-            log: Some(&name),
-            log_format: LogFormat::Json,
-            level,
-            ..Global::default()
-        };
+        let global = Global { log: Some(&name), log_format: LogFormat::Json, level, ..Global::default() };
         let log = Log::open(&global, "orlop").unwrap();
         log.note(Level::Warning, "first");
         log.note(Level::Debug, "second");
@@ -263,9 +213,7 @@ mod tests {
         log.settle();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
@@ -286,10 +234,7 @@ mod tests {
             (Level::Debug, true, vec!["first", "second", "broken"]),
         ] {
             let records = file(level, fails);
-            let messages: Vec<_> = records
-                .iter()
-                .map(|record| record["msg"].as_str().unwrap())
-                .collect();
+            let messages: Vec<_> = records.iter().map(|record| record["msg"].as_str().unwrap()).collect();
             assert_eq!(messages, expected, "{level:?} {fails}");
         }
     }

@@ -20,11 +20,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             let cells = rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|cell| cell.chars().count() + GAP)
-                .max()
-                .unwrap_or(0)
-                .max(LEAST)
+            cells.map(|cell| cell.chars().count() + GAP).max().unwrap_or(0).max(LEAST)
         })
         .collect();
     let mut text = String::new();
@@ -45,17 +41,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
 pub fn processes(ps: &str, pids: &[i32]) -> Result<String, &'static str> {
     let mut lines = ps.lines();
     let title = lines.next().unwrap_or_default();
-    let column = title
-        .split_whitespace()
-        .position(|word| word == "PID")
-        .ok_or("couldn't find PID field in ps output")?;
+    let column =
+        title.split_whitespace().position(|word| word == "PID").ok_or("couldn't find PID field in ps output")?;
     let mut text = String::from(title);
     text.push('\n');
     for line in lines.filter(|line| !line.is_empty()) {
         let word = line.split_whitespace().nth(column).unwrap_or_default();
-        let pid = word
-            .parse()
-            .map_err(|_| "unable to parse pid in ps output")?;
+        let pid = word.parse().map_err(|_| "unable to parse pid in ps output")?;
         if pids.contains(&pid) {
             text.push_str(line);
             text.push('\n');
@@ -134,10 +126,7 @@ mod tests {
     #[test]
     fn processes_of_one_container() {
         let ps = "UID   PID  CMD\nroot    1  init\nroot   12  sh -c 7\n 99     7  sleep 1\n";
-        assert_eq!(
-            processes(ps, &[7, 1]).unwrap(),
-            "UID   PID  CMD\nroot    1  init\n 99     7  sleep 1\n"
-        );
+        assert_eq!(processes(ps, &[7, 1]).unwrap(), "UID   PID  CMD\nroot    1  init\n 99     7  sleep 1\n");
         assert!(processes("UID CMD\n", &[1]).is_err());
         assert!(processes("PID\nx\n", &[1]).is_err());
     }
@@ -150,10 +139,7 @@ mod tests {
             "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"\\u003cx\\u003e\\u0026\\u2028ü\"\n    }\n  ],\n  \
              \"c\": [],\n  \"d\": {},\n  \"e\": null\n}"
         );
-        assert_eq!(
-            pretty(&json!({"a": ["  "]}), "\t").unwrap(),
-            "{\n\t\"a\": [\n\t\t\"  \"\n\t]\n}"
-        );
+        assert_eq!(pretty(&json!({"a": ["  "]}), "\t").unwrap(), "{\n\t\"a\": [\n\t\t\"  \"\n\t]\n}");
         assert_eq!(compact(&json!([12, 15])).unwrap(), "[12,15]");
     }
 }

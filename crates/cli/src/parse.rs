@@ -38,18 +38,14 @@ impl Rules {
     /// The option called `name`, and whether it is a global one met after the command.
     fn find(&self, name: &[u8]) -> Option<(&'static Opt, bool)> {
         let among = |options: &'static [Opt]| {
-            options
-                .iter()
-                .find(|opt| opt.is_called(name) && !(self.as_runc && opt.not_as_runc))
+            options.iter().find(|opt| opt.is_called(name) && !(self.as_runc && opt.not_as_runc))
         };
         let inherited = || {
             // The program's letters, -h and -v, are its own.
             let long = self.global && name.len() > 1;
             among(GLOBAL).filter(|opt| long && opt.long != "version")
         };
-        among(self.own)
-            .map(|opt| (opt, false))
-            .or_else(|| inherited().map(|opt| (opt, true)))
+        among(self.own).map(|opt| (opt, false)).or_else(|| inherited().map(|opt| (opt, true)))
     }
 }
 
@@ -111,10 +107,7 @@ pub fn read<'a>(
             given.arguments.extend(left);
             break;
         };
-        let wrong = |given: &Given<'_>, message: String| Wrong {
-            message,
-            help: given.flag("help").unwrap_or(false),
-        };
+        let wrong = |given: &Given<'_>, message: String| Wrong { message, help: given.flag("help").unwrap_or(false) };
         let found = match rules.find(name) {
             None if argument.to_bytes().starts_with(b"--") => None,
             None => joined(name, rules, given),
@@ -122,10 +115,7 @@ pub fn read<'a>(
         };
         let Some((opt, inherited)) = found else {
             let name = String::from_utf8_lossy(name);
-            return Err(wrong(
-                given,
-                format!("flag provided but not defined: -{name}"),
-            ));
+            return Err(wrong(given, format!("flag provided but not defined: -{name}")));
         };
         let text = match text {
             None if opt.takes_argument() => match left.next() {
@@ -163,26 +153,17 @@ fn joined(name: &[u8], rules: Rules, given: &mut Given<'_>) -> Option<(&'static 
 
 /// Says which option's text was refused, as runc does.
 fn invalid(opt: &Opt, text: &CStr, reason: &str) -> String {
-    format!(
-        "invalid value {:?} for flag -{}: {reason}",
-        text.to_string_lossy(),
-        opt.long
-    )
+    format!("invalid value {:?} for flag -{}: {reason}", text.to_string_lossy(), opt.long)
 }
 
 impl<'a> Given<'a> {
     /// Every text given for an option, in order.
     fn texts(&self, long: &str) -> impl Iterator<Item = (&'static Opt, Option<&'a CStr>)> {
-        self.options
-            .iter()
-            .copied()
-            .filter(move |(opt, _)| opt.long == long)
+        self.options.iter().copied().filter(move |(opt, _)| opt.long == long)
     }
 
     fn last(&self, long: &str) -> Option<(&'static Opt, &'a CStr)> {
-        self.texts(long)
-            .last()
-            .map(|(opt, text)| (opt, text.unwrap_or_default()))
+        self.texts(long).last().map(|(opt, text)| (opt, text.unwrap_or_default()))
     }
 
     /// The options given, by their long names, in order.
@@ -200,9 +181,7 @@ impl<'a> Given<'a> {
             b"" => Some(true),
             _ => text.to_str().ok().and_then(boolean),
         };
-        value
-            .map(Some)
-            .ok_or_else(|| invalid(opt, text, "parse error"))
+        value.map(Some).ok_or_else(|| invalid(opt, text, "parse error"))
     }
 
     /// A flag; false if it was not given.
@@ -212,17 +191,13 @@ impl<'a> Given<'a> {
 
     /// A path or a text that need not be UTF-8. An empty one counts as none, as runc has it.
     pub fn raw(&self, long: &str) -> Option<&'a CStr> {
-        self.last(long)
-            .map(|(_, text)| text)
-            .filter(|text| !text.is_empty())
+        self.last(long).map(|(_, text)| text).filter(|text| !text.is_empty())
     }
 
     /// A text; an empty one counts as none.
     pub fn text(&self, long: &str) -> Result<Option<&'a str>, String> {
         match self.last(long) {
-            Some((opt, text)) => {
-                utf8(opt, text).map(|text| Some(text).filter(|text| !text.is_empty()))
-            }
+            Some((opt, text)) => utf8(opt, text).map(|text| Some(text).filter(|text| !text.is_empty())),
             None => Ok(None),
         }
     }
@@ -238,16 +213,11 @@ impl<'a> Given<'a> {
     }
 
     /// As [`Given::all`], each turned into something.
-    pub fn each<T>(
-        &self,
-        long: &str,
-        convert: impl Fn(&'a str) -> Result<T, Reason>,
-    ) -> Result<Vec<T>, String> {
+    pub fn each<T>(&self, long: &str, convert: impl Fn(&'a str) -> Result<T, Reason>) -> Result<Vec<T>, String> {
         self.texts(long)
             .map(|(opt, text)| {
                 let text = text.unwrap_or_default();
-                utf8(opt, text)
-                    .and_then(|value| convert(value).map_err(|why| invalid(opt, text, why)))
+                utf8(opt, text).and_then(|value| convert(value).map_err(|why| invalid(opt, text, why)))
             })
             .collect()
     }
@@ -259,9 +229,9 @@ impl<'a> Given<'a> {
         convert: impl FnOnce(&'a str) -> Result<T, Reason>,
     ) -> Result<Option<T>, String> {
         match self.last(long) {
-            Some((opt, text)) => utf8(opt, text)
-                .and_then(|value| convert(value).map_err(|why| invalid(opt, text, why)))
-                .map(Some),
+            Some((opt, text)) => {
+                utf8(opt, text).and_then(|value| convert(value).map_err(|why| invalid(opt, text, why))).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -305,7 +275,5 @@ fn utf8<'a>(opt: &Opt, text: &'a CStr) -> Result<&'a str, String> {
 
 /// An argument that must be text.
 pub fn argument<'a>(argument: &'a CStr, what: &str) -> Result<&'a str, String> {
-    argument
-        .to_str()
-        .map_err(|_| format!("{what} is not UTF-8: {}", argument.to_string_lossy()))
+    argument.to_str().map_err(|_| format!("{what} is not UTF-8: {}", argument.to_string_lossy()))
 }

@@ -11,8 +11,8 @@ use orlop_sys::process;
 use orlop_sys::start::Args;
 
 use crate::command::{
-    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id,
-    Invocation, Kill, List, Mounts, Program, Ps, Refused, Restore, Run, Spec, Update,
+    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, List,
+    Mounts, Program, Ps, Refused, Restore, Run, Spec, Update,
 };
 use crate::environment::{Caller, Environment, Root};
 use crate::log::{Failure, Log, complain};
@@ -125,9 +125,7 @@ impl Verbs {
 }
 
 fn print(text: &str) -> Outcome {
-    output::print(text)
-        .map(|()| 0)
-        .map_err(|errno| Failure::new(format!("write standard output: {errno}")))
+    output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }
 
 /// The program: reads the command line, opens the log, calls the command, logs its failure.
@@ -146,9 +144,7 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
         }
     };
     let outcome = match &parsed {
-        Ok(Invocation { command, .. }) => {
-            verbs.call(program, command, || context(program, global, args, &log))
-        }
+        Ok(Invocation { command, .. }) => verbs.call(program, command, || context(program, global, args, &log)),
         Err(refused) => Err(refuse(program, refused)),
     };
     match outcome {
@@ -163,25 +159,12 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
     }
 }
 
-fn context<'a>(
-    program: Program,
-    global: &'a Global<'a>,
-    args: Args,
-    log: &'a Log,
-) -> Result<Context<'a>, Failure> {
+fn context<'a>(program: Program, global: &'a Global<'a>, args: Args, log: &'a Log) -> Result<Context<'a>, Failure> {
     let env = Environment::new(args.env());
     let caller = Caller::this();
     let root = Root::find(global, &env, caller)?;
     root.prepare()?;
-    Ok(Context {
-        program,
-        global,
-        env,
-        caller,
-        root,
-        log,
-        args,
-    })
+    Ok(Context { program, global, env, caller, root, log, args })
 }
 
 /// Shows the help that would have helped, as runc does, and hands the reason on.
@@ -201,8 +184,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     impl core::fmt::Write for Stderr {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
             // Straight from the formatter: a panic of the allocator must get through.
-            orlop_sys::fs::write_all(orlop_sys::fd::STDERR, text.as_bytes())
-                .map_err(|_| core::fmt::Error)
+            orlop_sys::fs::write_all(orlop_sys::fd::STDERR, text.as_bytes()).map_err(|_| core::fmt::Error)
         }
     }
     // Nobody is left to be told that this failed.

@@ -57,12 +57,7 @@ pub struct Opt {
 }
 
 impl Opt {
-    const fn new(
-        long: &'static str,
-        value: Value,
-        placeholder: &'static str,
-        help: &'static str,
-    ) -> Opt {
+    const fn new(long: &'static str, value: Value, placeholder: &'static str, help: &'static str) -> Opt {
         Opt {
             long,
             aliases: &[],
@@ -174,9 +169,7 @@ pub struct CommandSpec {
 
 /// The command called `name`.
 pub fn command(name: &[u8]) -> Option<&'static CommandSpec> {
-    COMMANDS
-        .iter()
-        .find(|command| command.name.as_bytes() == name)
+    COMMANDS.iter().find(|command| command.name.as_bytes() == name)
 }
 
 /// `help`, which every command has.
@@ -188,16 +181,8 @@ const TEXT_JSON: &[&str] = &["text", "json"];
 /// The options that stand before the command, and may stand after it where it has none of the same name.
 pub const GLOBAL: &[Opt] = &[
     Opt::flag("debug", "log what is done, as --log-level debug does"),
-    Opt::path(
-        "log",
-        "FILE",
-        "append log records to FILE, or send them to journald:ID or syslog:ID (default: stderr)",
-    ),
-    Opt::choice(
-        "log-format",
-        TEXT_JSON,
-        "write log records as text (default) or json",
-    ),
+    Opt::path("log", "FILE", "append log records to FILE, or send them to journald:ID or syslog:ID (default: stderr)"),
+    Opt::choice("log-format", TEXT_JSON, "write log records as text (default) or json"),
     Opt::choice(
         "log-level",
         &["error", "warning", "info", "debug"],
@@ -208,31 +193,16 @@ pub const GLOBAL: &[Opt] = &[
         "DIR",
         "keep the state of containers in DIR, best on a tmpfs (default: /run/orlop, or $XDG_RUNTIME_DIR/orlop when not root)",
     ),
-    Opt::flag(
-        "systemd-cgroup",
-        "let systemd make the cgroups; cgroupsPath is then slice:prefix:name",
-    ),
+    Opt::flag("systemd-cgroup", "let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
     Opt::choice(
         "cgroup-manager",
         &["cgroupfs", "systemd", "disabled"],
         "who makes the cgroups: cgroupfs (default), systemd, or disabled for nobody",
     )
     .not_as_runc(),
-    Opt::text(
-        "rootless",
-        "true|false|auto",
-        "whether to put up with a lack of permission for cgroups (default: auto)",
-    ),
-    Opt::path(
-        "criu",
-        "PATH",
-        "the criu binary for checkpoint and restore (default: criu, looked up in $PATH)",
-    ),
-    Opt::path(
-        "trace",
-        "FILE",
-        "write the time of every step to FILE, one JSON object a line",
-    ),
+    Opt::text("rootless", "true|false|auto", "whether to put up with a lack of permission for cgroups (default: auto)"),
+    Opt::path("criu", "PATH", "the criu binary for checkpoint and restore (default: criu, looked up in $PATH)"),
+    Opt::path("trace", "FILE", "write the time of every step to FILE, one JSON object a line"),
     HELP,
     Opt::flag("version", "print the version and exit").short(&['v', 'V']),
 ];

@@ -11,16 +11,8 @@ use crate::table::{COMMANDS, CommandSpec, GLOBAL, Opt, Uses, Value};
 use crate::{completion, help, man};
 
 /// Parses `words` as the program `name`, and gives what `look` makes of it.
-fn with<T>(
-    name: &str,
-    words: &[&str],
-    look: impl FnOnce(Result<&Invocation<'_>, &Refused<'_>>) -> T,
-) -> T {
-    let owned: Vec<CString> = [name]
-        .iter()
-        .chain(words)
-        .map(|word| CString::new(*word).unwrap())
-        .collect();
+fn with<T>(name: &str, words: &[&str], look: impl FnOnce(Result<&Invocation<'_>, &Refused<'_>>) -> T) -> T {
+    let owned: Vec<CString> = [name].iter().chain(words).map(|word| CString::new(*word).unwrap()).collect();
     let arguments: Vec<&CStr> = owned.iter().map(CString::as_c_str).collect();
     look(parse(&arguments).as_ref())
 }
@@ -43,11 +35,7 @@ fn same(one: &str, other: &str) {
 
 /// Checks that a line is refused with `reason`.
 fn refused(line: &str, reason: &str) {
-    assert_eq!(
-        shown("/usr/bin/orlop", line),
-        Err(reason.to_string()),
-        "{line}"
-    );
+    assert_eq!(shown("/usr/bin/orlop", line), Err(reason.to_string()), "{line}");
 }
 
 #[test]
@@ -57,10 +45,7 @@ fn spellings() {
         ("--root /r state c", "-root /r state c"),
         ("--root /r state c", "-root=/r state c"),
         ("--root /r state c", "state --root /r c"),
-        (
-            "--log-format json state c",
-            "--log-format text --log-format json state c",
-        ),
+        ("--log-format json state c", "--log-format text --log-format json state c"),
         ("delete --force c", "delete -f c"),
         ("delete --force c", "delete c --force"),
         ("delete --force c", "delete --force=true c"),
@@ -75,18 +60,9 @@ fn spellings() {
         ("kill c 9", "kill c sigkill"),
         ("spec --config /x", "spec --file /x"),
         ("create --bundle= c", "create c"),
-        (
-            "--cgroup-manager systemd state c",
-            "--systemd-cgroup state c",
-        ),
-        (
-            "--systemd-cgroup state c",
-            "--cgroup-manager cgroupfs --systemd-cgroup state c",
-        ),
-        (
-            "--cgroup-manager disabled state c",
-            "--systemd-cgroup --cgroup-manager disabled state c",
-        ),
+        ("--cgroup-manager systemd state c", "--systemd-cgroup state c"),
+        ("--systemd-cgroup state c", "--cgroup-manager cgroupfs --systemd-cgroup state c"),
+        ("--cgroup-manager disabled state c", "--systemd-cgroup --cgroup-manager disabled state c"),
         ("-h", "help"),
         ("", "--help"),
         ("-v", "--version"),
@@ -107,89 +83,32 @@ fn refusals() {
         ("state --foo=1 c", "flag provided but not defined: -foo"),
         ("delete -fx c", "flag provided but not defined: -fx"),
         ("--root", "flag needs an argument: --root"),
-        (
-            "restore --lsm-mount-context",
-            "flag needs an argument: --lsm-mount-context",
-        ),
-        (
-            "state",
-            "/usr/bin/orlop: \"state\" requires exactly 1 argument(s)",
-        ),
-        (
-            "list c",
-            "/usr/bin/orlop: \"list\" requires exactly 0 argument(s)",
-        ),
-        (
-            "kill",
-            "/usr/bin/orlop: \"kill\" requires a minimum of 1 argument(s)",
-        ),
-        (
-            "kill c 9 9",
-            "/usr/bin/orlop: \"kill\" requires a maximum of 2 argument(s)",
-        ),
+        ("restore --lsm-mount-context", "flag needs an argument: --lsm-mount-context"),
+        ("state", "/usr/bin/orlop: \"state\" requires exactly 1 argument(s)"),
+        ("list c", "/usr/bin/orlop: \"list\" requires exactly 0 argument(s)"),
+        ("kill", "/usr/bin/orlop: \"kill\" requires a minimum of 1 argument(s)"),
+        ("kill c 9 9", "/usr/bin/orlop: \"kill\" requires a maximum of 2 argument(s)"),
         ("kill c NOPE", "unknown signal \"NOPE\""),
-        (
-            "kill c -- 9",
-            "/usr/bin/orlop: \"kill\" requires a maximum of 2 argument(s)",
-        ),
+        ("kill c -- 9", "/usr/bin/orlop: \"kill\" requires a maximum of 2 argument(s)"),
         ("--log-format xml state c", "invalid log-format: xml"),
-        (
-            "--rootless maybe state c",
-            "invalid value \"maybe\" for flag -rootless: must be true, false or auto",
-        ),
-        (
-            "delete --force=2 c",
-            "invalid value \"2\" for flag -force: parse error",
-        ),
-        (
-            "create --preserve-fds x c",
-            "invalid value \"x\" for flag -preserve-fds: not a whole number",
-        ),
-        (
-            "create --preserve-fds -1 c",
-            "invalid value \"-1\" for flag -preserve-fds: value out of range",
-        ),
+        ("--rootless maybe state c", "invalid value \"maybe\" for flag -rootless: must be true, false or auto"),
+        ("delete --force=2 c", "invalid value \"2\" for flag -force: parse error"),
+        ("create --preserve-fds x c", "invalid value \"x\" for flag -preserve-fds: not a whole number"),
+        ("create --preserve-fds -1 c", "invalid value \"-1\" for flag -preserve-fds: value out of range"),
         ("exec c", "exec args cannot be empty"),
-        (
-            "exec -u 4294967295 c sh",
-            "invalid value \"4294967295\" for flag -user: bad uid",
-        ),
-        (
-            "exec -g 4294967295 c sh",
-            "invalid value \"4294967295\" for flag -additional-gids: value out of range",
-        ),
-        (
-            "exec --cgroup :a c sh",
-            "invalid --cgroup argument: :a (empty <controller> prefix)",
-        ),
-        (
-            "exec --cgroup cpu:a --cgroup b c sh",
-            "invalid --cgroup argument: b (missing <controller>: prefix)",
-        ),
+        ("exec -u 4294967295 c sh", "invalid value \"4294967295\" for flag -user: bad uid"),
+        ("exec -g 4294967295 c sh", "invalid value \"4294967295\" for flag -additional-gids: value out of range"),
+        ("exec --cgroup :a c sh", "invalid --cgroup argument: :a (empty <controller> prefix)"),
+        ("exec --cgroup cpu:a --cgroup b c sh", "invalid --cgroup argument: b (missing <controller>: prefix)"),
         (
             "exec --cgroup cpu:a --cgroup memory,cpu:b c sh",
             "invalid --cgroup argument(s): controller cpu specified multiple times",
         ),
-        (
-            "update --memory 1z c",
-            "invalid value \"1z\" for flag -memory: not a size in bytes",
-        ),
-        (
-            "list --format yaml",
-            "invalid value \"yaml\" for flag -format: must be one of table, json",
-        ),
-        (
-            "events --interval 0s c",
-            "duration interval must be greater than 0",
-        ),
-        (
-            "checkpoint --page-server :1 c",
-            "Use --page-server ADDRESS:PORT to specify page server",
-        ),
-        (
-            "checkpoint --empty-ns pid c",
-            "invalid value \"pid\" for flag -empty-ns: namespace is not supported",
-        ),
+        ("update --memory 1z c", "invalid value \"1z\" for flag -memory: not a size in bytes"),
+        ("list --format yaml", "invalid value \"yaml\" for flag -format: must be one of table, json"),
+        ("events --interval 0s c", "duration interval must be greater than 0"),
+        ("checkpoint --page-server :1 c", "Use --page-server ADDRESS:PORT to specify page server"),
+        ("checkpoint --empty-ns pid c", "invalid value \"pid\" for flag -empty-ns: namespace is not supported"),
         ("mounts move c f", "unknown command \"move\""),
         ("completion csh", "completion: no such shell: csh"),
     ] {
@@ -199,29 +118,16 @@ fn refusals() {
 
 #[test]
 fn exit_statuses() {
-    for (line, status) in [
-        ("foo", 3),
-        ("state", 1),
-        ("exec -u x c sh", 255),
-        ("exec c", 255),
-        ("kill c X", 1),
-    ] {
+    for (line, status) in [("foo", 3), ("state", 1), ("exec -u x c sh", 255), ("exec c", 255), ("kill c X", 1)] {
         let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!(
-            with("orlop", &words, |parsed| parsed.unwrap_err().status),
-            status,
-            "{line}"
-        );
+        assert_eq!(with("orlop", &words, |parsed| parsed.unwrap_err().status), status, "{line}");
     }
 }
 
 /// A refusal is logged where the log was asked to go.
 #[test]
 fn a_refusal_knows_the_log() {
-    for line in [
-        "--log /l --log-format json --foo",
-        "--log /l --log-format=json state --log-level x c",
-    ] {
+    for line in ["--log /l --log-format json --foo", "--log /l --log-format=json state --log-level x c"] {
         let words: Vec<&str> = line.split(' ').collect();
         with("orlop", &words, |parsed| {
             let global = &parsed.unwrap_err().global;
@@ -265,19 +171,12 @@ fn no_option_is_ignored() {
         let line = |option: &[String]| {
             let words: Vec<&str> = option.iter().map(String::as_str).collect();
             let all: Vec<&str> = [&[command.name], words.as_slice(), &arguments].concat();
-            with("orlop", &all, |parsed| {
-                format!(
-                    "{:?}",
-                    parsed.unwrap_or_else(|why| panic!("{all:?}: {why:?}"))
-                )
-            })
+            with("orlop", &all, |parsed| format!("{:?}", parsed.unwrap_or_else(|why| panic!("{all:?}: {why:?}"))))
         };
         let without = line(&[]);
         let global = GLOBAL.iter().filter(|opt| opt.long != "version");
         let mut options: Vec<&Opt> = command.options.iter().collect();
-        options.extend(
-            global.filter(|global| !command.options.iter().any(|opt| opt.long == global.long)),
-        );
+        options.extend(global.filter(|global| !command.options.iter().any(|opt| opt.long == global.long)));
         for opt in options {
             for name in help::spellings(opt) {
                 if name.len() == 2 && !command.options.contains(opt) {
@@ -309,11 +208,7 @@ fn no_option_is_ignored() {
 /// Names and letters are unique within what can stand together.
 #[test]
 fn names_are_unique() {
-    for options in COMMANDS
-        .iter()
-        .map(|command| command.options)
-        .chain([GLOBAL])
-    {
+    for options in COMMANDS.iter().map(|command| command.options).chain([GLOBAL]) {
         let mut names: Vec<String> = options.iter().flat_map(help::spellings).collect();
         names.sort();
         let count = names.len();
@@ -328,14 +223,8 @@ fn names_are_unique() {
 
 /// What users of runc, crun and youki have: commands with their options, and letters where there are any.
 const FEATURES: &[(&str, &str)] = &[
-    (
-        "",
-        "root log log-format log-level debug systemd-cgroup cgroup-manager rootless criu version/v help/h",
-    ),
-    (
-        "create",
-        "bundle/b config/f console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds",
-    ),
+    ("", "root log log-format log-level debug systemd-cgroup cgroup-manager rootless criu version/v help/h"),
+    ("create", "bundle/b config/f console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds"),
     (
         "run",
         "bundle/b config/f console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds detach/d keep no-subreaper",
@@ -378,8 +267,7 @@ const FEATURES: &[(&str, &str)] = &[
 #[test]
 fn every_feature_is_everywhere() {
     let program = Program::Orlop;
-    let scripts =
-        [Shell::Bash, Shell::Zsh, Shell::Fish].map(|shell| completion::script(shell, program));
+    let scripts = [Shell::Bash, Shell::Zsh, Shell::Fish].map(|shell| completion::script(shell, program));
     for (name, options) in FEATURES {
         let command = COMMANDS.iter().find(|command| command.name == *name);
         assert!(command.is_some() || name.is_empty(), "{name}");
@@ -392,26 +280,14 @@ fn every_feature_is_everywhere() {
             };
             let opt = table.iter().find(|opt| opt.long == long);
             let opt = opt.unwrap_or_else(|| panic!("{name} lacks --{long}"));
-            assert!(
-                letter.is_none_or(|letter| opt.shorts.contains(&letter)),
-                "{name} {option}"
-            );
+            assert!(letter.is_none_or(|letter| opt.shorts.contains(&letter)), "{name} {option}");
             assert!(text.contains(&format!("--{long}")), "help {name} {option}");
-            assert!(
-                page.contains(&format!("\\-\\-{}", long.replace('-', "\\-"))),
-                "man {name} {option}"
-            );
+            assert!(page.contains(&format!("\\-\\-{}", long.replace('-', "\\-"))), "man {name} {option}");
             for script in &scripts {
-                assert!(
-                    script.contains(long) && script.contains(name),
-                    "{name} {option}"
-                );
+                assert!(script.contains(long) && script.contains(name), "{name} {option}");
             }
         }
-        assert!(
-            help::help(program, None).contains(&format!("   {name}")),
-            "{name}"
-        );
+        assert!(help::help(program, None).contains(&format!("   {name}")), "{name}");
     }
 }
 
@@ -427,11 +303,7 @@ fn the_help_is_the_table() {
             .filter_map(|line| line.split([' ', ',']).next())
             .collect();
         let table = command.map_or(GLOBAL, |command| command.options);
-        let mut defined: Vec<&str> = table
-            .iter()
-            .filter(|opt| !opt.hidden)
-            .map(|opt| opt.long)
-            .collect();
+        let mut defined: Vec<&str> = table.iter().filter(|opt| !opt.hidden).map(|opt| opt.long).collect();
         printed.sort_unstable();
         defined.sort_unstable();
         assert_eq!(printed, defined);
@@ -441,37 +313,21 @@ fn the_help_is_the_table() {
 /// The layout that runc's own tests look for, under whatever name the program was called.
 #[test]
 fn help_and_version_by_name() {
-    for (argv0, name) in [
-        ("/usr/bin/runc", "runc"),
-        ("crun", "crun"),
-        ("./orlop", "orlop"),
-        ("x", "orlop"),
-    ] {
+    for (argv0, name) in [("/usr/bin/runc", "runc"), ("crun", "crun"), ("./orlop", "orlop"), ("x", "orlop")] {
         let program = Program::of(&CString::new(argv0).unwrap());
         let text = help::help(program, None);
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(lines[0], "NAME:");
-        assert!(
-            lines[1].contains(&format!("{name} - Open Container Initiative runtime")),
-            "{}",
-            lines[1]
-        );
+        assert!(lines[1].contains(&format!("{name} - Open Container Initiative runtime")), "{}", lines[1]);
         for command in COMMANDS {
             let text = help::help(program, Some(command));
             let lines: Vec<&str> = text.lines().collect();
             assert_eq!(lines[0], "NAME:");
-            assert!(
-                lines[1].contains(&format!("{name} {}", command.name)),
-                "{}",
-                lines[1]
-            );
+            assert!(lines[1].contains(&format!("{name} {}", command.name)), "{}", lines[1]);
         }
         let text = help::version(program);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[0],
-            format!("{name} version {}", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(lines[0], format!("{name} version {}", env!("CARGO_PKG_VERSION")));
         assert!(lines[1].starts_with("commit: ") && lines[1].len() > 8);
         assert_eq!(lines[2], "spec: 1.3.0");
         assert!(!lines[1..].iter().any(|line| line.contains("version")));
@@ -483,18 +339,10 @@ fn help_and_version_by_name() {
 /// The shells themselves take the scripts, and man takes the pages, where they are installed.
 #[test]
 fn shells_take_the_completions() {
-    for (shell, which) in [
-        ("bash", Shell::Bash),
-        ("zsh", Shell::Zsh),
-        ("fish", Shell::Fish),
-    ] {
-        let path =
-            std::env::temp_dir().join(format!("orlop-completion-{}-{shell}", std::process::id()));
+    for (shell, which) in [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)] {
+        let path = std::env::temp_dir().join(format!("orlop-completion-{}-{shell}", std::process::id()));
         fs::write(&path, completion::script(which, Program::Orlop)).unwrap();
-        let status = std::process::Command::new(shell)
-            .arg("-n")
-            .arg(&path)
-            .status();
+        let status = std::process::Command::new(shell).arg("-n").arg(&path).status();
         fs::remove_file(&path).unwrap();
         assert!(status.map_or(true, |status| status.success()), "{shell}");
     }
@@ -509,15 +357,8 @@ fn bash_offers(words: &[&str]) -> Vec<String> {
         "{script}\norlop() {{ echo one two; }}\nCOMP_WORDS=({}); COMP_CWORD={last}; _orlop\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
         quoted.join(" ")
     );
-    let out = std::process::Command::new("bash")
-        .args(["--norc", "-c", &call])
-        .output()
-        .unwrap();
-    String::from_utf8(out.stdout)
-        .unwrap()
-        .lines()
-        .map(str::to_string)
-        .collect()
+    let out = std::process::Command::new("bash").args(["--norc", "-c", &call]).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().lines().map(str::to_string).collect()
 }
 
 #[test]
@@ -546,17 +387,11 @@ fn fish_completes() {
         ("orlop mounts ", &["add", "remove"]),
     ] {
         let call = format!("{script}\ncomplete -C '{line}'");
-        let Ok(out) = std::process::Command::new("fish")
-            .args(["--no-config", "-c", &call])
-            .output()
-        else {
+        let Ok(out) = std::process::Command::new("fish").args(["--no-config", "-c", &call]).output() else {
             return; // not installed
         };
         let text = String::from_utf8(out.stdout).unwrap();
-        let words: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.split('\t').next())
-            .collect();
+        let words: Vec<&str> = text.lines().filter_map(|line| line.split('\t').next()).collect();
         assert_eq!(words, offers, "{line}");
     }
 }
@@ -577,12 +412,7 @@ fn manual_pages() {
             return; // not installed
         };
         let page = man::page(Program::Orlop, command);
-        groff
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(page.as_bytes())
-            .unwrap();
+        groff.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
         let out = groff.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(out.stderr).unwrap(), "", "{command:?}");
         assert!(out.stdout.len() > 200);
@@ -593,32 +423,19 @@ fn manual_pages() {
 /// did, and with nothing lost on the way.
 #[test]
 fn engines() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../fixtures/contract/argv.jsonl"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/contract/argv.jsonl");
     let text = fs::read_to_string(path).unwrap();
     let mut calls = 0;
     for line in text.lines() {
         let call: serde_json::Value = serde_json::from_str(line).unwrap();
-        let words: Vec<&str> = call["argv"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|word| word.as_str().unwrap())
-            .collect();
+        let words: Vec<&str> = call["argv"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         calls += call["calls"].as_u64().unwrap_or(0);
-        with("runc", &words, |parsed| {
-            match (call["refused"].as_str(), parsed) {
-                (Some(reason), Err(refused)) => {
-                    assert!(
-                        refused.status != 0 && refused.message == reason,
-                        "{line}: {refused:?}"
-                    );
-                }
-                (None, Ok(invocation)) => nothing_lost(&words, invocation),
-                (_, parsed) => panic!("{line}: {parsed:?}"),
+        with("runc", &words, |parsed| match (call["refused"].as_str(), parsed) {
+            (Some(reason), Err(refused)) => {
+                assert!(refused.status != 0 && refused.message == reason, "{line}: {refused:?}");
             }
+            (None, Ok(invocation)) => nothing_lost(&words, invocation),
+            (_, parsed) => panic!("{line}: {parsed:?}"),
         });
     }
     assert_eq!(calls, 2488);
@@ -643,9 +460,6 @@ fn nothing_lost(words: &[&str], invocation: &Invocation<'_>) {
             word if word.starts_with("--") => continue,
             word => word,
         };
-        assert!(
-            text.contains(&word.to_lowercase()),
-            "{words:?}: {word} is not in {text}"
-        );
+        assert!(text.contains(&word.to_lowercase()), "{words:?}: {word} is not in {text}");
     }
 }

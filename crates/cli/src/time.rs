@@ -29,11 +29,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     (era * 400 + year + next, month, day)
 }
 
@@ -44,10 +40,7 @@ impl fmt::Display for Moment {
         let (year, month, day) = civil(sec.div_euclid(DAY));
         let second = sec.rem_euclid(DAY);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-        )?;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if nsec != 0 {
             let (mut digits, mut width) = (nsec, 9);
             while digits % 10 == 0 {
@@ -84,10 +77,7 @@ mod tests {
         ] {
             let moment = Moment(Timespec { sec, nsec });
             assert_eq!(std::format!("{moment}"), text);
-            assert_eq!(
-                serde_json::to_string(&moment).unwrap(),
-                std::format!("\"{text}\"")
-            );
+            assert_eq!(serde_json::to_string(&moment).unwrap(), std::format!("\"{text}\""));
         }
     }
 }

@@ -24,11 +24,7 @@ pub fn number(text: &str, least: i64, most: i64) -> Result<i64, Reason> {
             });
         }
     };
-    if (least..=most).contains(&number) {
-        Ok(number)
-    } else {
-        Err("value out of range")
-    }
+    if (least..=most).contains(&number) { Ok(number) } else { Err("value out of range") }
 }
 
 /// Splits `text` after its leading digits and decimal fraction: whole part, fraction digits, rest.
@@ -69,10 +65,7 @@ pub fn size(text: &str) -> Result<i64, Reason> {
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
     let mut left = unit.bytes().map(|b| b.to_ascii_lowercase()).peekable();
     let mut shift = 0;
-    if let Some(power) = left
-        .peek()
-        .and_then(|b| b"kmgtp".iter().position(|unit| unit == b))
-    {
+    if let Some(power) = left.peek().and_then(|b| b"kmgtp".iter().position(|unit| unit == b)) {
         shift = 10 * (power + 1);
         left.next();
         left.next_if_eq(&b'i');
@@ -81,9 +74,7 @@ pub fn size(text: &str) -> Result<i64, Reason> {
     if left.next().is_some() {
         return Err(bad);
     }
-    scaled(whole, fraction, 1 << shift)
-        .and_then(|bytes| i64::try_from(bytes).ok())
-        .ok_or("value out of range")
+    scaled(whole, fraction, 1 << shift).and_then(|bytes| i64::try_from(bytes).ok()).ok_or("value out of range")
 }
 
 /// Nanoseconds: a sequence such as `1m30.5s` of Go's time units.
@@ -105,14 +96,10 @@ pub fn duration(text: &str) -> Result<u64, Reason> {
     let mut left = text;
     loop {
         let (whole, fraction, rest) = decimal(left).ok_or(bad)?;
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let (unit, rest) = rest.split_at(end);
         let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(bad)?;
-        sum = scaled(whole, fraction, *scale)
-            .and_then(|part| sum.checked_add(part))
-            .ok_or("value out of range")?;
+        sum = scaled(whole, fraction, *scale).and_then(|part| sum.checked_add(part)).ok_or("value out of range")?;
         left = rest;
         if left.is_empty() {
             return Ok(sum);
@@ -141,10 +128,7 @@ pub fn user(text: &str) -> Result<User, Reason> {
         Some((uid, gid)) => (uid, Some(id(gid).ok_or("bad gid")?)),
         None => (text, None),
     };
-    Ok(User {
-        uid: id(uid).ok_or("bad uid")?,
-        gid,
-    })
+    Ok(User { uid: id(uid).ok_or("bad uid")?, gid })
 }
 
 /// Names and numbers of signal(7), alike on every architecture that we build for.
@@ -205,14 +189,9 @@ pub fn signal(text: &str) -> Option<i32> {
     } else if let Some(offset) = name.strip_prefix("RTMAX") {
         REALTIME.1.checked_sub(realtime(offset, '-')?)?
     } else {
-        return SIGNALS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, number)| *number);
+        return SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     };
-    (REALTIME.0..=REALTIME.1)
-        .contains(&number)
-        .then_some(number)
+    (REALTIME.0..=REALTIME.1).contains(&number).then_some(number)
 }
 
 #[cfg(test)]

@@ -21,13 +21,19 @@ pub(crate) fn chdir(ctx: &mut Context<'_>, path: Text, attempt: Attempt) -> Resu
         Ok(()) => {}
         // Root may be refused what the container's user may enter (an NFS export), so that tries again.
         Err(Errno::ACCES | Errno::PERM) if attempt == Attempt::First => return Ok(()),
-        Err(errno) => return Err(Failure { call: Call::Chdir, errno }),
+        Err(errno) => {
+            return Err(Failure { call: Call::Chdir, errno });
+        }
     }
     let mut buf = [0u8; 4096];
     let len = match fs::getcwd(&mut buf) {
         Ok(len) => len,
-        Err(Errno::NOENT) => return Err(Failure { call: Call::CwdCheck, errno: Errno::NOENT }),
-        Err(errno) => return Err(Failure { call: Call::Getcwd, errno }),
+        Err(Errno::NOENT) => {
+            return Err(Failure { call: Call::CwdCheck, errno: Errno::NOENT });
+        }
+        Err(errno) => {
+            return Err(Failure { call: Call::Getcwd, errno });
+        }
     };
     if len == 0 || buf.first() != Some(&b'/') {
         return Err(Failure { call: Call::CwdCheck, errno: Errno::NOENT });
@@ -136,7 +142,9 @@ pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
             }
             // A connection that says nothing is somebody who only looked whether we are here.
             Ok(_) | Err(Errno::CONNRESET) => {}
-            Err(errno) => return Err(Failure { call: Call::Read, errno }),
+            Err(errno) => {
+                return Err(Failure { call: Call::Read, errno });
+            }
         }
     }
 }

@@ -157,7 +157,9 @@ fn open_if_there(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
 }
 
 pub(crate) fn mask(ctx: &Context<'_>, root: Slot, path: Text, null: Slot) -> Result<()> {
-    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else { return Ok(()) };
+    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else {
+        return Ok(());
+    };
     let cover = if fs::stat(&target).at(Call::Statx)?.is_dir() {
         let config = mount::fsopen(c"tmpfs").at(Call::Fsopen)?;
         mount::fsconfig_string(&config, c"nr_blocks", c"1").at(Call::Fsconfig)?;
@@ -171,7 +173,9 @@ pub(crate) fn mask(ctx: &Context<'_>, root: Slot, path: Text, null: Slot) -> Res
 }
 
 pub(crate) fn readonly_path(ctx: &Context<'_>, root: Slot, path: Text) -> Result<()> {
-    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else { return Ok(()) };
+    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else {
+        return Ok(());
+    };
     let copy = mount::clone_tree(&target, c"", Reach::Tree, AtFlags::NONE).at(Call::OpenTree)?;
     let attr = MountAttr { set: Attr::RDONLY, ..MountAttr::default() };
     mount::set_attr(&copy, c"", Reach::One, &attr).at(Call::MountSetattr)?;

@@ -12,8 +12,12 @@ use crate::step::Call;
 pub(crate) fn home(uid: u32, out: &mut [u8]) -> Result<bool> {
     let file = match open_in_container(c"/etc/passwd") {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCES | Errno::LOOP | Errno::NXIO) => return Ok(false),
-        Err(errno) => return Err(Failure { call: Call::Open, errno }),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCES | Errno::LOOP | Errno::NXIO) => {
+            return Ok(false);
+        }
+        Err(errno) => {
+            return Err(Failure { call: Call::Open, errno });
+        }
     };
     let mut buf = [0u8; 8192];
     let mut filled = 0;

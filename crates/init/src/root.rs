@@ -85,12 +85,16 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
             Ok(fd) => fd,
-            Err(Errno::NOENT) if name == b".." => return Err(Failure { call: Call::Openat2, errno: Errno::NOENT }),
+            Err(Errno::NOENT) if name == b".." => {
+                return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
+            }
             Err(Errno::NOENT) => {
                 let leaf = if end == last { leaf } else { Leaf::Directory };
                 make_one(here, buf.set(name)?, leaf)?
             }
-            Err(errno) => return Err(Failure { call: Call::Openat2, errno }),
+            Err(errno) => {
+                return Err(Failure { call: Call::Openat2, errno });
+            }
         };
         parent = Some(next);
     }
@@ -127,7 +131,9 @@ pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) ->
     match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(_) => return Ok(()),
         Err(Errno::NOENT) => {}
-        Err(errno) => return Err(Failure { call: Call::Openat2, errno }),
+        Err(errno) => {
+            return Err(Failure { call: Call::Openat2, errno });
+        }
     }
     let mut buf = PathBuf::new();
     let (parent, name) = parent_of(root, path, &mut buf)?;
@@ -159,7 +165,9 @@ pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> 
                 return Err(Failure { call: Call::DeviceCheck, errno: Errno::EXIST });
             }
         }
-        Err(errno) => return Err(Failure { call: Call::Mknodat, errno }),
+        Err(errno) => {
+            return Err(Failure { call: Call::Mknodat, errno });
+        }
     }
     let (uid, gid) = node.owner;
     if uid != 0 || gid != 0 {

@@ -78,7 +78,14 @@ pub(crate) struct Created {
 }
 
 /// Makes a container: to the point where it waits for `start`, or runs.
-pub(crate) fn create(root: &CStr, bundle: &Bundle, plan: Plan, gate: Gate, options: &CreateOptions, id: &str) -> Result<Created> {
+pub(crate) fn create(
+    root: &CStr,
+    bundle: &Bundle,
+    plan: Plan,
+    gate: Gate,
+    options: &CreateOptions,
+    id: &str,
+) -> Result<Created> {
     let mut made = Made { root, state: None, group: None, launch: None, pid_file: None };
     match make(&mut made, bundle, &plan, gate, options, id) {
         Ok(()) => match made {
@@ -89,18 +96,29 @@ pub(crate) fn create(root: &CStr, bundle: &Bundle, plan: Plan, gate: Gate, optio
     }
 }
 
-fn make(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, gate: Gate, options: &CreateOptions, id: &str) -> Result<()> {
+fn make(
+    made: &mut Made<'_>,
+    bundle: &Bundle,
+    plan: &Plan,
+    gate: Gate,
+    options: &CreateOptions,
+    id: &str,
+) -> Result<()> {
     let born = plan.clone_index();
     let (before, after) = plan.entries.split_at_checked(born + 1).unwrap_or((&plan.entries, &[]));
     for entry in before {
-        let Act::Runtime(task) = entry.act else { continue };
+        let Act::Runtime(task) = entry.act else {
+            continue;
+        };
         prepare(made, bundle, plan, task, gate, options, id).map_err(|error| placed(error, entry))?;
     }
     // What needs nothing of init is done while init works; then the rest in order.
     let mut done: Vec<bool> = after.iter().map(|entry| matches!(entry.act, Act::Init(_))).collect();
     for overlaps in [true, false] {
         for (index, entry) in after.iter().enumerate() {
-            let Act::Runtime(task) = entry.act else { continue };
+            let Act::Runtime(task) = entry.act else {
+                continue;
+            };
             if task.overlaps() != overlaps {
                 continue;
             }
@@ -117,7 +135,9 @@ fn make(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, gate: Gate, options: 
             }
         }
     }
-    let Some(launch) = &made.launch else { return Ok(()) };
+    let Some(launch) = &made.launch else {
+        return Ok(());
+    };
     if gate == Gate::Start {
         let waits = plan.entries.len().saturating_sub(1 + plan.after_gate());
         launch.await_init(plan, waits as u32)?;

@@ -171,7 +171,9 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
                 Kind::InvalidConfig,
                 format!("current working directory {} is outside of container mount namespace root", text(path)),
             ),
-            _ => Error::new(Kind::System, format!("chdir to cwd ({:?}) set in config.json failed: {errno}", text(path))),
+            _ => {
+                Error::new(Kind::System, format!("chdir to cwd ({:?}) set in config.json failed: {errno}", text(path)))
+            }
         },
         Step::Pivot { .. } if errno == Errno::INVAL => {
             system(String::from("entering the root")).hint("on an initial ramfs use --no-pivot")

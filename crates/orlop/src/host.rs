@@ -19,9 +19,8 @@ pub struct Host {
 impl Host {
     /// Reads them.
     pub fn probe() -> Result<Host> {
-        let cgroups = Layout::probe().map_err(|error| {
-            Error::new(Kind::System, alloc::format!("reading the cgroup hierarchies: {error}"))
-        })?;
+        let cgroups = Layout::probe()
+            .map_err(|error| Error::new(Kind::System, alloc::format!("reading the cgroup hierarchies: {error}")))?;
         let euid = thread::euid();
         Ok(Host { euid, rootless: euid != 0, cgroups })
     }

@@ -47,9 +47,7 @@ pub(crate) struct Birth<'a> {
 /// memfd_create(2) of kernels before 6.3 knows neither `MFD_EXEC` nor `MFD_NOEXEC_SEAL`.
 fn memfd(name: &CStr, flags: MemfdFlags) -> orlop_sys::Result<OwnedFd> {
     match fs::memfd(name, flags) {
-        Err(Errno::INVAL) => {
-            fs::memfd(name, MemfdFlags::from_bits(flags.bits() & MemfdFlags::ALLOW_SEALING.bits()))
-        }
+        Err(Errno::INVAL) => fs::memfd(name, MemfdFlags::from_bits(flags.bits() & MemfdFlags::ALLOW_SEALING.bits())),
         done => done,
     }
 }
@@ -127,8 +125,7 @@ impl Launch {
         let number = crate::state::c_string(&format!("{}", plan_fd.raw()))?;
         let argv: [*const c_char; 3] = [c"orlop:[init]".as_ptr(), number.as_ptr(), null()];
         let envp: [*const c_char; 1] = [null()];
-        let keep: Vec<i32> =
-            [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
+        let keep: Vec<i32> = [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
         let spawn = |program: &OwnedFd| {
             let program = Program {
                 file: program.borrow(),
@@ -343,10 +340,11 @@ pub(crate) fn exec_error(name: &str, call: Option<Call>, errno: Errno) -> Error 
     };
     let error = Error::new(Kind::Program, format!("unable to start container process: exec: {name:?}: {what}"));
     match (call, errno) {
-        (Some(Call::Execve), Errno::NOENT) => {
-            error.hint("the file is there: its interpreter (the #! line, or the ELF loader) is missing in the container")
+        (Some(Call::Execve), Errno::NOENT) => error
+            .hint("the file is there: its interpreter (the #! line, or the ELF loader) is missing in the container"),
+        (Some(Call::Execve), Errno::NOEXEC) => {
+            error.hint("a program for another machine, or a script without a #! line")
         }
-        (Some(Call::Execve), Errno::NOEXEC) => error.hint("a program for another machine, or a script without a #! line"),
         _ => error,
     }
 }

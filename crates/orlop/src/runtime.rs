@@ -279,13 +279,15 @@ impl Container {
     }
 
     fn group(&self) -> Result<Option<Group>> {
-        let Some(record) = self.dir.read_head()? else { return Ok(None) };
+        let Some(record) = self.dir.read_head()? else {
+            return Ok(None);
+        };
         group_of(&record)
     }
 
     fn signal_all(&self, signal: i32) -> Result<()> {
         match self.group()? {
-            Some(group) => group.signal(signal).map_err(from_cgroup),
+            Some(group) => crate::cgroup::signal(&group, signal),
             None => Ok(()),
         }
     }
@@ -320,7 +322,7 @@ impl Container {
         if let Some(mut group) = self.group()? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
-            group.signal(SIGKILL).map_err(from_cgroup)?;
+            crate::cgroup::signal(&group, SIGKILL)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
         self.dir.remove(&self.root)
@@ -328,7 +330,9 @@ impl Container {
 
     /// Kills init and waits for its end.
     fn end_init(&self) -> Result<()> {
-        let Some(init) = self.dir.read_init()?.filter(|init| init.is_alive()) else { return Ok(()) };
+        let Some(init) = self.dir.read_init()?.filter(|init| init.is_alive()) else {
+            return Ok(());
+        };
         let pidfd = match open_init(init) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH) => return Ok(()),
@@ -336,11 +340,9 @@ impl Container {
         };
         match process::pidfd_signal(&pidfd, SIGKILL) {
             Ok(()) | Err(Errno::SRCH) => {}
-            Err(errno) => return Err(Error::system("pidfd_send_signal", "killing the container's init", errno)),
-        }
-        // Frozen, it could not die.
-        if let Some(group) = self.group()? {
-            group.thaw_for_kill().map_err(from_cgroup)?;
+            Err(errno) => {
+                return Err(Error::system("pidfd_send_signal", "killing the container's init", errno));
+            }
         }
         match event::wait_readable(&pidfd, Some(KILLED)) {
             Ok(true) => {
@@ -443,7 +445,8 @@ impl Running {
         drop(launch.into_pidfd());
         let deleted = container.dir.lock().and_then(|()| {
             if let Some(mut group) = group {
-                group.remove_with_strays(PATIENCE).map_err(from_cgroup)?;
+                crate::cgroup::signal(&group, SIGKILL)?;
+                group.remove(PATIENCE).map_err(from_cgroup)?;
             }
             container.dir.remove(&container.root)
         });
@@ -466,4 +469,3 @@ impl Running {
         self.clean(error)
     }
 }
-

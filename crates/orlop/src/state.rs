@@ -150,7 +150,9 @@ impl StateDir {
             Err(Errno::EXIST) => {
                 return Err(Error::new(Kind::AlreadyExists, "container with given ID already exists"));
             }
-            Err(errno) => return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno)),
+            Err(errno) => {
+                return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
+            }
         }
         let dir = Self::open_in(&root_fd, root, id)?;
         dir.lock()?;
@@ -190,7 +192,9 @@ impl StateDir {
 
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
     pub(crate) fn is_linked(&self, root: &CStr) -> bool {
-        let Ok(root_fd) = open_root(root) else { return false };
+        let Ok(root_fd) = open_root(root) else {
+            return false;
+        };
         match (fs::stat(&self.fd), fs::stat_at(&root_fd, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
             (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
             _ => false,
@@ -256,7 +260,9 @@ impl StateDir {
             Err(errno) => return Err(self.error("openat", errno)),
         };
         let mut text = read_all(&file).map_err(|errno| self.error("read", errno))?;
-        let Some(end) = text.iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let Some(end) = text.iter().position(|&b| b == b'\n') else {
+            return Ok(None);
+        };
         let head = text.get(..end).unwrap_or_default();
         let record = self.parse_record(head)?;
         text.drain(..=end);
@@ -278,9 +284,9 @@ impl StateDir {
             Err(errno) => return Err(self.error("readlinkat", errno)),
         };
         let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let init = text.split_once(':').and_then(|(pid, start_time)| {
-            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
-        });
+        let init = text
+            .split_once(':')
+            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
         init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
     }
 

@@ -71,12 +71,7 @@ fn main() {
     let rules: Vec<Rule<'_, String>> = profile
         .rules
         .iter()
-        .map(|rule| Rule {
-            names: &rule.names,
-            action: rule.action,
-            errno_ret: rule.errno_ret,
-            args: &rule.args,
-        })
+        .map(|rule| Rule { names: &rule.names, action: rule.action, errno_ret: rule.errno_ret, args: &rule.args })
         .collect();
     let borrowed = orlop_seccomp::Profile {
         default_action: profile.default_action,
@@ -89,9 +84,7 @@ fn main() {
     let Program { instructions, .. } = compile();
     println!("ours: {} instructions", instructions.len());
     println!("  compile: {}", measure(5000, || timed(compile)));
-    let load_time = |program: &[SockFilter]| {
-        measure(500, || in_child(|| timed(|| load(program, Flags::SPEC_ALLOW))))
-    };
+    let load_time = |program: &[SockFilter]| measure(500, || in_child(|| timed(|| load(program, Flags::SPEC_ALLOW))));
     println!("  load: {}", load_time(&instructions));
     let cost = |program: &[SockFilter]| {
         for (name, number, arg) in

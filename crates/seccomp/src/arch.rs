@@ -124,8 +124,7 @@ impl Arch {
     /// Whether a system call's arguments are compared as 64-bit values. n32 and x32 pass
     /// 32-bit values in 64-bit registers; like libseccomp we look at the lower halves only.
     pub(crate) fn has_64_bit_arguments(self) -> bool {
-        self.audit_token() & BITS_64 != 0
-            && !matches!(self, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32)
+        self.audit_token() & BITS_64 != 0 && !matches!(self, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32)
     }
 
     pub(crate) fn is_little_endian(self) -> bool {

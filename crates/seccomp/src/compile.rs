@@ -18,10 +18,7 @@ const MAX_RULES_PER_CALL: usize = 4096;
 ///
 /// # Errors
 /// Any [`Error`]; nothing of the profile should be used then.
-pub fn compile<S: AsRef<str>>(
-    profile: &Profile<'_, S>,
-    options: &Options<'_>,
-) -> Result<Program, Error> {
+pub fn compile<S: AsRef<str>>(profile: &Profile<'_, S>, options: &Options<'_>) -> Result<Program, Error> {
     let (calls, unknown) = resolve(profile, options)?;
     let default = profile.default_action.return_value(profile.default_errno_ret)?;
     // A tracer or whoever reads the log wants to see new calls, too.
@@ -50,8 +47,8 @@ pub fn compile<S: AsRef<str>>(
         root = compiler.graph.node(Test::new(graph::ARCH, Op::Equal, *token), tree, root)?;
     }
 
-    let notify = profile.default_action == Action::Notify
-        || profile.rules.iter().any(|rule| rule.action == Action::Notify);
+    let notify =
+        profile.default_action == Action::Notify || profile.rules.iter().any(|rule| rule.action == Action::Notify);
     Ok(Program {
         instructions: compiler.graph.assemble(root)?,
         flags: profile.flags.for_kernel(notify),
@@ -228,9 +225,10 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             let (Some(value), Some(((socketcall, ipc), subcalls))) = (value, &subcalls) else {
                 continue;
             };
-            let Some(subcall) = subcalls.get(row) else { continue };
-            let (number, selector) =
-                if subcall < 100 { (socketcall, subcall) } else { (ipc, subcall - 100) };
+            let Some(subcall) = subcalls.get(row) else {
+                continue;
+            };
+            let (number, selector) = if subcall < 100 { (socketcall, subcall) } else { (ipc, subcall - 100) };
             for set in condition::sets(args, arch) {
                 let set = condition::multiplexed(set, u32::from(selector));
                 conditional.push(Conditional { number: *number, call, set, value });

@@ -124,8 +124,7 @@ struct Word {
 
 impl Word {
     fn is(&self, other: &Word) -> bool {
-        (self.place, self.test, self.mask, self.value)
-            == (other.place, other.test, other.mask, other.value)
+        (self.place, self.test, self.mask, self.value) == (other.place, other.test, other.mask, other.value)
     }
 
     /// Whether a new node goes before this one: higher words come first, equality before
@@ -155,7 +154,9 @@ fn words(condition: &Condition, arch: Arch) -> impl Iterator<Item = Word> {
         Operator::LessEqual | Operator::Greater => [Op::Greater; 2],
     };
     let word = |half: u8, test: Op| {
-        let part = |value: u64| if half == 1 { upper(value) } else { lower(value) };
+        let part = |value: u64| {
+            if half == 1 { upper(value) } else { lower(value) }
+        };
         let place = 2 * condition.arg + half;
         Word { place, op, test, mask: part(condition.mask), value: part(condition.value) }
     };
@@ -163,13 +164,7 @@ fn words(condition: &Condition, arch: Arch) -> impl Iterator<Item = Word> {
 }
 
 /// The graph that ends in `yes` when all conditions hold and goes on with `no` otherwise.
-pub(crate) fn build(
-    graph: &mut Graph,
-    set: &[Condition],
-    arch: Arch,
-    yes: Id,
-    no: Id,
-) -> Result<Id, Error> {
+pub(crate) fn build(graph: &mut Graph, set: &[Condition], arch: Arch, yes: Id, no: Id) -> Result<Id, Error> {
     let mut next = yes;
     for (index, condition) in set.iter().enumerate().rev() {
         // Whoever comes here has met the conditions before.
@@ -218,13 +213,7 @@ fn equal_words(condition: &Condition, arch: Arch, known: &mut Vec<(Test, bool)>)
     }
 }
 
-fn one(
-    graph: &mut Graph,
-    condition: &Condition,
-    arch: Arch,
-    yes: Id,
-    no: Id,
-) -> Result<Id, Error> {
+fn one(graph: &mut Graph, condition: &Condition, arch: Arch, yes: Id, no: Id) -> Result<Id, Error> {
     // Three of the operators are the others' opposites.
     let (op, yes, no) = match condition.op {
         Operator::NotEqual => (Op::Equal, no, yes),

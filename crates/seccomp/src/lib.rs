@@ -15,9 +15,7 @@ use alloc::vec::Vec;
 
 pub use arch::Arch;
 pub use compile::compile;
-pub use profile::{
-    Action, Arg, Error, Flags, NewerCalls, Operator, Options, Profile, Rule, UnknownNames,
-};
+pub use profile::{Action, Arg, Error, Flags, NewerCalls, Operator, Options, Profile, Rule, UnknownNames};
 pub use table::names as syscall_names;
 
 /// A classic BPF instruction, `struct sock_filter` of linux/filter.h.

@@ -313,9 +313,7 @@ impl fmt::Display for Error {
                 write!(f, "rules for {name} contradict each other on {}", arch.name())
             }
             Error::UnknownName(name) => write!(f, "unknown system call {name:?}"),
-            Error::Notify(None) => {
-                f.write_str("SCMP_ACT_NOTIFY cannot be used as default action")
-            }
+            Error::Notify(None) => f.write_str("SCMP_ACT_NOTIFY cannot be used as default action"),
             Error::Notify(Some(name)) => {
                 write!(f, "SCMP_ACT_NOTIFY cannot be used for the {name} syscall")
             }

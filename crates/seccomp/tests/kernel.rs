@@ -86,11 +86,9 @@ fn docker_profile_lets_a_process_live() {
 #[test]
 fn actions() {
     let killed = |status: i32, signal: i32| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal;
-    for (action, signal) in [
-        (Action::KillProcess, libc::SIGSYS),
-        (Action::KillThread, libc::SIGSYS),
-        (Action::Trap, libc::SIGSYS),
-    ] {
+    for (action, signal) in
+        [(Action::KillProcess, libc::SIGSYS), (Action::KillThread, libc::SIGSYS), (Action::Trap, libc::SIGSYS)]
+    {
         let program = program(&Owned::new(Action::Allow, &[]).rule("getppid", action, &[]));
         let status = in_child(|| {
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -101,22 +99,16 @@ fn actions() {
         assert!(killed(status, signal), "{action:?}: {status:#x}");
     }
     // With nobody tracing, a traced call does not exist (seccomp(2)).
-    for (action, wanted) in [
-        (Action::Errno, Err(95)),
-        (Action::Trace, Err(libc::ENOSYS)),
-        (Action::Log, Ok(())),
-        (Action::Allow, Ok(())),
-    ] {
-        let mut profile = Owned::new(Action::KillProcess, &[])
-            .rule("exit_group", Action::Allow, &[])
-            .rule("getppid", action, &[]);
+    for (action, wanted) in
+        [(Action::Errno, Err(95)), (Action::Trace, Err(libc::ENOSYS)), (Action::Log, Ok(())), (Action::Allow, Ok(()))]
+    {
+        let mut profile =
+            Owned::new(Action::KillProcess, &[]).rule("exit_group", Action::Allow, &[]).rule("getppid", action, &[]);
         if action == Action::Errno {
             profile.rules[1].errno_ret = Some(95);
         }
         let program = program(&profile);
-        let status = in_child(|| {
-            load(&program).is_ok() && call(libc::SYS_getppid, [0; 3]).map(|_| ()) == wanted
-        });
+        let status = in_child(|| load(&program).is_ok() && call(libc::SYS_getppid, [0; 3]).map(|_| ()) == wanted);
         assert_eq!(status, 0, "{action:?}");
     }
 }

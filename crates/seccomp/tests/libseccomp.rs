@@ -109,7 +109,9 @@ fn known_to(library: &Library, profile: &mut Owned) {
 
 #[test]
 fn numbers_are_libseccomps() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let mut wrong = Vec::new();
     let mut known = 0;
     for name in syscall_names() {
@@ -134,7 +136,9 @@ fn numbers_are_libseccomps() {
 
 #[test]
 fn docker() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let profile = common::docker();
     let ours = profile.compile(&plain()).unwrap();
     let theirs = library.compile(&profile).unwrap();
@@ -146,7 +150,9 @@ fn docker() {
 
 #[test]
 fn random_profiles() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let (mut compared, mut wrong) = (0, 0);
     for round in 0..300 {
         let mut random = Random::new(round);
@@ -169,7 +175,9 @@ fn random_profiles() {
 /// refused, is up to libseccomp.
 #[test]
 fn conflicts() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let (mut compared, mut refused, mut wrong) = (0, 0, 0);
     let mut random = Random::new(1000);
     for _ in 0..4000 {
@@ -207,7 +215,9 @@ fn conflicts() {
 
 #[test]
 fn each_operator_at_each_value() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     for (_, op) in Operator::NAMES {
         for value in VALUES {
             for value_two in VALUES.iter().take(if op == Operator::MaskedEqual { 14 } else { 1 }) {

@@ -5,9 +5,7 @@ mod common;
 use common::bpf::{self, Data};
 use common::random::{self, Actions, GROUPS, Random, VALUES};
 use common::{Owned, docker, plain, reference, value};
-use orlop_seccomp::{
-    Action, Arch, Arg, Error, Flags, NewerCalls, Operator, Options, UnknownNames, syscall_names,
-};
+use orlop_seccomp::{Action, Arch, Arg, Error, Flags, NewerCalls, Operator, Options, UnknownNames, syscall_names};
 
 const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
@@ -81,13 +79,13 @@ fn the_kernels_bitmap_sees_every_unconditional_call() {
     let program = profile.compile(&Options::default()).unwrap();
     for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
         for name in syscall_names() {
-            let Some(nr) = arch.syscall_number(name) else { continue };
+            let Some(nr) = arch.syscall_number(name) else {
+                continue;
+            };
             let data = Data::new(nr, arch.audit_token(), [7; 6]);
             let outcome = bpf::run(&program.instructions, &data);
-            let conditional = profile
-                .rules
-                .iter()
-                .any(|rule| !rule.args.is_empty() && rule.names.iter().any(|n| n == name));
+            let conditional =
+                profile.rules.iter().any(|rule| !rule.args.is_empty() && rule.names.iter().any(|n| n == name));
             assert_eq!(outcome.constant, !conditional, "{arch:?} {name}");
             assert!(outcome.steps < 24, "{arch:?} {name}: {} instructions", outcome.steps);
         }
@@ -148,14 +146,12 @@ fn narrow_arguments() {
 #[test]
 fn several_conditions() {
     let both = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[equal(0, 1), equal(2, 3)]);
-    let same = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[
-        equal(0, 1),
-        equal(0, 2),
-        equal(2, 3),
-    ]);
-    let two = Owned::new(Action::Errno, &[])
-        .rule("openat", Action::Allow, &[equal(0, 1)])
-        .rule("openat", Action::Allow, &[equal(2, 3)]);
+    let same = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[equal(0, 1), equal(0, 2), equal(2, 3)]);
+    let two = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[equal(0, 1)]).rule(
+        "openat",
+        Action::Allow,
+        &[equal(2, 3)],
+    );
     let table = [
         ([1, 0, 3], ALLOW, ALLOW, ALLOW),
         ([1, 0, 0], EPERM, ALLOW, ALLOW),
@@ -187,10 +183,7 @@ fn precedence() {
         // A rule that asks for more than an earlier one has no effect.
         (allow_if(new()).rule("read", Action::Trap, &[equal(0, 1), equal(1, 1)]), ALLOW),
         // Equality is looked at before bounds.
-        (
-            allow_if(new().rule("read", Action::Trap, &[arg(0, Operator::Less, 9, 0)])),
-            ALLOW,
-        ),
+        (allow_if(new().rule("read", Action::Trap, &[arg(0, Operator::Less, 9, 0)])), ALLOW),
     ];
     for (profile, wanted) in table {
         assert_eq!(by_name(&profile, Arch::NATIVE, "read", [1; 6]), wanted, "{profile:#?}");
@@ -371,14 +364,8 @@ fn errors() {
         (allow(&[equal(u32::MAX, 0)]), Some(Error::ArgumentIndex(u32::MAX))),
         (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1)]), conflict(Arch::X86_64)),
         (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))]), None),
-        (
-            on_x86(allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))])),
-            conflict(Arch::X86),
-        ),
-        (
-            allow(&[equal(0, 1), equal(1, 1)]).rule("read", Action::Log, &[equal(0, 1)]),
-            conflict(Arch::X86_64),
-        ),
+        (on_x86(allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))])), conflict(Arch::X86)),
+        (allow(&[equal(0, 1), equal(1, 1)]).rule("read", Action::Log, &[equal(0, 1)]), conflict(Arch::X86_64)),
         (allow(&[]).rule("read", Action::Notify, &[]), Some(Error::Notify(Some("read".into())))),
         (allow(&[]).rule("write", Action::Notify, &[]), None),
         (Owned::new(Action::Notify, &[]), Some(Error::Notify(None))),

@@ -141,11 +141,7 @@ fn criu<'a>(given: &Given<'a>) -> Result<CriuOptions<'a>, String> {
             .is_empty(),
         network_lock: given.choice(
             "network-lock",
-            &[
-                ("iptables", NetworkLock::Iptables),
-                ("nftables", NetworkLock::Nftables),
-                ("skip", NetworkLock::Skip),
-            ],
+            &[("iptables", NetworkLock::Iptables), ("nftables", NetworkLock::Nftables), ("skip", NetworkLock::Skip)],
         )?,
     })
 }
@@ -158,11 +154,8 @@ fn page_server(text: &str) -> Option<PageServer<'_>> {
         None if address.contains(':') => return None,
         None => address,
     };
-    Some(PageServer {
-        address: bare,
-        port: port.parse().ok().filter(|port| *port != 0)?,
-    })
-    .filter(|server| !server.address.is_empty())
+    Some(PageServer { address: bare, port: port.parse().ok().filter(|port| *port != 0)? })
+        .filter(|server| !server.address.is_empty())
 }
 
 pub(super) fn checkpoint<'a>(given: &Given<'a>) -> Result<Checkpoint<'a>, String> {
@@ -180,10 +173,7 @@ pub(super) fn checkpoint<'a>(given: &Given<'a>) -> Result<Checkpoint<'a>, String
         leave_running: given.flag("leave-running")?,
         tcp_skip_in_flight: given.flag("tcp-skip-in-flight")?,
         link_remap: given.flag("link-remap")?,
-        status_fd: given
-            .number("status-fd")?
-            .filter(|fd| *fd >= 0)
-            .map(|fd| fd as i32),
+        status_fd: given.number("status-fd")?.filter(|fd| *fd >= 0).map(|fd| fd as i32),
         page_server: server,
         pre_dump: given.flag("pre-dump")?,
     })

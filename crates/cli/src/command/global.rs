@@ -112,10 +112,7 @@ fn log_format(given: &Given<'_>) -> Result<LogFormat, String> {
     match given.choice("log-format", TEXT_JSON) {
         Ok(format) => Ok(format.unwrap_or_default()),
         Err(_) => {
-            let text = given
-                .raw("log-format")
-                .unwrap_or_default()
-                .to_string_lossy();
+            let text = given.raw("log-format").unwrap_or_default().to_string_lossy();
             Err(format!("invalid log-format: {text}"))
         }
     }
@@ -123,22 +120,13 @@ fn log_format(given: &Given<'_>) -> Result<LogFormat, String> {
 
 /// The global options that a refusal needs: those of the log.
 pub(super) fn lenient<'a>(given: &Given<'a>) -> Global<'a> {
-    Global {
-        log: given.raw("log"),
-        log_format: log_format(given).unwrap_or_default(),
-        ..Global::default()
-    }
+    Global { log: given.raw("log"), log_format: log_format(given).unwrap_or_default(), ..Global::default() }
 }
 
 pub(super) fn strict<'a>(given: &Given<'a>) -> Result<Global<'a>, String> {
     let level = given.choice(
         "log-level",
-        &[
-            ("error", Level::Error),
-            ("warning", Level::Warning),
-            ("info", Level::Info),
-            ("debug", Level::Debug),
-        ],
+        &[("error", Level::Error), ("warning", Level::Warning), ("info", Level::Info), ("debug", Level::Debug)],
     )?;
     let manager = given.choice(
         "cgroup-manager",
@@ -149,9 +137,7 @@ pub(super) fn strict<'a>(given: &Given<'a>) -> Result<Global<'a>, String> {
         ],
     )?;
     let systemd = given.flag("systemd-cgroup")?;
-    let named_last = given
-        .names()
-        .rfind(|name| matches!(*name, "cgroup-manager" | "systemd-cgroup"));
+    let named_last = given.names().rfind(|name| matches!(*name, "cgroup-manager" | "systemd-cgroup"));
     let cgroup_manager = match manager {
         Some(manager) if named_last == Some("cgroup-manager") || !systemd => manager,
         _ if systemd => CgroupManager::Systemd,
@@ -160,9 +146,7 @@ pub(super) fn strict<'a>(given: &Given<'a>) -> Result<Global<'a>, String> {
     let rootless = given.convert("rootless", |text| match text {
         "" => Ok(None),
         auto if auto.eq_ignore_ascii_case("auto") => Ok(None),
-        text => value::boolean(text)
-            .map(Some)
-            .ok_or("must be true, false or auto"),
+        text => value::boolean(text).map(Some).ok_or("must be true, false or auto"),
     })?;
     Ok(Global {
         root: match given.names().any(|name| name == "root") {

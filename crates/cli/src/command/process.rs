@@ -139,9 +139,8 @@ pub(super) fn exec<'a>(given: &Given<'a>) -> Result<Exec<'a>, String> {
         env: given.all("env"),
         tty: given.flag("tty")?,
         user: given.convert("user", value::user)?,
-        additional_gids: given.each("additional-gids", |text| {
-            value::number(text, 0, i64::from(u32::MAX) - 1).map(|gid| gid as u32)
-        })?,
+        additional_gids: given
+            .each("additional-gids", |text| value::number(text, 0, i64::from(u32::MAX) - 1).map(|gid| gid as u32))?,
         process_label: given.text("process-label")?,
         apparmor: given.text("apparmor")?,
         no_new_privs: given.set("no-new-privs")?,
@@ -162,39 +161,23 @@ fn cgroups<'a>(given: &[&'a str]) -> Result<Vec<SubCgroup<'a>>, String> {
     for text in given {
         let Some((controllers, path)) = text.split_once(':') else {
             if given.len() != 1 {
-                return Err(format!(
-                    "invalid --cgroup argument: {text} (missing <controller>: prefix)"
-                ));
+                return Err(format!("invalid --cgroup argument: {text} (missing <controller>: prefix)"));
             }
-            cgroups.push(SubCgroup {
-                controllers: Vec::new(),
-                path: text,
-            });
+            cgroups.push(SubCgroup { controllers: Vec::new(), path: text });
             continue;
         };
-        let mut known: Vec<&str> = cgroups
-            .iter()
-            .flat_map(|cgroup| &cgroup.controllers)
-            .copied()
-            .collect();
+        let mut known: Vec<&str> = cgroups.iter().flat_map(|cgroup| &cgroup.controllers).copied().collect();
         let before = known.len();
         for controller in controllers.split(',') {
             if controller.is_empty() {
-                return Err(format!(
-                    "invalid --cgroup argument: {text} (empty <controller> prefix)"
-                ));
+                return Err(format!("invalid --cgroup argument: {text} (empty <controller> prefix)"));
             }
             if known.contains(&controller) {
-                return Err(format!(
-                    "invalid --cgroup argument(s): controller {controller} specified multiple times"
-                ));
+                return Err(format!("invalid --cgroup argument(s): controller {controller} specified multiple times"));
             }
             known.push(controller);
         }
-        cgroups.push(SubCgroup {
-            controllers: known.split_off(before),
-            path,
-        });
+        cgroups.push(SubCgroup { controllers: known.split_off(before), path });
     }
     Ok(cgroups)
 }

@@ -58,11 +58,7 @@ impl Record<'_> {
             line.push_str(if i == 0 { ",\"warnings\":[" } else { "," });
             quote_json(&mut line, warning);
         }
-        line.push_str(if self.warnings.is_empty() {
-            "}\n"
-        } else {
-            "]}\n"
-        });
+        line.push_str(if self.warnings.is_empty() { "}\n" } else { "]}\n" });
         line
     }
 
@@ -70,12 +66,7 @@ impl Record<'_> {
         let mut line = format!("time=\"{}\" level={} msg=", self.time, self.level.name());
         quote_text(&mut line, self.message);
         let warnings = self.warnings.iter().map(|warning| ("warning", warning));
-        for (name, value) in self
-            .fields
-            .iter()
-            .map(|(name, value)| (*name, value))
-            .chain(warnings)
-        {
+        for (name, value) in self.fields.iter().map(|(name, value)| (*name, value)).chain(warnings) {
             line.push(' ');
             line.push_str(name);
             line.push('=');
@@ -133,11 +124,7 @@ impl Record<'_> {
     /// A datagram of RFC 3164 without the time, which the receiver adds.
     pub(super) fn syslog(&self, id: &str) -> String {
         const LOG_USER: u8 = 1 << 3;
-        let mut line = format!(
-            "<{}>{id}: {}",
-            LOG_USER | self.level.priority(),
-            self.message
-        );
+        let mut line = format!("<{}>{id}: {}", LOG_USER | self.level.priority(), self.message);
         for (name, value) in self.fields {
             let _ = write!(line, " {name}={value:?}"); // a String takes everything
         }
@@ -187,26 +174,13 @@ mod tests {
     use super::*;
     use orlop_sys::time::Timespec;
 
-    fn record<'a>(
-        message: &'a str,
-        fields: &'a [(&'static str, String)],
-        warnings: &'a [String],
-    ) -> Record<'a> {
-        Record {
-            level: Level::Error,
-            message,
-            time: Moment(Timespec { sec: 0, nsec: 0 }),
-            fields,
-            warnings,
-        }
+    fn record<'a>(message: &'a str, fields: &'a [(&'static str, String)], warnings: &'a [String]) -> Record<'a> {
+        Record { level: Level::Error, message, time: Moment(Timespec { sec: 0, nsec: 0 }), fields, warnings }
     }
 
     #[test]
     fn records() {
-        let fields = [
-            ("container", "c1".to_string()),
-            ("hint", "try \"this\"".to_string()),
-        ];
+        let fields = [("container", "c1".to_string()), ("hint", "try \"this\"".to_string())];
         let warnings = ["a\tb".to_string(), "c".to_string()];
         for (message, fields, warnings, json, text) in [
             (
@@ -238,9 +212,6 @@ mod tests {
             record("two\nlines", &fields, &[]).journal("c1"),
             b"MESSAGE\n\x09\0\0\0\0\0\0\0two\nlines\nPRIORITY=3\nSYSLOG_IDENTIFIER=c1\nID=c1\nORLOP_PHASE=mount\n"
         );
-        assert_eq!(
-            record("text", &fields, &[]).syslog("c1"),
-            "<11>c1: text phase=\"mount\""
-        );
+        assert_eq!(record("text", &fields, &[]).syslog("c1"), "<11>c1: text phase=\"mount\"");
     }
 }

@@ -2,37 +2,17 @@
 
 use super::{CommandSpec, HELP, Opt, Options, TEXT_JSON};
 
-const BUNDLE: Opt = Opt::path(
-    "bundle",
-    "DIR",
-    "the bundle (default: the working directory)",
-)
-.short(&['b']);
-const CONFIG: Opt = Opt::path(
-    "config",
-    "FILE",
-    "read FILE instead of the bundle's config.json",
-)
-.short(&['f']);
-const CONSOLE_SOCKET: Opt = Opt::path(
-    "console-socket",
-    "SOCKET",
-    "send the terminal's master to the unix socket at this path",
-);
-const PIDFD_SOCKET: Opt = Opt::path(
-    "pidfd-socket",
-    "SOCKET",
-    "send a pidfd of the container's process to the unix socket at this path",
-);
+const BUNDLE: Opt = Opt::path("bundle", "DIR", "the bundle (default: the working directory)").short(&['b']);
+const CONFIG: Opt = Opt::path("config", "FILE", "read FILE instead of the bundle's config.json").short(&['f']);
+const CONSOLE_SOCKET: Opt =
+    Opt::path("console-socket", "SOCKET", "send the terminal's master to the unix socket at this path");
+const PIDFD_SOCKET: Opt =
+    Opt::path("pidfd-socket", "SOCKET", "send a pidfd of the container's process to the unix socket at this path");
 const PID_FILE: Opt = Opt::path("pid-file", "FILE", "write the process id to FILE");
-const NO_PIVOT: Opt = Opt::flag(
-    "no-pivot",
-    "move the root file system over / instead of using pivot_root, for a root on a ramdisk",
-);
-const NO_NEW_KEYRING: Opt = Opt::flag(
-    "no-new-keyring",
-    "keep the caller's session keyring instead of making a new one",
-);
+const NO_PIVOT: Opt =
+    Opt::flag("no-pivot", "move the root file system over / instead of using pivot_root, for a root on a ramdisk");
+const NO_NEW_KEYRING: Opt =
+    Opt::flag("no-new-keyring", "keep the caller's session keyring instead of making a new one");
 /// Descriptors are numbered by a positive `int`, and the first three are taken.
 const PRESERVE_FDS: Opt = Opt::number(
     "preserve-fds",
@@ -41,35 +21,16 @@ const PRESERVE_FDS: Opt = Opt::number(
     "hand N descriptors on to the container, counted from 3 and after those of $LISTEN_FDS",
 );
 const DETACH: Opt = Opt::flag("detach", "do not wait for the container's process").short(&['d']);
-const NO_SUBREAPER: Opt = Opt::flag(
-    "no-subreaper",
-    "do not adopt the orphans of the container while waiting for it",
-);
-const REGEX: Opt = Opt::flag(
-    "regex",
-    "the argument is a regular expression; every container whose id matches is meant",
-)
-.short(&['r']);
+const NO_SUBREAPER: Opt = Opt::flag("no-subreaper", "do not adopt the orphans of the container while waiting for it");
+const REGEX: Opt =
+    Opt::flag("regex", "the argument is a regular expression; every container whose id matches is meant").short(&['r']);
 
-const IMAGE_PATH: Opt = Opt::path(
-    "image-path",
-    "DIR",
-    "where criu's images are (default: ./checkpoint)",
-);
+const IMAGE_PATH: Opt = Opt::path("image-path", "DIR", "where criu's images are (default: ./checkpoint)");
 const WORK_PATH: Opt = Opt::path("work-path", "DIR", "where criu's log and work files go");
 const TCP_ESTABLISHED: Opt = Opt::flag("tcp-established", "allow established TCP connections");
-const EXT_UNIX_SK: Opt = Opt::flag(
-    "ext-unix-sk",
-    "allow unix sockets that are connected to the outside",
-);
-const SHELL_JOB: Opt = Opt::flag(
-    "shell-job",
-    "allow a container that uses the terminal of a shell",
-);
-const LAZY_PAGES: Opt = Opt::flag(
-    "lazy-pages",
-    "bring memory pages over on demand, with userfaultfd",
-);
+const EXT_UNIX_SK: Opt = Opt::flag("ext-unix-sk", "allow unix sockets that are connected to the outside");
+const SHELL_JOB: Opt = Opt::flag("shell-job", "allow a container that uses the terminal of a shell");
+const LAZY_PAGES: Opt = Opt::flag("lazy-pages", "bring memory pages over on demand, with userfaultfd");
 const FILE_LOCKS: Opt = Opt::flag("file-locks", "handle file locks");
 const MANAGE_CGROUPS: Opt = Opt::choice(
     "manage-cgroups-mode",
@@ -83,15 +44,8 @@ const EMPTY_NS: Opt = Opt::new(
     "make the namespace, but do not restore what is in it",
 )
 .all();
-const AUTO_DEDUP: Opt = Opt::flag(
-    "auto-dedup",
-    "drop memory pages from older images as newer ones have them",
-);
-const NETWORK_LOCK: Opt = Opt::choice(
-    "network-lock",
-    &["iptables", "nftables", "skip"],
-    "how criu locks the network",
-);
+const AUTO_DEDUP: Opt = Opt::flag("auto-dedup", "drop memory pages from older images as newer ones have them");
+const NETWORK_LOCK: Opt = Opt::choice("network-lock", &["iptables", "nftables", "skip"], "how criu locks the network");
 
 const ID: &str = "<container-id>";
 const ONE: (usize, Option<usize>) = (1, Some(1));
@@ -111,11 +65,7 @@ const fn command(name: &'static str, about: &'static str, options: &'static [Opt
 }
 
 impl CommandSpec {
-    const fn takes(
-        mut self,
-        arguments: &'static str,
-        count: (usize, Option<usize>),
-    ) -> CommandSpec {
+    const fn takes(mut self, arguments: &'static str, count: (usize, Option<usize>)) -> CommandSpec {
         self.arguments = arguments;
         self.count = count;
         self

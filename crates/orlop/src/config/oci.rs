@@ -16,10 +16,8 @@ use super::{Config, IntoOwned};
 const NAME: &str = "oci_spec::runtime::Spec";
 
 /// Spellings of that crate which are not the spec's.
-const SPELLINGS: &[(&str, &str)] = &[
-    ("SCHED_RESET_ON_FORK", "SCHED_FLAG_RESET_ON_FORK"),
-    ("SCHED_FLAG_D_L_OVERRUN", "SCHED_FLAG_DL_OVERRUN"),
-];
+const SPELLINGS: &[(&str, &str)] =
+    &[("SCHED_RESET_ON_FORK", "SCHED_FLAG_RESET_ON_FORK"), ("SCHED_FLAG_D_L_OVERRUN", "SCHED_FLAG_DL_OVERRUN")];
 
 impl TryFrom<Spec> for Config<'static> {
     type Error = ParseError;
@@ -27,14 +25,10 @@ impl TryFrom<Spec> for Config<'static> {
     /// Fails on values that a `config.json` cannot have; the error's pointer
     /// says which, its line and column are without meaning.
     fn try_from(spec: Spec) -> Result<Self, ParseError> {
-        let mut document =
-            serde_json::to_value(spec).map_err(|error| ParseError::from_json(NAME, "", &error))?;
+        let mut document = serde_json::to_value(spec).map_err(|error| ParseError::from_json(NAME, "", &error))?;
         if let Some(Value::Array(flags)) = document.pointer_mut("/process/scheduler/flags") {
             for (theirs, right) in SPELLINGS {
-                flags
-                    .iter_mut()
-                    .filter(|flag| *flag == theirs)
-                    .for_each(|flag| *flag = (*right).into());
+                flags.iter_mut().filter(|flag| *flag == theirs).for_each(|flag| *flag = (*right).into());
             }
         }
         // libseccomp's name for an architecture that a filter has anyway.

@@ -102,10 +102,11 @@ impl Planner<'_> {
             let error = Error::not_supported("mounts with id mappings are not supported yet");
             return Err(error.field(format!("{origin}/uidMappings")));
         }
-        let mut options = MountOptions::parse(mount.options.iter().map(|option| option.as_str())).map_err(|option| {
-            let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
-            error.field(format!("{origin}/options"))
-        })?;
+        let mut options =
+            MountOptions::parse(mount.options.iter().map(|option| option.as_str())).map_err(|option| {
+                let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
+                error.field(format!("{origin}/options"))
+            })?;
         if options.remount && options.bind.is_none() {
             let error = Error::not_supported("remounting is not supported yet");
             return Err(error.field(format!("{origin}/options")));
@@ -235,7 +236,8 @@ impl Planner<'_> {
     ) -> Result<()> {
         let origin = origin.inside("/destination");
         let path = self.text(destination, origin)?;
-        let step = Step::Target { root: slot::ROOT, path, make, like: slot::MOUNT, over_proc, follow, out: slot::TARGET };
+        let step =
+            Step::Target { root: slot::ROOT, path, make, like: slot::MOUNT, over_proc, follow, out: slot::TARGET };
         self.init(PHASE, origin, step);
         Ok(())
     }
@@ -287,12 +289,12 @@ impl Planner<'_> {
             self.target(&place, Make::Directory, OverProc::Refused, Follow::Nothing, origin)?;
             if own {
                 let mut params: Vec<(&[u8], Option<&[u8]>)> = alloc::vec![(b"source", Some(b"cgroup".as_slice()))];
-                params.extend(hierarchy.controllers.iter().map(|controller| {
-                    match controller.as_str().split_once('=') {
+                params.extend(hierarchy.controllers.iter().map(
+                    |controller| match controller.as_str().split_once('=') {
                         Some((key, value)) => (key.as_bytes(), Some(value.as_bytes())),
                         None => (controller.as_str().as_bytes(), None),
-                    }
-                }));
+                    },
+                ));
                 let step = Step::MakeFs {
                     fstype: self.strings.text(b"cgroup"),
                     params: self.strings.params(params),
@@ -305,7 +307,8 @@ impl Planner<'_> {
             } else {
                 // The container's own part of the hierarchy, where it is in one.
                 let mount_len = hierarchy.mount.len();
-                let own = cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
+                let own =
+                    cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
                 let path = self.text(own.map_or(&hierarchy.mount, |dir| &dir.path), origin)?;
                 self.init(PHASE, origin, Step::CloneTree { path, reach: Reach::One, out: slot::MOUNT });
                 let step = Step::SetAttr { mount: slot::MOUNT, set: attr, clear: Attr::NONE, reach: Reach::One };
@@ -353,8 +356,7 @@ impl Planner<'_> {
             self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
         }
         if config.root.as_ref().is_some_and(|root| root.readonly) {
-            let step =
-                Step::SetAttr { mount: slot::ROOT, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
+            let step = Step::SetAttr { mount: slot::ROOT, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
             self.init(phase, Origin::field("/root/readonly"), step);
         }
         let change = match self.options.root_change {
@@ -371,4 +373,3 @@ impl Planner<'_> {
         Ok(())
     }
 }
-

@@ -36,9 +36,7 @@ enum Effect {
     NotYet,
 }
 
-use Effect::{
-    Atime, AtimeTree, Bind, Clear, ClearTree, NotYet, Nothing, Remount, Set, SetTree, Spread, Superblock,
-};
+use Effect::{Atime, AtimeTree, Bind, Clear, ClearTree, NotYet, Nothing, Remount, Set, SetTree, Spread, Superblock};
 
 const OPTIONS: &[(&str, Effect)] = &[
     ("async", Superblock(c"async")),

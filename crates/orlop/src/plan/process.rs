@@ -95,7 +95,9 @@ impl Planner<'_> {
     /// The order is the kernel's: what needs a capability comes before the capability goes.
     fn credentials(&mut self) -> Result<()> {
         let config = self.config;
-        let Some(process) = &config.process else { return Ok(()) };
+        let Some(process) = &config.process else {
+            return Ok(());
+        };
         let caps = self.capabilities();
         let cwd = Origin::field("/process/cwd");
         let path = self.text(&path::clean_absolute(&process.cwd), cwd)?;

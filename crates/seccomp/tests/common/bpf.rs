@@ -51,7 +51,9 @@ pub fn run(program: &[SockFilter], data: &Data) -> Outcome {
             0x25 => branch(accumulator > k),
             0x35 => branch(accumulator >= k),
             0x45 => branch(accumulator & k != 0),
-            0x06 => return Outcome { value: k, constant, steps },
+            0x06 => {
+                return Outcome { value: k, constant, steps };
+            }
             _ => panic!("code {code:#x} at {}", at - 1),
         }
     }

@@ -115,9 +115,7 @@ impl Library {
                 }
                 for args in sets(rule) {
                     // SAFETY: a live context, and as many arguments as said.
-                    done(unsafe {
-                        (self.rule_add)(context, value, number, args.len() as c_uint, args.as_ptr())
-                    })?;
+                    done(unsafe { (self.rule_add)(context, value, number, args.len() as c_uint, args.as_ptr()) })?;
                 }
             }
         }

@@ -7,9 +7,7 @@ pub mod libseccomp;
 pub mod random;
 pub mod reference;
 
-use orlop_seccomp::{
-    Action, Arch, Arg, Error, Flags, NewerCalls, Options, Profile, Program, Rule, compile,
-};
+use orlop_seccomp::{Action, Arch, Arg, Error, Flags, NewerCalls, Options, Profile, Program, Rule, compile};
 
 /// A profile that owns its parts.
 #[derive(Clone, Debug)]
@@ -41,12 +39,7 @@ impl Owned {
     }
 
     pub fn rule(mut self, name: &str, action: Action, args: &[Arg]) -> Owned {
-        self.rules.push(OwnedRule {
-            names: vec![name.to_string()],
-            action,
-            errno_ret: None,
-            args: args.to_vec(),
-        });
+        self.rules.push(OwnedRule { names: vec![name.to_string()], action, errno_ret: None, args: args.to_vec() });
         self
     }
 
@@ -60,12 +53,7 @@ impl Owned {
         let rules: Vec<Rule<'_, String>> = self
             .rules
             .iter()
-            .map(|rule| Rule {
-                names: &rule.names,
-                action: rule.action,
-                errno_ret: rule.errno_ret,
-                args: &rule.args,
-            })
+            .map(|rule| Rule { names: &rule.names, action: rule.action, errno_ret: rule.errno_ret, args: &rule.args })
             .collect();
         let profile = Profile {
             default_action: self.default_action,

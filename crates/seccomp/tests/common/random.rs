@@ -61,12 +61,7 @@ const OPERATORS: [Operator; 7] = [
 ];
 
 pub fn arg(random: &mut Random, index: u32) -> Arg {
-    Arg {
-        index,
-        op: random.one_of(&OPERATORS),
-        value: random.one_of(&VALUES),
-        value_two: random.one_of(&VALUES),
-    }
+    Arg { index, op: random.one_of(&OPERATORS), value: random.one_of(&VALUES), value_two: random.one_of(&VALUES) }
 }
 
 /// How the conditional rules of a random profile get their actions.
@@ -128,8 +123,7 @@ pub fn profile(random: &mut Random, archs: &[Arch], actions: Actions, arguments:
                 args.push(arg(random, index));
             }
         }
-        let errno = (action == Action::Errno && actions == Actions::Any)
-            .then(|| random.below(4) as u32 + 10);
+        let errno = (action == Action::Errno && actions == Actions::Any).then(|| random.below(4) as u32 + 10);
         profile = profile.rule(random.one_of(&few), action, &args);
         profile.rules.last_mut().unwrap().errno_ret = errno;
     }

@@ -17,11 +17,7 @@ fn check(table: impl IntoIterator<Item = (String, String)>) {
         found += &std::format!("{text}\n    {}\n", read(&text));
         expected += &std::format!("{text}\n    config.json:{error}\n");
     }
-    let differing: Vec<_> = found
-        .lines()
-        .zip(expected.lines())
-        .filter(|(a, b)| a != b)
-        .collect();
+    let differing: Vec<_> = found.lines().zip(expected.lines()).filter(|(a, b)| a != b).collect();
     assert!(differing.is_empty(), "found, expected: {differing:#?}");
 }
 
@@ -29,10 +25,7 @@ fn check(table: impl IntoIterator<Item = (String, String)>) {
 fn a_wrong_value_is_named_with_its_place() {
     let lines = "{\n  \"ociVersion\": \"1.3.0\",\n  \"process\": {\n    \"cwd\": \"/\",\n    \"user\": {\"uid\": VALUE}\n  }\n}";
     let table = [
-        (
-            "4294967296",
-            "invalid value: integer `4294967296`, expected u32",
-        ),
+        ("4294967296", "invalid value: integer `4294967296`, expected u32"),
         ("-1", "invalid value: integer `-1`, expected u32"),
         ("1.5", "invalid type: floating point `1.5`, expected u32"),
         ("1e3", "invalid type: floating point `1000.0`, expected u32"),
@@ -40,17 +33,13 @@ fn a_wrong_value_is_named_with_its_place() {
         ("true", "invalid type: boolean `true`, expected u32"),
         ("[0]", "invalid type: sequence, expected u32"),
         ("{\"a\": 0}", "invalid type: map, expected u32"),
-        (
-            "99999999999999999999",
-            "invalid type: floating point `1e+20`, expected u32",
-        ),
+        ("99999999999999999999", "invalid type: floating point `1e+20`, expected u32"),
     ];
-    check(table.map(|(value, message)| {
-        (
-            lines.replace("VALUE", value),
-            std::format!("5:21: /process/user/uid: {message}"),
-        )
-    }));
+    check(
+        table.map(|(value, message)| {
+            (lines.replace("VALUE", value), std::format!("5:21: /process/user/uid: {message}"))
+        }),
+    );
     assert!(Config::parse(lines.replace("VALUE", "4294967295").as_bytes()).is_ok());
 }
 
@@ -58,10 +47,7 @@ fn a_wrong_value_is_named_with_its_place() {
 #[test]
 fn errors_of_members() {
     let table = [
-        (
-            r#""process": []"#,
-            "1:36: /process: invalid type: sequence, expected a process object",
-        ),
+        (r#""process": []"#, "1:36: /process: invalid type: sequence, expected a process object"),
         (
             r#""process": {"args": ["a", 1], "cwd": "/"}"#,
             "1:51: /process/args/1: invalid type: integer `1`, expected a string",
@@ -75,10 +61,7 @@ fn errors_of_members() {
             "1:45: /process/user: invalid type: sequence, expected a user object",
         ),
         (r#""process": { }"#, "1:36: /process: missing field `cwd`"),
-        (
-            r#""process": {"cwd": null}"#,
-            "1:44: /process/cwd: invalid type: null, expected a string",
-        ),
+        (r#""process": {"cwd": null}"#, "1:44: /process/cwd: invalid type: null, expected a string"),
         (
             r#""process": {"cwd": "/", "terminal": 1}"#,
             "1:61: /process/terminal: invalid type: integer `1`, expected a boolean",
@@ -96,26 +79,14 @@ fn errors_of_members() {
             "1:64: /process/oomScoreAdj: invalid value: integer `3000000000`, expected i32",
         ),
         (r#""root": {}"#, "1:33: /root: missing field `path`"),
-        (
-            r#""root": {"path": "a", "path": "b"}"#,
-            "1:47: /root/path: duplicate field `path`",
-        ),
-        (
-            r#""mounts": [{"destination": "/a"}, {"source": "/b"}]"#,
-            "1:59: /mounts/1: missing field `destination`",
-        ),
-        (
-            r#""mounts": {}"#,
-            "1:35: /mounts: invalid type: map, expected a sequence",
-        ),
+        (r#""root": {"path": "a", "path": "b"}"#, "1:47: /root/path: duplicate field `path`"),
+        (r#""mounts": [{"destination": "/a"}, {"source": "/b"}]"#, "1:59: /mounts/1: missing field `destination`"),
+        (r#""mounts": {}"#, "1:35: /mounts: invalid type: map, expected a sequence"),
         (
             r#""hooks": {"poststop": [{"path": "/x", "timeout": 0}]}"#,
             "1:74: /hooks/poststop/0/timeout: invalid value: integer `0`, expected a nonzero u32",
         ),
-        (
-            r#""annotations": {"a": 1}"#,
-            "1:46: /annotations/a: invalid type: integer `1`, expected a string",
-        ),
+        (r#""annotations": {"a": 1}"#, "1:46: /annotations/a: invalid type: integer `1`, expected a string"),
         (
             r#""annotations": {"a/b~\"c": []}"#,
             "1:52: /annotations/a~1b~0\"c: invalid type: sequence, expected a string",
@@ -124,10 +95,7 @@ fn errors_of_members() {
             r#""linux": {"namespaces": [{"type": "net"}]}"#,
             "1:59: /linux/namespaces/0/type: invalid value: string \"net\", expected a namespace type (pid, network, mount, ipc, uts, user, cgroup, time)",
         ),
-        (
-            r#""linux": {"namespaces": [{}]}"#,
-            "1:50: /linux/namespaces/0: missing field `type`",
-        ),
+        (r#""linux": {"namespaces": [{}]}"#, "1:50: /linux/namespaces/0: missing field `type`"),
         (
             r#""linux": {"rootfsPropagation": "sideways"}"#,
             "1:56: /linux/rootfsPropagation: invalid value: string \"sideways\", expected a mount propagation (private, rprivate, shared, rshared, slave, rslave, unbindable, runbindable)",
@@ -169,12 +137,9 @@ fn errors_of_members() {
             "1:149: /linux/seccomp/syscalls/0/args/0: missing field `op`",
         ),
     ];
-    check(table.map(|(member, expected)| {
-        (
-            std::format!("{{\"ociVersion\": \"1.3.0\", {member}}}"),
-            expected.to_owned(),
-        )
-    }));
+    check(
+        table.map(|(member, expected)| (std::format!("{{\"ociVersion\": \"1.3.0\", {member}}}"), expected.to_owned())),
+    );
 }
 
 #[test]
@@ -182,39 +147,21 @@ fn text_that_is_not_json() {
     let table = [
         ("", "1:0: EOF while parsing a value"),
         ("null", "1:1: invalid type: null, expected a config object"),
-        (
-            "[]",
-            "1:1: invalid type: sequence, expected a config object",
-        ),
+        ("[]", "1:1: invalid type: sequence, expected a config object"),
         ("{}", "1:1: missing field `ociVersion`"),
         ("\n\n  {}\n", "3:3: missing field `ociVersion`"),
         ("{\"ociVersion\": \"1.3.0\"} x", "1:25: trailing characters"),
         ("{\"ociVersion\": \"1.3.0\",}", "1:24: trailing comma"),
-        (
-            "{\"ociVersion\": \"1.3.0\"",
-            "1:22: /ociVersion: EOF while parsing an object",
-        ),
-        (
-            "{\"process\": {\"args\": [\"a\",\n\"b",
-            "2:2: /process/args/1: EOF while parsing a string",
-        ),
-        (
-            "{\"process\": {\"args\": [\"a\" \"b\"",
-            "1:27: /process/args/0: expected `,` or `]`",
-        ),
+        ("{\"ociVersion\": \"1.3.0\"", "1:22: /ociVersion: EOF while parsing an object"),
+        ("{\"process\": {\"args\": [\"a\",\n\"b", "2:2: /process/args/1: EOF while parsing a string"),
+        ("{\"process\": {\"args\": [\"a\" \"b\"", "1:27: /process/args/0: expected `,` or `]`"),
         (
             "{\"hostname\": \"a\nb\"}",
             "2:0: /hostname: control character (\\u0000-\\u001F) found while parsing a string",
         ),
-        (
-            "{\"hostname\": \"\\ud800\"}",
-            "1:21: /hostname: unexpected end of hex escape",
-        ),
+        ("{\"hostname\": \"\\ud800\"}", "1:21: /hostname: unexpected end of hex escape"),
         ("{\"hostname\": nul}", "1:17: /hostname: expected ident"),
-        (
-            "{\"novel\": {\"a\": [0, 1, +]}}",
-            "1:24: /novel/a/2: expected value",
-        ),
+        ("{\"novel\": {\"a\": [0, 1, +]}}", "1:24: /novel/a/2: expected value"),
     ];
     check(table.map(|(text, expected)| (text.to_owned(), expected.to_owned())));
 }
@@ -222,24 +169,15 @@ fn text_that_is_not_json() {
 #[test]
 fn text_that_is_not_utf8() {
     let error = Config::parse(b"{\"ociVersion\": \"1\",\n \"hostname\": \"\xff\"}").unwrap_err();
-    assert_eq!(
-        std::format!("{error}"),
-        "config.json:2:15: /hostname: invalid UTF-8"
-    );
+    assert_eq!(std::format!("{error}"), "config.json:2:15: /hostname: invalid UTF-8");
 }
 
 #[test]
 fn a_key_with_a_line_feed_is_counted_where_it_is() {
     let error = Process::parse(b"{\"cwd\":\"/\",\n\n\n\"umask\":1,\"user\":\n7}").unwrap_err();
-    assert_eq!(
-        (error.line, error.column, error.pointer.as_str()),
-        (5, 1, "/user")
-    );
+    assert_eq!((error.line, error.column, error.pointer.as_str()), (5, 1, "/user"));
     let renamed = error.in_document("p.json");
-    assert_eq!(
-        std::format!("{renamed}"),
-        "p.json:5:1: /user: invalid type: integer `7`, expected a user object"
-    );
+    assert_eq!(std::format!("{renamed}"), "p.json:5:1: /user: invalid type: integer `7`, expected a user object");
 }
 
 #[test]

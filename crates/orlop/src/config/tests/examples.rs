@@ -22,8 +22,5 @@ fn the_example_has_a_cgroup_namespace_on_v2() {
 
 #[test]
 fn the_rootless_example_maps_the_caller_to_root() {
-    check(
-        &Config::example_rootless(Hierarchy::Unified, 1000, 100),
-        "example-rootless.json",
-    );
+    check(&Config::example_rootless(Hierarchy::Unified, 1000, 100), "example-rootless.json");
 }

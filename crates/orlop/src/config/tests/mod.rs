@@ -16,9 +16,7 @@ use serde_json::Value;
 use super::*;
 
 fn fixtures(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fixtures")
-        .join(folder)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(folder)
 }
 
 fn fixture(name: &str) -> String {
@@ -35,10 +33,7 @@ fn json_files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "json") {
                 files.push(path);
             }
         }
@@ -109,20 +104,11 @@ fn the_full_documents_are_full() {
         ("/linux/resources/cpu", Cpu::MEMBERS),
         ("/linux/resources/pids", Pids::MEMBERS),
         ("/linux/resources/blockIO", BlockIo::MEMBERS),
-        (
-            "/linux/resources/blockIO/weightDevice/0",
-            WeightDevice::MEMBERS,
-        ),
-        (
-            "/linux/resources/blockIO/throttleReadBpsDevice/0",
-            ThrottleDevice::MEMBERS,
-        ),
+        ("/linux/resources/blockIO/weightDevice/0", WeightDevice::MEMBERS),
+        ("/linux/resources/blockIO/throttleReadBpsDevice/0", ThrottleDevice::MEMBERS),
         ("/linux/resources/hugepageLimits/0", HugepageLimit::MEMBERS),
         ("/linux/resources/network", Network::MEMBERS),
-        (
-            "/linux/resources/network/priorities/0",
-            InterfacePriority::MEMBERS,
-        ),
+        ("/linux/resources/network/priorities/0", InterfacePriority::MEMBERS),
         ("/linux/resources/rdma/mlx5_1", Rdma::MEMBERS),
     ];
     let features: &Shown = &[
@@ -140,10 +126,7 @@ fn the_full_documents_are_full() {
         ("features.json", features),
         ("state.json", &[("", State::MEMBERS)]),
         ("container-state.json", &[("", ContainerState::MEMBERS)]),
-        (
-            "container-process-state.json",
-            &[("", ContainerProcessState::MEMBERS)],
-        ),
+        ("container-process-state.json", &[("", ContainerProcessState::MEMBERS)]),
     ];
     for (name, objects) in documents {
         let document: Value = serde_json::from_str(&fixture(name)).unwrap();
@@ -151,10 +134,7 @@ fn the_full_documents_are_full() {
             let object = document.pointer(pointer).and_then(Value::as_object);
             let object = object.unwrap_or_else(|| panic!("{name} has an object at {pointer}"));
             for member in *members {
-                assert!(
-                    object.contains_key(*member),
-                    "{name} has {pointer}/{member}"
-                );
+                assert!(object.contains_key(*member), "{name} has {pointer}/{member}");
             }
         }
     }
@@ -200,45 +180,25 @@ fn null_is_absence() {
         let document: Value = serde_json::from_str(&text).unwrap();
         let stripped = without_nulls(document).to_string();
         assert_ne!(stripped.len(), text.len());
-        let (with, without) = (
-            Config::parse(text.as_bytes()),
-            Config::parse(stripped.as_bytes()),
-        );
+        let (with, without) = (Config::parse(text.as_bytes()), Config::parse(stripped.as_bytes()));
         assert_eq!(with.unwrap(), without.unwrap(), "{name}");
     }
 }
 
 #[test]
 fn absent_is_the_default() {
-    let empty = Config {
-        oci_version: Str::new("1.3.0"),
-        ..Config::default()
-    };
-    assert_eq!(
-        Config::parse(fixture("minimal.json").as_bytes()).unwrap(),
-        empty
-    );
+    let empty = Config { oci_version: Str::new("1.3.0"), ..Config::default() };
+    assert_eq!(Config::parse(fixture("minimal.json").as_bytes()).unwrap(), empty);
 
-    let only_cwd = Process {
-        cwd: Str::new("/"),
-        ..Process::default()
-    };
-    let expected = Config {
-        process: Some(only_cwd),
-        ..empty
-    };
-    assert_eq!(
-        Config::parse(fixture("nulls.json").as_bytes()).unwrap(),
-        expected
-    );
+    let only_cwd = Process { cwd: Str::new("/"), ..Process::default() };
+    let expected = Config { process: Some(only_cwd), ..empty };
+    assert_eq!(Config::parse(fixture("nulls.json").as_bytes()).unwrap(), expected);
 }
 
 #[test]
 fn unknown_members_are_ignored() {
     let text = fixture("unknown-members.json");
-    let written = Config::parse(text.as_bytes())
-        .unwrap()
-        .to_json(Layout::Compact);
+    let written = Config::parse(text.as_bytes()).unwrap().to_json(Layout::Compact);
     let expected = r#"{"ociVersion":"1.3.0","process":{"user":{"uid":1,"gid":2},"cwd":"/"},"linux":{"resources":{"memory":{"limit":1}}}}"#;
     assert_eq!(written, expected);
 }
@@ -258,42 +218,20 @@ fn absent_differs_from_zero_where_it_matters() {
     assert_eq!(linux.seccomp.as_ref().unwrap().flags, Some(Vec::new()));
     assert_eq!(linux.seccomp.as_ref().unwrap().default_errno_ret, Some(0));
     assert_eq!(linux.intel_rdt, Some(IntelRdt::default()));
-    assert_eq!(
-        (linux.devices[0].uid, linux.devices[0].file_mode),
-        (Some(0), Some(0))
-    );
-    assert_eq!(
-        (linux.resources.pids.limit, linux.resources.memory.limit),
-        (Some(0), Some(0))
-    );
-    assert_eq!(
-        (linux.resources.cpu.shares, linux.resources.cpu.idle),
-        (Some(0), Some(0))
-    );
+    assert_eq!((linux.devices[0].uid, linux.devices[0].file_mode), (Some(0), Some(0)));
+    assert_eq!((linux.resources.pids.limit, linux.resources.memory.limit), (Some(0), Some(0)));
+    assert_eq!((linux.resources.cpu.shares, linux.resources.cpu.idle), (Some(0), Some(0)));
     assert_eq!(linux.resources.block_io.weight, Some(0));
     assert!(!linux.resources.is_empty());
-    assert_eq!(
-        config,
-        Config::parse(config.to_json(Layout::Compact).as_bytes()).unwrap()
-    );
+    assert_eq!(config, Config::parse(config.to_json(Layout::Compact).as_bytes()).unwrap());
 }
 
 #[test]
 fn strings_borrow_unless_they_have_escapes() {
     let text = br#"{"cwd": "/plain", "args": ["a b", "tab\tquote\"", "\u00e4\ud83d\ude00", "nul\u0000", "\u00fc"]}"#;
     let process = Process::parse(text).unwrap();
-    let args: Vec<_> = process
-        .args
-        .iter()
-        .map(|arg| (arg.as_str(), arg.is_borrowed()))
-        .collect();
-    let expected = [
-        ("a b", true),
-        ("tab\tquote\"", false),
-        ("ä😀", false),
-        ("nul\0", false),
-        ("ü", false),
-    ];
+    let args: Vec<_> = process.args.iter().map(|arg| (arg.as_str(), arg.is_borrowed())).collect();
+    let expected = [("a b", true), ("tab\tquote\"", false), ("ä😀", false), ("nul\0", false), ("ü", false)];
     assert_eq!(args, expected);
     assert!(process.cwd.is_borrowed());
 }
@@ -302,11 +240,7 @@ fn strings_borrow_unless_they_have_escapes() {
 fn maps_are_sorted_and_the_last_value_counts() {
     let text = br#"{"ociVersion":"1","annotations":{"b":"1","a":"2","c":"3","b":"4","":"5"}}"#;
     let config = Config::parse(text).unwrap();
-    let entries: Vec<_> = config
-        .annotations
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
+    let entries: Vec<_> = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(entries, [("", "5"), ("a", "2"), ("b", "4"), ("c", "3")]);
     assert_eq!(config.annotations.get("b").map(Str::as_str), Some("4"));
     assert_eq!(config.annotations.get("d"), None);
@@ -330,12 +264,7 @@ fn capability_numbers_are_the_kernels() {
 
 #[test]
 fn rlimit_discriminants_are_the_kernels() {
-    let table = [
-        (RlimitKind::Cpu, 0),
-        (RlimitKind::Nofile, 7),
-        (RlimitKind::As, 9),
-        (RlimitKind::Rttime, 15),
-    ];
+    let table = [(RlimitKind::Cpu, 0), (RlimitKind::Nofile, 7), (RlimitKind::As, 9), (RlimitKind::Rttime, 15)];
     for (kind, number) in table {
         assert_eq!(kind as u32, number, "{kind}");
     }
@@ -352,8 +281,7 @@ fn text_is_escaped_and_laid_out_as_in_go() {
         annotations: Map::default(),
     };
     let id = r#""a\"\\\u003cb\u003e\u0026\u2028"#.to_owned() + "\u{7f}" + r#"\u0001\b\f\n{[:,]}""#;
-    let compact =
-        std::format!(r#"{{"ociVersion":"1.3.0","id":{id},"status":"creating","bundle":"\\"}}"#);
+    let compact = std::format!(r#"{{"ociVersion":"1.3.0","id":{id},"status":"creating","bundle":"\\"}}"#);
     assert_eq!(state.to_json(Layout::Compact), compact);
     let spaces = std::format!(
         "{{\n  \"ociVersion\": \"1.3.0\",\n  \"id\": {id},\n  \"status\": \"creating\",\n  \"bundle\": \"\\\\\"\n}}"

@@ -17,18 +17,10 @@ use super::{fixture, fixtures, is_config, json_files};
 const BEYOND: &[&str] = &["beyond-oci-spec.json", "nulls.json", "nulls-inside.json"];
 
 /// Numbers of which the spec gives zero the meaning of absence.
-const ZERO_IS_ABSENT: &[&str] = &[
-    "secs", "nanosecs", "nice", "runtime", "deadline", "period", "valueTwo",
-];
+const ZERO_IS_ABSENT: &[&str] = &["secs", "nanosecs", "nice", "runtime", "deadline", "period", "valueTwo"];
 
 /// Lists that oci-spec reads into sets, without an order.
-const SETS: &[&str] = &[
-    "bounding",
-    "effective",
-    "inheritable",
-    "permitted",
-    "ambient",
-];
+const SETS: &[&str] = &["bounding", "effective", "inheritable", "permitted", "ambient"];
 
 fn sorted(mut value: Value) -> Value {
     if let Some(items) = value.as_array_mut() {
@@ -43,12 +35,11 @@ fn difference(at: &str, ours: &Value, theirs: &Value) -> Option<String> {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys());
             keys.map(|key| (std::format!("{at}/{key}"), a.get(key), b.get(key)))
-                .find_map(|(at, a, b)| {
-                    difference(&at, a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null))
-                })
+                .find_map(|(at, a, b)| difference(&at, a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null)))
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => (0..a.len())
-            .find_map(|index| difference(&std::format!("{at}/{index}"), &a[index], &b[index])),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            (0..a.len()).find_map(|index| difference(&std::format!("{at}/{index}"), &a[index], &b[index]))
+        }
         _ => (ours != theirs).then(|| std::format!("{at}: ours {ours}, theirs {theirs}")),
     }
 }
@@ -67,16 +58,8 @@ fn normal(value: Value) -> Value {
             .into_iter()
             .map(|(key, value)| (key, normal(value)))
             .filter(|(key, value)| !(empty(value) || key == "type" && value == "a"))
-            .filter(|(key, value)| {
-                !(value.as_u64() == Some(0) && ZERO_IS_ABSENT.contains(&key.as_str()))
-            })
-            .map(|(key, value)| {
-                if SETS.contains(&key.as_str()) {
-                    (key, sorted(value))
-                } else {
-                    (key, value)
-                }
-            })
+            .filter(|(key, value)| !(value.as_u64() == Some(0) && ZERO_IS_ABSENT.contains(&key.as_str())))
+            .map(|(key, value)| if SETS.contains(&key.as_str()) { (key, sorted(value)) } else { (key, value) })
             .collect(),
         Value::Array(items) => items.into_iter().map(normal).collect(),
         other => other,
@@ -108,19 +91,9 @@ fn same(path: &Path) {
     let config = Config::parse(text.as_bytes()).unwrap();
     let spec: Spec = serde_json::from_str(&text).unwrap();
     let theirs = for_linux(serde_json::to_value(&spec).unwrap());
-    assert_eq!(
-        difference("", &ours(&config), &normal(theirs)),
-        None,
-        "{}",
-        path.display()
-    );
+    assert_eq!(difference("", &ours(&config), &normal(theirs)), None, "{}", path.display());
     let converted = Config::try_from(spec).unwrap();
-    assert_eq!(
-        difference("", &ours(&converted), &ours(&config)),
-        None,
-        "{}",
-        path.display()
-    );
+    assert_eq!(difference("", &ours(&converted), &ours(&config)), None, "{}", path.display());
 }
 
 #[test]
@@ -129,11 +102,7 @@ fn both_parsers_agree() {
         for path in json_files(&fixtures(folder)) {
             let text = fs::read_to_string(&path).unwrap();
             if BEYOND.iter().any(|name| path.ends_with(name)) {
-                assert!(
-                    serde_json::from_str::<Spec>(&text).is_err(),
-                    "{}",
-                    path.display()
-                );
+                assert!(serde_json::from_str::<Spec>(&text).is_err(), "{}", path.display());
             } else if is_config(&text) {
                 same(&path);
             }
@@ -164,10 +133,7 @@ fn documents_that_oci_spec_refuses_are_read() {
     let config = Config::parse(text.as_bytes()).unwrap();
     let process = config.process.unwrap();
     assert_eq!(process.user, User::default());
-    assert_eq!(
-        process.capabilities.unwrap().bounding,
-        ["CAP_FROM_THE_FUTURE"]
-    );
+    assert_eq!(process.capabilities.unwrap().bounding, ["CAP_FROM_THE_FUTURE"]);
     let flags = [SchedulerFlag::ResetOnFork, SchedulerFlag::DlOverrun];
     assert_eq!(process.scheduler.unwrap().flags, flags);
     assert_eq!(config.linux.resources.pids.limit, None);
@@ -185,28 +151,15 @@ fn convert(edit: impl Fn(&mut Value)) -> Result<Config<'static>, ParseError> {
 #[test]
 fn spellings_of_oci_spec_are_put_right() {
     let config = convert(|document| {
-        let flags = [
-            "SCHED_RESET_ON_FORK",
-            "SCHED_FLAG_D_L_OVERRUN",
-            "SCHED_FLAG_RECLAIM",
-        ];
-        document["process"]["scheduler"] =
-            serde_json::json!({"policy": "SCHED_OTHER", "flags": flags});
+        let flags = ["SCHED_RESET_ON_FORK", "SCHED_FLAG_D_L_OVERRUN", "SCHED_FLAG_RECLAIM"];
+        document["process"]["scheduler"] = serde_json::json!({"policy": "SCHED_OTHER", "flags": flags});
         let archs = ["SCMP_ARCH_NATIVE", "SCMP_ARCH_X32"];
-        document["linux"]["seccomp"] =
-            serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": archs});
+        document["linux"]["seccomp"] = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": archs});
     });
     let config = config.unwrap();
-    let flags = [
-        SchedulerFlag::ResetOnFork,
-        SchedulerFlag::DlOverrun,
-        SchedulerFlag::Reclaim,
-    ];
+    let flags = [SchedulerFlag::ResetOnFork, SchedulerFlag::DlOverrun, SchedulerFlag::Reclaim];
     assert_eq!(config.process.unwrap().scheduler.unwrap().flags, flags);
-    assert_eq!(
-        config.linux.seccomp.unwrap().architectures,
-        [SeccompArch::X32]
-    );
+    assert_eq!(config.linux.seccomp.unwrap().architectures, [SeccompArch::X32]);
 }
 
 #[test]
