@@ -35,7 +35,11 @@ fn commit() -> String {
     };
     // The log of HEAD grows with every commit and every checkout.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
-        println!("cargo:rerun-if-changed={}", Path::new(&dir).join(log).display());
+        let log = Path::new(&dir).join(log);
+        // Cargo would build again every time for a file that does not exist.
+        if log.exists() {
+            println!("cargo:rerun-if-changed={}", log.display());
+        }
     }
     git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -10,6 +10,7 @@ pub mod alloc;
 pub mod command;
 pub mod completion;
 pub mod environment;
+mod foreground;
 pub mod help;
 pub mod log;
 pub mod man;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod table;
 pub mod time;
 pub mod value;
+pub mod verbs;
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,12 @@ use core::panic::PanicInfo;
 use liballoc::format;
 use liballoc::vec::Vec;
 
+use orlop_sys::event::{self, PollFd, PollFlags};
+use orlop_sys::fd::{CWD, STDERR, STDIN, STDOUT};
+use orlop_sys::fs::{self, OFlags, OnExec};
 use orlop_sys::process;
 use orlop_sys::start::Args;
+use orlop_sys::time::Timespec;
 
 use crate::command::{
     self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, List,
@@ -136,7 +140,7 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
     let global = match &parsed {
         Ok(Invocation { global, .. }) | Err(Refused { global, .. }) => global,
     };
-    let log = match Log::open(global, program.name()) {
+    let log = match hold_standard().and_then(|()| Log::open(global, program.name())) {
         Ok(log) => log,
         Err(failure) => {
             Log::stderr(global.log_format).fail(&failure);
@@ -157,6 +161,25 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
             failure.status
         }
     }
+}
+
+/// Opens /dev/null where standard input, output or error is closed: else the next file opened would be taken
+/// for it, and the log would get what is meant for standard error.
+fn hold_standard() -> Result<(), Failure> {
+    let mut polled = [STDIN, STDOUT, STDERR].map(|fd| PollFd::new(fd, PollFlags::NONE));
+    let failed = |errno| Failure::new(format!("open /dev/null: {errno}"));
+    if event::poll(&mut polled, Some(Timespec::default())).map_err(failed)? == 0 {
+        return Ok(());
+    }
+    for fd in polled {
+        if fd.happened.contains(PollFlags::NVAL) {
+            // The lowest free number is the closed one's.
+            let null = fs::open_at(CWD, c"/dev/null", OFlags::RDWR, 0).map_err(failed)?;
+            fs::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
+            null.into_raw();
+        }
+    }
+    Ok(())
 }
 
 fn context<'a>(program: Program, global: &'a Global<'a>, args: Args, log: &'a Log) -> Result<Context<'a>, Failure> {
@@ -184,7 +207,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     impl core::fmt::Write for Stderr {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
             // Straight from the formatter: a panic of the allocator must get through.
-            orlop_sys::fs::write_all(orlop_sys::fd::STDERR, text.as_bytes()).map_err(|_| core::fmt::Error)
+            fs::write_all(STDERR, text.as_bytes()).map_err(|_| core::fmt::Error)
         }
     }
     // Nobody is left to be told that this failed.

@@ -128,3 +128,17 @@ fn help_needs_no_state_directory() {
         assert_eq!(out.status.code(), Some(status), "{arguments:?}");
     }
 }
+
+/// A closed standard error is not taken for the log, nor the log for it.
+#[test]
+fn closed_descriptors_stay_out_of_the_log() {
+    for close in ["2>&-", "<&- 2>&-", "<&- >&- 2>&-", ">&-"] {
+        let log = scratch(&format!("closed-{}", close.len()));
+        let line = format!("exec {ORLOP} --log {} --log-format json kill c NOPE {close}", log.display());
+        let status = Command::new("sh").args(["-c", &line]).stderr(Stdio::null()).status().unwrap();
+        let text = fs::read_to_string(&log).unwrap();
+        fs::remove_file(&log).unwrap();
+        assert_eq!(status.code(), Some(1), "{close}");
+        assert_eq!(text.lines().count(), 1, "{close}: {text}");
+    }
+}

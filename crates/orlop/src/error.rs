@@ -151,10 +151,6 @@ impl Error {
     pub fn advice(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
-
-    pub(crate) fn errno_value(&self) -> Option<Errno> {
-        self.0.errno
-    }
 }
 
 impl fmt::Display for Error {

@@ -24,4 +24,9 @@ impl Host {
         let euid = thread::euid();
         Ok(Host { euid, rootless: euid != 0, cgroups })
     }
+
+    /// Whether cgroup v2 is the only hierarchy.
+    pub fn is_unified(&self) -> bool {
+        self.cgroups.mode == orlop_cgroup::Mode::Unified
+    }
 }

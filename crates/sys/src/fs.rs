@@ -566,3 +566,10 @@ pub fn sendfile(to: impl AsFd, from: impl AsFd, len: usize) -> Result<usize> {
         Errno::check(unsafe { syscall4(nr::SENDFILE, to.as_fd().arg(), from.as_fd().arg(), 0, len) })
     })
 }
+
+/// Whether a number is that of an open descriptor.
+pub fn is_open(fd: i32) -> bool {
+    const F_GETFD: usize = 1;
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::FCNTL, fd as usize, F_GETFD, 0) }).is_ok()
+}
