@@ -25,7 +25,7 @@ pub struct Host {
 
 impl Host {
     pub fn probe() -> Host {
-        let magic = statfs("/sys/fs/cgroup").map_or(0, |s| i64::from(s.f_type));
+        let magic = statfs("/sys/fs/cgroup").map_or(0, |s| s.f_type);
         let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Host {
