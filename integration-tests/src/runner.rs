@@ -144,7 +144,10 @@ fn judge(options: &Options, test: &Test, outcome: Outcome) -> Outcome {
     let pending = is_pending(options.require.as_deref(), test.name);
     match outcome {
         Outcome::Failed(why) if pending => {
-            let first = why.lines().find(|line| !line.is_empty()).unwrap_or("");
+            let mut said = why.lines().map(str::trim).filter(|line| !line.is_empty());
+            let first = said
+                .find(|line| !line.starts_with("thread 'main'"))
+                .unwrap_or("");
             Outcome::Skipped(format!("pending ({first})"))
         }
         Outcome::Skipped(why) if options.requires(test) && !pending => Outcome::Failed(format!(

@@ -118,6 +118,8 @@ fn unknown_ids(t: &Context) -> Outcome {
 }
 
 fn delete_force_of_unknown_id(t: &Context) -> Outcome {
+    let plain = t.orlop(&["delete", "no-such"]).end();
+    plain.fails_with("does not exist");
     for option in ["--force", "-f", "-force"] {
         let done = t.orlop(&["delete", option, "no-such"]).end().ok();
         assert_eq!(done.stdout() + &done.stderr() + &done.log(), "");
