@@ -1,0 +1,98 @@
+//! The directories: made with the ancestors that they lack, or found empty.
+
+use alloc::vec::Vec;
+
+use orlop_sys::Errno;
+use orlop_sys::fs::OFlags;
+
+use super::{Held, Presence, remove};
+use crate::error::Error;
+use crate::io::{self, At, Bin};
+use crate::layout::Version;
+use crate::plan::Controller;
+
+/// Makes the directory and the ancestors that it lacks.
+pub(super) fn make(held: &mut Held, bin: &mut Bin) -> Result<(), Error> {
+    let path = held.dir.path.clone();
+    let mut end = path.len();
+    // Usually the parent is there: try the whole path first, then go up.
+    loop {
+        let part = path.get(..end).unwrap_or_default();
+        match io::mkdir(part) {
+            Ok(()) if end == path.len() => held.presence = Presence::Made,
+            Ok(()) => held.parents.push(end),
+            Err(Errno::EXIST) if end == path.len() => held.presence = Presence::Found,
+            // Somebody else made it in between.
+            Err(Errno::EXIST) => {}
+            Err(Errno::NOENT) => match part.rfind('/').filter(|up| *up > held.dir.mount_len) {
+                Some(up) => {
+                    end = up;
+                    continue;
+                }
+                None => return Err(held.error("mkdir", "", Errno::NOENT)),
+            },
+            Err(errno) => return Err(held.error("mkdir", "", errno)),
+        }
+        if end == path.len() {
+            break;
+        }
+        let rest = path.get(end + 1..).unwrap_or_default();
+        end += 1 + rest.find('/').unwrap_or(rest.len());
+    }
+    if held.dir.version == Version::V2 {
+        let fd = io::open_dir(&path).map_err(|errno| held.error("open", "", errno))?;
+        held.fd = Some(fd);
+    }
+    if held.presence == Presence::Found {
+        check_found(held, bin)?;
+    }
+    Ok(())
+}
+
+/// A cgroup that was there must be empty, for its processes would share the limits and be killed with the
+/// container, and must not be frozen, for the container would never start.
+fn check_found(held: &Held, bin: &mut Bin) -> Result<(), Error> {
+    let mut pids = Vec::new();
+    remove::collect_pids(&held.dir.path, &mut pids, bin)?;
+    if !pids.is_empty() {
+        return Err(Error::NotEmpty { path: held.dir.path.clone(), processes: pids.len() });
+    }
+    let (file, frozen) = match held.dir.version {
+        Version::V1 if held.dir.controllers.contains(&Controller::FREEZER) => ("freezer.self_freezing", "1\n"),
+        Version::V1 => return Ok(()),
+        Version::V2 => ("cgroup.freeze", "1\n"),
+    };
+    match held.at().read(file, bin) {
+        Ok(state) if state == frozen => Err(Error::Frozen { path: held.dir.path.clone() }),
+        // Linux before 5.2 has no freezer on v2.
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(held.error("read", file, errno)),
+    }
+}
+
+/// Fills the cpuset lists that are still empty from the parent's, and the parent's from its own, since v1
+/// takes no process into a cpuset without cpus or memory nodes.
+pub(super) fn inherit_cpuset(path: &str, mount_len: usize, bin: &mut Bin) -> Result<(), Error> {
+    let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| parent.len() >= mount_len) else {
+        return Ok(());
+    };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let (at, above) = (At { path, fd: None }, At { path: parent, fd: None });
+        let failed =
+            |call, at: At<'_>, errno| Error::Call { call, path: at.join(file), value: None, errno, origin: None };
+        // One open for both: the list is empty as a rule, and then written.
+        let fd = at.open(file, OFlags::RDWR).map_err(|errno| failed("open", at, errno))?;
+        let list = io::read(&fd, io::Length::OnePiece).map_err(|errno| failed("read", at, errno))?;
+        if list.trim_end().is_empty() {
+            let read = |bin: &mut Bin| above.read(file, bin).map_err(|errno| failed("read", above, errno));
+            let mut list = read(bin)?;
+            if list.trim_end().is_empty() {
+                inherit_cpuset(parent, mount_len, bin)?;
+                list = read(bin)?;
+            }
+            io::write(&fd, list.trim_end()).map_err(|errno| failed("write", at, errno))?;
+        }
+        bin.throw(fd);
+    }
+    Ok(())
+}

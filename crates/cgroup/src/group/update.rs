@@ -1,0 +1,165 @@
+//! Changing the limits of a running container.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use orlop_sys::Errno;
+
+use super::limits::number;
+use super::{Group, Held, Presence};
+use crate::error::Error;
+use crate::io::Bin;
+use crate::layout::Version;
+use crate::plan::{Missing, Plan, Retry, When, Write};
+
+impl Group {
+    /// Brings the cgroup to another plan's limits and device rules. What the plan does not name stays. If one
+    /// of the limits is refused, those before it get their old values back.
+    ///
+    /// A memory limit below what is used fails on v1, as the kernel has it. On v2 it would at once kill;
+    /// here the cgroup is first throttled and reclaimed down to the limit (`memory.high`), so that only what
+    /// cannot be freed makes the kernel kill. With `checkBeforeUpdate` such a limit is refused instead.
+    pub fn update(&mut self, plan: &Plan) -> Result<(), Error> {
+        let mut bin = Bin::default();
+        self.check(plan, &mut bin)?;
+        let old = self.values(plan, &mut bin);
+        let shrunk = self.shrink(plan, &mut bin);
+        let mut done = self.write_all(plan, When::Create, &mut bin);
+        if done.is_ok() {
+            done = self.write_all(plan, When::Apply, &mut bin);
+        }
+        // The reclaim was for the limit's sake only.
+        if let Some((dir, high)) = shrunk
+            && let Some(held) = self.held.get(dir)
+        {
+            let restored = held.at().write("memory.high", &high, &mut bin);
+            done = done.and(restored.map_err(|errno| held.error("write", "memory.high", errno)));
+        }
+        if done.is_ok()
+            && let Some(devices) = &plan.devices
+        {
+            done = self.set_devices(devices, &mut bin);
+        }
+        if done.is_err() {
+            let back = Plan { writes: old, ..Plan::default() };
+            // The first error is the one to tell; a value that cannot be restored is the kernel's last word.
+            let _ = self.write_all(&back, When::Apply, &mut bin);
+        }
+        done
+    }
+
+    /// `checkBeforeUpdate`: compares with what is used. As in runc, a usage that cannot be read is no reason
+    /// to refuse.
+    fn check(&self, plan: &Plan, bin: &mut Bin) -> Result<(), Error> {
+        let Some((limit, swap)) = plan.check else {
+            return Ok(());
+        };
+        let Some(held) = self.v2() else {
+            return Ok(());
+        };
+        let Ok(usage) = number(held, "memory.current", bin) else {
+            return Ok(());
+        };
+        for (what, limit) in [("memory+swap", swap), ("memory", limit)] {
+            if let Some(limit) = limit.filter(|limit| *limit <= usage) {
+                return Err(Error::WouldExceed { what, limit, usage });
+            }
+        }
+        Ok(())
+    }
+
+    fn v2(&self) -> Option<&Held> {
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        self.held.iter().find(v2)
+    }
+
+    /// The writes that would restore what the plan's writes overwrite, in an order that the kernel takes:
+    /// backwards, and with the pairs that depend on each other as they are. Files that cannot be read, or
+    /// that hold one line for each device, are left out.
+    fn values(&self, plan: &Plan, bin: &mut Bin) -> Vec<Write> {
+        let mut old: Vec<Write> = Vec::new();
+        for write in &plan.writes {
+            let Some(held) = self.held.get(write.dir).filter(|held| held.presence != Presence::Absent) else {
+                continue;
+            };
+            let (file, text) = match (held.at().read(&write.file, bin), &write.missing) {
+                (Ok(text), _) => (write.file.clone(), text),
+                (Err(Errno::NOENT), Missing::Else(file, _)) => match held.at().read(file, bin) {
+                    Ok(text) => (Cow::Borrowed(*file), text),
+                    Err(_) => continue,
+                },
+                (Err(_), _) => continue,
+            };
+            let Some(value) = restorable(&file, &text) else {
+                continue;
+            };
+            if old.iter().any(|old| old.dir == write.dir && old.file == file) {
+                continue;
+            }
+            old.push(Write { file, value, missing: Missing::Skip, when: When::Apply, ..write.clone() });
+        }
+        // Limit and swap, period and quota: whichever goes first, the other is tried again after it.
+        for i in 0..old.len() {
+            let next_is_kin =
+                old.get(i + 1).is_some_and(|next| Some(&next.controller) == old.get(i).map(|w| &w.controller));
+            if let Some(write) = old.get_mut(i) {
+                write.retry = if next_is_kin { Retry::AfterNext } else { Retry::No };
+            }
+        }
+        old
+    }
+
+    /// Throttles and reclaims a v2 cgroup that uses more than its new limit: the directory and the
+    /// `memory.high` to restore.
+    fn shrink(&self, plan: &Plan, bin: &mut Bin) -> Option<(usize, String)> {
+        let write = plan.writes.iter().find(|write| write.file == "memory.max")?;
+        let limit: u64 = write.value.parse().ok()?;
+        let held = self.held.get(write.dir)?;
+        if number(held, "memory.current", bin).ok()? <= limit {
+            return None;
+        }
+        let high = held.at().read("memory.high", bin).ok()?;
+        // Writing it reclaims at once, and makes what allocates on top of it reclaim too.
+        held.at().write("memory.high", &format!("{limit}"), bin).ok()?;
+        Some((write.dir, high.trim_end().into()))
+    }
+}
+
+/// What to write to get a file's text back; `None` where a write would not.
+fn restorable(file: &str, text: &str) -> Option<String> {
+    let text = text.trim_end();
+    // io.weight and io.bfq.weight begin with the default; other lines are devices.
+    let text = text.strip_prefix("default ").unwrap_or(text);
+    if text.contains('\n') || file.starts_with("io.max") {
+        return None;
+    }
+    if file.starts_with("blkio.") && (file.contains("_device") || text.is_empty()) {
+        return None;
+    }
+    if file.starts_with("memory.oom_control") {
+        return None;
+    }
+    Some(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_restored() {
+        for (file, text, want) in [
+            ("memory.max", "max\n", Some("max")),
+            ("cpu.max", "max 100000\n", Some("max 100000")),
+            ("io.weight", "default 100\n", Some("100")),
+            ("io.weight", "default 100\n8:0 50\n", None),
+            ("io.max", "8:0 rbps=1 wbps=max\n", None),
+            ("cpuset.cpus", "\n", Some("")),
+            ("blkio.throttle.read_bps_device", "", None),
+        ] {
+            assert_eq!(restorable(file, text).as_deref(), want, "{file} {text:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Descriptors: owned ones close when dropped, borrowed ones live no longer than their owner.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+
+use crate::arch::{syscall1, syscall3};
+use crate::errno::{Errno, Result};
+use crate::numbers as nr;
+
+/// A descriptor that this value closes when it is dropped.
+#[repr(transparent)]
+pub struct OwnedFd(i32);
+
+/// A descriptor that somebody else owns for at least `'fd`.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct BorrowedFd<'fd>(i32, PhantomData<&'fd OwnedFd>);
+
+/// The working directory, where a call takes a directory.
+pub const CWD: BorrowedFd<'static> = BorrowedFd(-100, PhantomData);
+/// Standard input.
+pub const STDIN: BorrowedFd<'static> = BorrowedFd(0, PhantomData);
+/// Standard output.
+pub const STDOUT: BorrowedFd<'static> = BorrowedFd(1, PhantomData);
+/// Standard error.
+pub const STDERR: BorrowedFd<'static> = BorrowedFd(2, PhantomData);
+
+impl OwnedFd {
+    /// Takes a descriptor over.
+    ///
+    /// # Safety
+    /// `raw` is an open descriptor that nobody else closes.
+    pub const unsafe fn from_raw(raw: i32) -> OwnedFd {
+        OwnedFd(raw)
+    }
+
+    /// The number, which stays owned by `self`.
+    pub const fn as_raw(&self) -> i32 {
+        self.0
+    }
+
+    /// Gives the number away, to be closed by whoever gets it.
+    pub const fn into_raw(self) -> i32 {
+        let this = ManuallyDrop::new(self);
+        // `ManuallyDrop` keeps the descriptor open.
+        let raw: *const OwnedFd = (&raw const this).cast();
+        // SAFETY: `ManuallyDrop<OwnedFd>` has the layout of `OwnedFd`, and `this` is alive.
+        unsafe { (*raw).0 }
+    }
+
+    /// Lends the descriptor.
+    pub const fn borrow(&self) -> BorrowedFd<'_> {
+        BorrowedFd(self.0, PhantomData)
+    }
+}
+
+impl Drop for OwnedFd {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours. The kernel frees it whatever close(2) returns.
+        unsafe { syscall1(nr::CLOSE, self.0 as usize) };
+    }
+}
+
+/// Closes all of `fds`: neighbouring numbers with one close_range(2), for a kernel file costs less to close
+/// than the call itself. Nobody else's descriptor can lie between two neighbours that are ours.
+pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
+    let mut run: Option<(i32, i32)> = None;
+    for fd in fds {
+        let fd = fd.into_raw();
+        run = match run {
+            Some((first, last)) if last + 1 == fd => Some((first, fd)),
+            Some(whole) => {
+                close_run(whole);
+                Some((fd, fd))
+            }
+            None => Some((fd, fd)),
+        };
+    }
+    if let Some(whole) = run {
+        close_run(whole);
+    }
+}
+
+fn close_run((first, last): (i32, i32)) {
+    if first == last {
+        // SAFETY: the descriptor was given to us.
+        unsafe { syscall1(nr::CLOSE, first as usize) };
+    } else {
+        // SAFETY: every descriptor of the run was given to us.
+        unsafe { syscall3(nr::CLOSE_RANGE, first as usize, last as usize, 0) };
+    }
+}
+
+impl<'fd> BorrowedFd<'fd> {
+    /// Names a descriptor by number.
+    ///
+    /// # Safety
+    /// `raw` stays open for `'fd`.
+    pub const unsafe fn from_raw(raw: i32) -> BorrowedFd<'fd> {
+        BorrowedFd(raw, PhantomData)
+    }
+
+    /// The number.
+    pub const fn as_raw(self) -> i32 {
+        self.0
+    }
+
+    /// The number as an argument of a system call.
+    #[inline(always)]
+    pub(crate) const fn arg(self) -> usize {
+        self.0 as isize as usize
+    }
+}
+
+/// What can lend a descriptor.
+pub trait AsFd {
+    /// Lends it.
+    fn as_fd(&self) -> BorrowedFd<'_>;
+}
+
+impl AsFd for OwnedFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.borrow()
+    }
+}
+
+impl AsFd for BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        *self
+    }
+}
+
+impl<T: AsFd + ?Sized> AsFd for &T {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+}
+
+impl fmt::Debug for OwnedFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd {}", self.0)
+    }
+}
+
+impl fmt::Debug for BorrowedFd<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd {}", self.0)
+    }
+}
+
+/// The descriptor that a call which opens has returned.
+#[inline]
+pub(crate) fn own_result(ret: isize) -> Result<OwnedFd> {
+    // SAFETY: the call has just made this descriptor for us.
+    Errno::check(ret).map(|fd| unsafe { OwnedFd::from_raw(fd as i32) })
+}

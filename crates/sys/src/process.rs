@@ -1,0 +1,385 @@
+//! Processes: clone3(2), execveat(2), waitid(2), pidfds, signals.
+
+use core::ffi::{CStr, c_char};
+use core::mem::{MaybeUninit, size_of};
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
+use crate::errno::{Errno, Result, retry};
+use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
+use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
+use crate::numbers as nr;
+
+flags! {
+    /// What a child shares or gets new; see clone(2), namespaces(7).
+    pub struct Clone: u64 {
+        NEWTIME = 0x80,
+        VM = 0x100,
+        FS = 0x200,
+        FILES = 0x400,
+        PIDFD = 0x1000,
+        VFORK = 0x4000,
+        PARENT = 0x8000,
+        NEWNS = 0x20000,
+        NEWCGROUP = 0x2000000,
+        NEWUTS = 0x4000000,
+        NEWIPC = 0x8000000,
+        NEWUSER = 0x10000000,
+        NEWPID = 0x20000000,
+        NEWNET = 0x40000000,
+        CLEAR_SIGHAND = 0x1_0000_0000,
+        INTO_CGROUP = 0x2_0000_0000,
+    }
+}
+
+/// A process id as the caller's pid namespace numbers it.
+pub type Pid = i32;
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// The signal that tells a parent of its child's end.
+const SIGCHLD: u64 = 17;
+
+/// A child that clone3 made.
+#[derive(Debug)]
+pub struct Child {
+    /// Its number in the caller's pid namespace.
+    pub pid: Pid,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a child on the caller's own address space and waits until it has executed another program or
+/// ended: nothing is copied, whatever the caller's size (clone(2), `CLONE_VM|CLONE_VFORK`).
+///
+/// The caller's signal handlers are cleared in the child, so that none of them runs on borrowed memory.
+///
+/// # Safety
+/// `child` must only use `data` and its own stack, must not allocate, unwind or return, and must end in
+/// execve or exit. `data` must be valid for it.
+pub unsafe fn vfork(
+    flags: Clone,
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &mut [MaybeUninit<u8>],
+    child: extern "C" fn(*mut u8) -> !,
+    data: *mut u8,
+) -> Result<Child> {
+    let mut pidfd: i32 = -1;
+    let mut flags = flags | Clone::VM | Clone::VFORK | Clone::PIDFD | Clone::CLEAR_SIGHAND;
+    if cgroup.is_some() {
+        flags |= Clone::INTO_CGROUP;
+    }
+    let base = stack.as_mut_ptr() as usize;
+    // The ABI wants 16 bytes of alignment where the stack starts, at its upper end.
+    let end = (base + stack.len()) & !15;
+    let args = CloneArgs {
+        flags: flags.bits(),
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: SIGCHLD,
+        stack: base as u64,
+        stack_size: (end - base) as u64,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw() as u64),
+        ..CloneArgs::default()
+    };
+    let size = size_of::<CloneArgs>();
+    // SAFETY: `args` is a clone_args of this size; VFORK keeps us suspended until the child is off our
+    // memory; the caller vouches for `child` and `data`.
+    let ret = unsafe { clone3_child((&raw const args).cast(), size, child, data) };
+    let pid = Errno::check(ret)? as Pid;
+    // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+    let pidfd = unsafe { OwnedFd::from_raw(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// What [`spawn`] executes.
+pub struct Program<'a> {
+    /// The program itself where `path` is empty, else the directory that a relative path starts from.
+    pub file: BorrowedFd<'a>,
+    /// The path.
+    pub path: &'a CStr,
+    /// Pointers to the arguments, then a null.
+    pub argv: &'a [*const c_char],
+    /// Pointers to the environment, then a null.
+    pub envp: &'a [*const c_char],
+    /// Close-on-exec descriptors that the program gets all the same, by their numbers.
+    pub keep: &'a [i32],
+    /// What the program has as standard input, output and error, where not what the caller has.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+struct Job<'a> {
+    program: &'a Program<'a>,
+    errno: AtomicI32,
+}
+
+/// Starts a program in new namespaces by [`vfork`]: whatever the size of the caller, nothing of it is copied, and
+/// none of its locks, handlers or threads matter. Returns once the program runs.
+///
+/// # Safety
+/// The pointers of `argv` and `envp` are to NUL-terminated strings.
+pub unsafe fn spawn(program: &Program<'_>, flags: Clone, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
+    if program.argv.last().is_none_or(|p| !p.is_null()) || program.envp.last().is_none_or(|p| !p.is_null()) {
+        return Err(Errno::INVAL);
+    }
+    let mut stack = [const { MaybeUninit::<u8>::uninit() }; 8192];
+    let job = Job { program, errno: AtomicI32::new(0) };
+    let data = (&raw const job).cast_mut().cast::<u8>();
+    // SAFETY: `execute` uses only `job`, which outlives the child's stay on our memory, and its own stack.
+    let child = unsafe { vfork(flags, cgroup, &mut stack, execute, data) }?;
+    match job.errno.load(Ordering::Relaxed) {
+        0 => Ok(child),
+        errno => {
+            // It has ended already. Where somebody else's wait(2) was faster, it is reaped all the same.
+            let _reaped = wait(&child.pidfd, Waiting::Block);
+            Err(Errno(errno))
+        }
+    }
+}
+
+extern "C" fn execute(data: *mut u8) -> ! {
+    // SAFETY: `spawn` passes its job, and is suspended while we use it.
+    let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
+    let program = job.program;
+    let prepared = (|| {
+        for (number, fd) in program.stdio.iter().enumerate() {
+            match fd {
+                // Onto itself it would stay close-on-exec.
+                Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
+                Some(fd) => duplicate_onto(fd, number as i32)?,
+                None => {}
+            }
+        }
+        for &fd in program.keep {
+            // SAFETY: the caller keeps it open; here it is a copy of ours.
+            set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
+        }
+        Ok(())
+    })();
+    let errno = match prepared {
+        // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
+        Ok(()) => unsafe {
+            let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
+            exec_at(program.file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags)
+        },
+        Err(errno) => errno,
+    };
+    job.errno.store(errno.0, Ordering::Relaxed);
+    exit(127)
+}
+
+/// fork(2): `None` in the child.
+///
+/// # Safety
+/// The caller has a single thread, so that no lock of another one stays held in the child.
+pub unsafe fn fork(flags: Clone) -> Result<Option<Pid>> {
+    let args = CloneArgs { flags: flags.bits(), exit_signal: SIGCHLD, ..CloneArgs::default() };
+    // SAFETY: `args` is a clone_args of this size, and the child has a copy of our stack.
+    let ret = unsafe { syscall2(nr::CLONE3, (&raw const args) as usize, size_of::<CloneArgs>()) };
+    Ok(match Errno::check(ret)? {
+        0 => None,
+        pid => Some(pid as Pid),
+    })
+}
+
+/// execveat(2): returns only when it failed.
+///
+/// # Safety
+/// `argv` and `envp` are arrays of pointers to NUL-terminated strings that end in a null pointer.
+pub unsafe fn exec_at(
+    dir: impl AsFd,
+    path: &CStr,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    flags: AtFlags,
+) -> Errno {
+    // SAFETY: the caller vouches for the arrays.
+    let ret = unsafe {
+        syscall5(
+            nr::EXECVEAT,
+            dir.as_fd().arg(),
+            path.as_ptr() as usize,
+            argv as usize,
+            envp as usize,
+            flags.bits() as usize,
+        )
+    };
+    Errno(-ret as i32)
+}
+
+/// exit_group(2).
+pub fn exit(status: i32) -> ! {
+    loop {
+        // SAFETY: does not return.
+        unsafe { syscall1(nr::EXIT_GROUP, status as usize) };
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ended {
+    /// What a shell makes of it: the status, or 128 and the signal.
+    pub const fn code(self) -> i32 {
+        match self {
+            Ended::Exited(status) => status,
+            Ended::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Whether [`wait`] waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// Until the child has ended.
+    Block,
+    /// Not at all.
+    Poll,
+}
+
+/// waitid(2) on a pidfd: how the child ended, which is thereby reaped; `None` where it still runs.
+pub fn wait(pidfd: impl AsFd, waiting: Waiting) -> Result<Option<Ended>> {
+    wait_id(3, pidfd.as_fd().as_raw(), waiting)
+}
+
+/// waitid(2) on a child by number.
+pub fn wait_pid(pid: Pid, waiting: Waiting) -> Result<Option<Ended>> {
+    wait_id(1, pid, waiting)
+}
+
+/// waitid(2) on any child: reaps one that has ended.
+pub fn wait_any(waiting: Waiting) -> Result<Option<Ended>> {
+    wait_id(0, 0, waiting)
+}
+
+fn wait_id(id_type: usize, id: i32, waiting: Waiting) -> Result<Option<Ended>> {
+    const WEXITED: usize = 4;
+    const WNOHANG: usize = 1;
+    const CLD_EXITED: i32 = 1;
+    let options = WEXITED | if waiting == Waiting::Poll { WNOHANG } else { 0 };
+    // siginfo_t: si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status; 128 bytes.
+    let mut info = [0i32; 32];
+    retry(|| {
+        // SAFETY: `info` has the size of siginfo_t.
+        Errno::check(unsafe { syscall5(nr::WAITID, id_type, id as usize, info.as_mut_ptr() as usize, options, 0) })
+    })?;
+    let (code, pid, status) = (info[2], info[4], info[6]);
+    Ok((pid != 0).then_some(if code == CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) }))
+}
+
+/// pidfd_open(2).
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    own_result(unsafe { syscall2(nr::PIDFD_OPEN, pid as usize, 0) })
+}
+
+/// pidfd_send_signal(2); signal 0 asks whether the process is there.
+pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    // SAFETY: no siginfo is passed.
+    let ret = unsafe { syscall4(nr::PIDFD_SEND_SIGNAL, pidfd.as_fd().arg(), signal as usize, 0, 0) };
+    Errno::check(ret).map(drop)
+}
+
+/// pidfd_getfd(2): a copy of another process's descriptor.
+pub fn pidfd_getfd(pidfd: impl AsFd, fd: i32) -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    own_result(unsafe { syscall3(nr::PIDFD_GETFD, pidfd.as_fd().arg(), fd as usize, 0) })
+}
+
+/// kill(2).
+pub fn kill(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall2(nr::KILL, pid as usize, signal as usize) }).map(drop)
+}
+
+/// getpid(2).
+pub fn pid() -> Pid {
+    // SAFETY: cannot fail.
+    unsafe { syscall0(nr::GETPID) as Pid }
+}
+
+/// getppid(2); 0 where the parent is in an outer pid namespace.
+pub fn parent_pid() -> Pid {
+    // SAFETY: cannot fail.
+    unsafe { syscall0(nr::GETPPID) as Pid }
+}
+
+/// gettid(2).
+pub fn tid() -> Pid {
+    // SAFETY: cannot fail.
+    unsafe { syscall0(nr::GETTID) as Pid }
+}
+
+/// setsid(2).
+pub fn setsid() -> Result<()> {
+    // SAFETY: no arguments.
+    Errno::check(unsafe { syscall0(nr::SETSID) }).map(drop)
+}
+
+/// The highest signal number.
+pub const LAST_SIGNAL: i32 = 64;
+
+/// A set of signals, as rt_sigprocmask(2) takes it: bit `n - 1` is signal `n`.
+pub type SignalSet = u64;
+
+/// Sets this thread's blocked signals, and returns those before.
+pub fn set_signal_mask(mask: SignalSet) -> Result<SignalSet> {
+    const SIG_SETMASK: usize = 2;
+    let mut old: SignalSet = 0;
+    // SAFETY: both sets are 8 bytes, as said.
+    let ret = unsafe {
+        syscall4(
+            nr::RT_SIGPROCMASK,
+            SIG_SETMASK,
+            (&raw const mask) as usize,
+            (&raw mut old) as usize,
+            size_of::<SignalSet>(),
+        )
+    };
+    Errno::check(ret).map(|_| old)
+}
+
+/// Gives `signal` its default action again.
+pub fn default_signal(signal: i32) -> Result<()> {
+    // struct sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
+    let action = [0usize; 4];
+    // SAFETY: SIG_DFL runs no code of ours.
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
+    Errno::check(ret).map(drop)
+}
+
+/// Makes this process ignore `signal`.
+pub fn ignore_signal(signal: i32) -> Result<()> {
+    // SIG_IGN is 1.
+    let action = [1usize, 0, 0, 0];
+    // SAFETY: SIG_IGN runs no code of ours.
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
+    Errno::check(ret).map(drop)
+}
+
+/// Whether this process ignores `signal`.
+pub fn ignores_signal(signal: i32) -> Result<bool> {
+    let mut action = [0usize; 4];
+    // SAFETY: `action` has the size of the kernel's struct sigaction.
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, 0, action.as_mut_ptr() as usize, 8) };
+    Errno::check(ret).map(|_| action[0] == 1)
+}
