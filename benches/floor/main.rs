@@ -72,9 +72,7 @@ fn exit(status: usize) -> ! {
 fn must(what: &str, result: isize) -> isize {
     if result < 0 {
         let mut line = Line::new();
-        line.text(b"floor: ")
-            .text(what.as_bytes())
-            .text(b": errno ");
+        line.text(b"floor: ").text(what.as_bytes()).text(b": errno ");
         line.number(result.unsigned_abs()).text(b"\n").write(2);
         exit(99);
     }
@@ -88,10 +86,7 @@ struct Line {
 
 impl Line {
     fn new() -> Line {
-        Line {
-            bytes: [0; 256],
-            len: 0,
-        }
+        Line { bytes: [0; 256], len: 0 }
     }
 
     fn text(&mut self, text: &[u8]) -> &mut Line {
@@ -143,10 +138,7 @@ fn mount(source: usize, target: usize, kind: usize, flags: usize, data: usize) -
     call(nr::MOUNT, &[source, target, kind, flags, data])
 }
 
-const ENV: [&[u8]; 2] = [
-    b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\0",
-    b"TERM=xterm\0",
-];
+const ENV: [&[u8]; 2] = [b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\0", b"TERM=xterm\0"];
 
 /// In the new namespaces, up to the command.
 fn child(root: usize, argv: usize) -> ! {
@@ -163,49 +155,19 @@ fn child(root: usize, argv: usize) -> ! {
     must("proc", mount(s!("proc"), s!("proc"), s!("proc"), 0, 0));
     call(nr::UMASK, &[0]);
     let dev = s!("mode=755,size=65536k");
-    must(
-        "dev",
-        mount(
-            s!("tmpfs"),
-            s!("dev"),
-            s!("tmpfs"),
-            MS_NOSUID | MS_STRICTATIME,
-            dev,
-        ),
-    );
+    must("dev", mount(s!("tmpfs"), s!("dev"), s!("tmpfs"), MS_NOSUID | MS_STRICTATIME, dev));
     for path in [s!("dev/pts"), s!("dev/shm"), s!("dev/mqueue")] {
         must("mkdir", call(nr::MKDIR, &[path, 0o755]));
     }
     let pts = s!("newinstance,ptmxmode=0666,mode=0620,gid=5");
-    must(
-        "pts",
-        mount(
-            s!("devpts"),
-            s!("dev/pts"),
-            s!("devpts"),
-            MS_NOSUID | MS_NOEXEC,
-            pts,
-        ),
-    );
+    must("pts", mount(s!("devpts"), s!("dev/pts"), s!("devpts"), MS_NOSUID | MS_NOEXEC, pts));
     let safe = MS_NOSUID | MS_NOEXEC | MS_NODEV;
     let shm = s!("mode=1777,size=65536k");
-    must(
-        "shm",
-        mount(s!("shm"), s!("dev/shm"), s!("tmpfs"), safe, shm),
-    );
-    must(
-        "mqueue",
-        mount(s!("mqueue"), s!("dev/mqueue"), s!("mqueue"), safe, 0),
-    );
-    must(
-        "sysfs",
-        mount(s!("sysfs"), s!("sys"), s!("sysfs"), safe | MS_RDONLY, 0),
-    );
+    must("shm", mount(s!("shm"), s!("dev/shm"), s!("tmpfs"), safe, shm));
+    must("mqueue", mount(s!("mqueue"), s!("dev/mqueue"), s!("mqueue"), safe, 0));
+    must("sysfs", mount(s!("sysfs"), s!("sys"), s!("sysfs"), safe | MS_RDONLY, 0));
     let flags = safe | MS_RDONLY | MS_RELATIME;
-    must(
-        "cgroup",
-        mount(s!("cgroup"), s!("sys/fs/cgroup"), s!("cgroup2"), flags, 0),
-    );
+    must("cgroup", mount(s!("cgroup"), s!("sys/fs/cgroup"), s!("cgroup2"), flags, 0));
     devices();
     // Stacks the old root on the new one, then takes it away: pivot_root(2), "." for both.
     must("pivot_root", call(nr::PIVOT_ROOT, &[s!("."), s!(".")]));
@@ -213,26 +175,14 @@ fn child(root: usize, argv: usize) -> ! {
     must("umount", call(nr::UMOUNT2, &[s!("."), MNT_DETACH]));
     must("chdir /", call(nr::CHDIR, &[s!("/")]));
     cover();
-    must(
-        "read-only root",
-        mount(0, s!("/"), 0, MS_BIND | MS_REMOUNT | MS_RDONLY, 0),
-    );
+    must("read-only root", mount(0, s!("/"), 0, MS_BIND | MS_REMOUNT | MS_RDONLY, 0));
     privileges();
     const CLOSE_RANGE_CLOEXEC: usize = 4;
-    must(
-        "close_range",
-        call(
-            nr::CLOSE_RANGE,
-            &[3, u32::MAX as usize, CLOSE_RANGE_CLOEXEC],
-        ),
-    );
+    must("close_range", call(nr::CLOSE_RANGE, &[3, u32::MAX as usize, CLOSE_RANGE_CLOEXEC]));
     let env = [ENV[0].as_ptr() as usize, ENV[1].as_ptr() as usize, 0];
     // SAFETY: argv has at least the command.
     let command = unsafe { *(argv as *const usize) };
-    must(
-        "execve",
-        call(nr::EXECVE, &[command, argv, env.as_ptr() as usize]),
-    );
+    must("execve", call(nr::EXECVE, &[command, argv, env.as_ptr() as usize]));
     exit(99)
 }
 
@@ -246,10 +196,7 @@ fn devices() {
         (s!("dev/urandom"), 1, 9),
         (s!("dev/tty"), 5, 0),
     ] {
-        must(
-            "mknod",
-            call(nr::MKNOD, &[path, S_IFCHR | 0o666, major << 8 | minor]),
-        );
+        must("mknod", call(nr::MKNOD, &[path, S_IFCHR | 0o666, major << 8 | minor]));
     }
     for (target, path) in [
         (s!("/proc/self/fd"), s!("dev/fd")),
@@ -281,10 +228,7 @@ fn cover() {
     ] {
         if mount(s!("/dev/null"), path, 0, MS_BIND, 0) == ENOTDIR {
             let small = s!("nr_blocks=1,nr_inodes=1");
-            must(
-                "mask",
-                mount(s!("tmpfs"), path, s!("tmpfs"), MS_RDONLY, small),
-            );
+            must("mask", mount(s!("tmpfs"), path, s!("tmpfs"), MS_RDONLY, small));
         }
     }
     const OPEN_TREE_CLONE: usize = 1;
@@ -296,13 +240,7 @@ fn cover() {
     // struct mount_attr: set MOUNT_ATTR_RDONLY, clear nothing
     let read_only = [1u64, 0, 0, 0];
     let size = size_of_val(&read_only);
-    for path in [
-        s!("/proc/bus"),
-        s!("/proc/fs"),
-        s!("/proc/irq"),
-        s!("/proc/sys"),
-        s!("/proc/sysrq-trigger"),
-    ] {
+    for path in [s!("/proc/bus"), s!("/proc/fs"), s!("/proc/irq"), s!("/proc/sys"), s!("/proc/sysrq-trigger")] {
         let how = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
         let tree = call(nr::OPEN_TREE, &[AT_FDCWD, path, how]);
         if tree < 0 {
@@ -311,10 +249,7 @@ fn cover() {
         let tree = tree as usize;
         let attr = read_only.as_ptr() as usize;
         let flags = AT_EMPTY_PATH | AT_RECURSIVE;
-        must(
-            "setattr",
-            call(nr::MOUNT_SETATTR, &[tree, s!(""), flags, attr, size]),
-        );
+        must("setattr", call(nr::MOUNT_SETATTR, &[tree, s!(""), flags, attr, size]));
         let args = [tree, s!(""), AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH];
         must("move_mount", call(nr::MOVE_MOUNT, &args));
         call(nr::CLOSE, &[tree]);
@@ -324,15 +259,9 @@ fn cover() {
 fn privileges() {
     const RLIMIT_NOFILE: usize = 7;
     let limit = [1024usize, 1024];
-    must(
-        "prlimit",
-        call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE, limit.as_ptr() as usize]),
-    );
+    must("prlimit", call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE, limit.as_ptr() as usize]));
     const PR_SET_NO_NEW_PRIVS: usize = 38;
-    must(
-        "no_new_privs",
-        call(nr::PRCTL, &[PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
-    );
+    must("no_new_privs", call(nr::PRCTL, &[PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]));
     // CAP_KILL, CAP_NET_BIND_SERVICE, CAP_AUDIT_WRITE
     const KEEP: u32 = 1 << 5 | 1 << 10 | 1 << 29;
     const CAP_LAST: usize = 40;
@@ -343,31 +272,15 @@ fn privileges() {
     const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
     let header = [LINUX_CAPABILITY_VERSION_3, 0];
     let sets = [KEEP, KEEP, 0, 0, 0, 0]; // effective, permitted, inheritable; twice 32 bits
-    must(
-        "capset",
-        call(
-            nr::CAPSET,
-            &[header.as_ptr() as usize, sets.as_ptr() as usize],
-        ),
-    );
+    must("capset", call(nr::CAPSET, &[header.as_ptr() as usize, sets.as_ptr() as usize]));
     const PR_CAP_AMBIENT: usize = 47;
     const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
-    must(
-        "ambient",
-        call(
-            nr::PRCTL,
-            &[PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0],
-        ),
-    );
+    must("ambient", call(nr::PRCTL, &[PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0]));
 }
 
 /// One eBPF instruction.
 const fn op(code: u8, to: u8, from: u8, skip: i16, value: i32) -> u64 {
-    code as u64
-        | (to as u64) << 8
-        | (from as u64) << 12
-        | (skip as u16 as u64) << 16
-        | (value as u32 as u64) << 32
+    code as u64 | (to as u64) << 8 | (from as u64) << 12 | (skip as u16 as u64) << 16 | (value as u32 as u64) << 32
 }
 
 /// The default device list: mknod of anything, and the use of the default devices and terminals.
@@ -423,15 +336,8 @@ fn limit_devices(cgroup: usize) {
     load[8] = BPF_CGROUP_DEVICE << 32;
     let args = [BPF_PROG_LOAD, load.as_ptr() as usize, size_of_val(&load)];
     let program = must("program", call(nr::BPF, &args)) as usize;
-    let attach = [
-        cgroup as u64 | (program as u64) << 32,
-        BPF_CGROUP_DEVICE | BPF_F_ALLOW_MULTI << 32,
-    ];
-    let args = [
-        BPF_PROG_ATTACH,
-        attach.as_ptr() as usize,
-        size_of_val(&attach),
-    ];
+    let attach = [cgroup as u64 | (program as u64) << 32, BPF_CGROUP_DEVICE | BPF_F_ALLOW_MULTI << 32];
+    let args = [BPF_PROG_ATTACH, attach.as_ptr() as usize, size_of_val(&attach)];
     must("attach", call(nr::BPF, &args));
     call(nr::CLOSE, &[program]);
 }
@@ -439,29 +345,19 @@ fn limit_devices(cgroup: usize) {
 fn wait(pid: isize, usage: usize) -> usize {
     let mut status = 0i32;
     const EINTR: isize = -4;
-    while call(
-        nr::WAIT4,
-        &[pid as usize, &raw mut status as usize, 0, usage],
-    ) == EINTR
-    {}
-    if status & 0x7f != 0 {
-        128 + (status & 0x7f) as usize
-    } else {
-        (status >> 8 & 0xff) as usize
-    }
+    while call(nr::WAIT4, &[pid as usize, &raw mut status as usize, 0, usage]) == EINTR {}
+    if status & 0x7f != 0 { 128 + (status & 0x7f) as usize } else { (status >> 8 & 0xff) as usize }
 }
 
 fn contain(root: usize, argv: usize) -> ! {
     let mut path = Line::new();
-    path.text(b"/sys/fs/cgroup/floor-")
-        .number(call(nr::GETPID, &[]) as usize);
+    path.text(b"/sys/fs/cgroup/floor-").number(call(nr::GETPID, &[]) as usize);
     let path = path.bytes.as_ptr() as usize; // zero-terminated: the buffer is larger
     must("mkdir cgroup", call(nr::MKDIR, &[path, 0o755]));
     const O_DIRECTORY_CLOEXEC: usize = 0o2200000;
     let cgroup = must("open cgroup", call(nr::OPEN, &[path, O_DIRECTORY_CLOEXEC])) as usize;
     limit_devices(cgroup);
-    const NEW_NET_PID_IPC_UTS_NS: u64 =
-        0x4000_0000 | 0x2000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000;
+    const NEW_NET_PID_IPC_UTS_NS: u64 = 0x4000_0000 | 0x2000_0000 | 0x0800_0000 | 0x0400_0000 | 0x0002_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     const SIGCHLD: u64 = 17;
     let mut args = [0u64; 11];
@@ -482,10 +378,7 @@ fn contain(root: usize, argv: usize) -> ! {
 fn now() -> usize {
     const CLOCK_MONOTONIC: usize = 1;
     let mut time = [0usize; 2];
-    call(
-        nr::CLOCK_GETTIME,
-        &[CLOCK_MONOTONIC, time.as_mut_ptr() as usize],
-    );
+    call(nr::CLOCK_GETTIME, &[CLOCK_MONOTONIC, time.as_mut_ptr() as usize]);
     time[0] * 1_000_000_000 + time[1]
 }
 
@@ -508,13 +401,7 @@ fn measure(argv: usize, env: usize) -> ! {
     let status = wait(pid, usage.as_mut_ptr() as usize);
     let time = now() - start;
     let mut line = Line::new();
-    line.number(status)
-        .text(b" ")
-        .number(time)
-        .text(b" ")
-        .number(usage[4])
-        .text(b"\n")
-        .write(1);
+    line.number(status).text(b" ").number(time).text(b" ").number(usage[4]).text(b"\n").write(1);
     exit(0)
 }
 

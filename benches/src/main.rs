@@ -23,36 +23,11 @@ struct Call {
 }
 
 const CALLS: [Call; 6] = [
-    Call {
-        name: "run",
-        bundle: "ends",
-        before: &[],
-        call: &["run", "-b", "BUNDLE", "ID"],
-    },
-    Call {
-        name: "create",
-        bundle: "ends",
-        before: &[],
-        call: &["create", "-b", "BUNDLE", "ID"],
-    },
-    Call {
-        name: "start",
-        bundle: "waits",
-        before: &["create", "-b", "BUNDLE", "ID"],
-        call: &["start", "ID"],
-    },
-    Call {
-        name: "state",
-        bundle: "waits",
-        before: &["run", "-d", "-b", "BUNDLE", "ID"],
-        call: &["state", "ID"],
-    },
-    Call {
-        name: "kill",
-        bundle: "waits",
-        before: &["run", "-d", "-b", "BUNDLE", "ID"],
-        call: &["kill", "ID", "KILL"],
-    },
+    Call { name: "run", bundle: "ends", before: &[], call: &["run", "-b", "BUNDLE", "ID"] },
+    Call { name: "create", bundle: "ends", before: &[], call: &["create", "-b", "BUNDLE", "ID"] },
+    Call { name: "start", bundle: "waits", before: &["create", "-b", "BUNDLE", "ID"], call: &["start", "ID"] },
+    Call { name: "state", bundle: "waits", before: &["run", "-d", "-b", "BUNDLE", "ID"], call: &["state", "ID"] },
+    Call { name: "kill", bundle: "waits", before: &["run", "-d", "-b", "BUNDLE", "ID"], call: &["kill", "ID", "KILL"] },
     Call {
         name: "delete --force",
         bundle: "waits",
@@ -74,18 +49,10 @@ struct Bench {
 }
 
 fn main() -> ExitCode {
-    let mut bench = Bench {
-        floor: PathBuf::new(),
-        dir: PathBuf::new(),
-        rounds: 50,
-        runtimes: Vec::new(),
-    };
+    let mut bench = Bench { floor: PathBuf::new(), dir: PathBuf::new(), rounds: 50, runtimes: Vec::new() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || {
-            args.next()
-                .unwrap_or_else(|| usage(&format!("{arg} needs a value")))
-        };
+        let mut value = || args.next().unwrap_or_else(|| usage(&format!("{arg} needs a value")));
         match arg.as_str() {
             "--floor" => bench.floor = value().into(),
             "--dir" => bench.dir = value().into(),
@@ -94,10 +61,7 @@ fn main() -> ExitCode {
             }
             _ => match arg.split_once('=') {
                 Some((name, path)) => {
-                    bench.runtimes.push(Runtime {
-                        name: name.into(),
-                        path: path.into(),
-                    });
+                    bench.runtimes.push(Runtime { name: name.into(), path: path.into() });
                 }
                 None => usage(&format!("{arg} is not NAME=PATH")),
             },
@@ -129,10 +93,7 @@ impl Bench {
         for runtime in std::mem::take(&mut self.runtimes) {
             let id = format!("bench-{}-trial", std::process::id());
             let words = self.words(&runtime, CALLS[0].call, "ends", &id);
-            let output = Command::new(&words[0])
-                .args(&words[1..])
-                .stdin(Stdio::null())
-                .output();
+            let output = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).output();
             let problem = match output {
                 Ok(output) if output.status.success() => {
                     able.push(runtime);
@@ -141,10 +102,7 @@ impl Bench {
                 Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
                 Err(error) => error.to_string(),
             };
-            println!(
-                "{} is left out, it cannot run the bundle: {problem}",
-                runtime.name
-            );
+            println!("{} is left out, it cannot run the bundle: {problem}", runtime.name);
             self.remove_cgroups();
         }
         self.runtimes = able;
@@ -153,11 +111,7 @@ impl Bench {
     /// What a runtime that failed has left.
     fn remove_cgroups(&self) {
         let ours = format!("bench-{}-", std::process::id());
-        for entry in std::fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&ours)
                 && let Err(error) = std::fs::remove_dir(entry.path())
             {
@@ -168,9 +122,8 @@ impl Bench {
 
     fn all(&self) -> ExitCode {
         let columns = self.runtimes.len() + 1; // the last is the floor
-        let mut samples: Vec<Vec<Samples>> = (0..CALLS.len())
-            .map(|_| (0..columns).map(|_| Samples::default()).collect())
-            .collect();
+        let mut samples: Vec<Vec<Samples>> =
+            (0..CALLS.len()).map(|_| (0..columns).map(|_| Samples::default()).collect()).collect();
         let mut order = Order::new();
         let mut cells: Vec<(usize, usize)> = Vec::new();
         for call in 0..CALLS.len() {
@@ -197,11 +150,7 @@ impl Bench {
     fn words(&self, runtime: &Runtime, words: &[&str], bundle: &str, id: &str) -> Vec<String> {
         let root = self.dir.join(format!("state-{}", runtime.name));
         let bundle = self.dir.join(bundle);
-        let mut all = vec![
-            runtime.path.clone(),
-            "--root".into(),
-            root.display().to_string(),
-        ];
+        let mut all = vec![runtime.path.clone(), "--root".into(), root.display().to_string()];
         all.extend(words.iter().map(|word| match *word {
             "ID" => id.to_owned(),
             "BUNDLE" => bundle.display().to_string(),
@@ -212,13 +161,8 @@ impl Bench {
 
     fn measure(&self, call: &Call, runtime: &Runtime, round: usize) -> Option<(f64, f64)> {
         let id = format!("bench-{}-{}-{round}", std::process::id(), runtime.name);
-        let ready =
-            call.before.is_empty() || quiet(&self.words(runtime, call.before, call.bundle, &id));
-        let result = if ready {
-            self.time(&self.words(runtime, call.call, call.bundle, &id))
-        } else {
-            None
-        };
+        let ready = call.before.is_empty() || quiet(&self.words(runtime, call.before, call.bundle, &id));
+        let result = if ready { self.time(&self.words(runtime, call.call, call.bundle, &id)) } else { None };
         if call.name != "run" {
             quiet(&self.words(runtime, &["delete", "--force", "ID"], call.bundle, &id));
         }
@@ -231,11 +175,7 @@ impl Bench {
 
     fn floor_words(&self) -> Vec<String> {
         let root = self.dir.join("ends/rootfs");
-        vec![
-            self.floor.display().to_string(),
-            root.display().to_string(),
-            "/bin/true".into(),
-        ]
+        vec![self.floor.display().to_string(), root.display().to_string(), "/bin/true".into()]
     }
 
     /// Milliseconds and KiB of one execution, by the small program that adds nothing of its own.
@@ -248,9 +188,7 @@ impl Bench {
             .output()
             .expect("the floor program can be executed");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut numbers = text
-            .split_whitespace()
-            .map(|n| n.parse::<f64>().unwrap_or(f64::NAN));
+        let mut numbers = text.split_whitespace().map(|n| n.parse::<f64>().unwrap_or(f64::NAN));
         let (status, time, peak) = (numbers.next()?, numbers.next()?, numbers.next()?);
         (status == 0.0).then_some((time / 1e6, peak))
     }
@@ -272,10 +210,7 @@ impl Bench {
         for (call, columns) in CALLS.iter().zip(samples) {
             let base = median(&columns[0].times);
             for (column, sample) in columns.iter().enumerate() {
-                let name = self
-                    .runtimes
-                    .get(column)
-                    .map_or("floor", |r| r.name.as_str());
+                let name = self.runtimes.get(column).map_or("floor", |r| r.name.as_str());
                 // The floor program only runs.
                 if sample.times.is_empty() && sample.failed == 0 {
                     continue;
@@ -298,11 +233,7 @@ impl Bench {
             println!("{:10} {}", runtime.name, self.system_calls(&words));
         }
         println!("{:10} {}", "floor", self.system_calls(&self.floor_words()));
-        if failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        }
+        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
     /// The total that strace(1) counts.
@@ -323,9 +254,7 @@ impl Bench {
                 let text = std::fs::read_to_string(&file).unwrap_or_default();
                 let total = text.lines().find(|line| line.ends_with("total"));
                 let count = total.and_then(|line| line.split_whitespace().nth(3));
-                count
-                    .unwrap_or("not counted: strace printed no total")
-                    .to_owned()
+                count.unwrap_or("not counted: strace printed no total").to_owned()
             }
         }
     }

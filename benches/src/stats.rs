@@ -24,11 +24,7 @@ impl Samples {
     }
 
     pub fn quartiles(&self) -> (f64, f64, f64) {
-        (
-            quantile(&self.times, 0.25),
-            median(&self.times),
-            quantile(&self.times, 0.75),
-        )
+        (quantile(&self.times, 0.25), median(&self.times), quantile(&self.times, 0.75))
     }
 }
 
@@ -41,10 +37,7 @@ fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = (sorted.len() as f64 * part) as usize;
-    sorted
-        .get(at.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
 /// xorshift64: order needs no better randomness.
@@ -52,9 +45,7 @@ pub struct Order(u64);
 
 impl Order {
     pub fn new() -> Order {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("it is after 1970");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
         Order(now.as_nanos() as u64 | 1)
     }
 

@@ -30,11 +30,7 @@ impl Host {
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Host {
             uid: rustix::process::getuid().as_raw(),
-            layout: if magic == CGROUP2_SUPER_MAGIC {
-                Layout::V2
-            } else {
-                Layout::V1
-            },
+            layout: if magic == CGROUP2_SUPER_MAGIC { Layout::V2 } else { Layout::V1 },
             capabilities: u64::from_str_radix(effective.unwrap_or("").trim(), 16).unwrap_or(0),
         }
     }
