@@ -25,6 +25,7 @@ test:
 
 unit:
 	$(CARGO) test --workspace
+	$(CARGO) test --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 
 integration: all
 	integration-tests/setup

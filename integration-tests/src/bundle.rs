@@ -23,16 +23,9 @@ impl Bundle {
             fs::create_dir_all(root.join(folder)).expect("the test's folder is writable");
         }
         let path = dir.to_str().expect("a plain path").to_owned();
-        let bundle = Bundle {
-            path,
-            config: Value::Null,
-        };
+        let bundle = Bundle { path, config: Value::Null };
         bundle.file("bin/probe", PROBE, 0o755);
-        bundle.file(
-            "etc/passwd",
-            b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/var:/bin/sh\n",
-            0o644,
-        );
+        bundle.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/var:/bin/sh\n", 0o644);
         bundle.file("etc/group", b"root:x:0:\nuser:x:1000:\n", 0o644);
         for name in ["true", "sleep"] {
             symlink("probe", root.join("bin").join(name)).expect("it is new");
@@ -41,11 +34,7 @@ impl Bundle {
         if context.host.uid != 0 {
             spec.push("--rootless");
         }
-        context
-            .bare_orlop(&spec)
-            .current_dir(&bundle.path)
-            .end()
-            .ok();
+        context.bare_orlop(&spec).current_dir(&bundle.path).end().ok();
         let text = fs::read_to_string(dir.join("config.json")).expect("spec writes config.json");
         let config = serde_json::from_str(&text).expect("config.json is JSON");
         let mut bundle = Bundle { config, ..bundle };
@@ -72,9 +61,7 @@ impl Bundle {
 
     /// The probe's commands: `["id", "--", "caps"]`.
     pub fn args(self, args: &[&str]) -> Bundle {
-        let words: Vec<&str> = std::iter::once("/bin/probe")
-            .chain(args.iter().copied())
-            .collect();
+        let words: Vec<&str> = std::iter::once("/bin/probe").chain(args.iter().copied()).collect();
         self.with("/process/args", json!(words))
     }
 
@@ -128,10 +115,7 @@ impl Bundle {
 
     /// Keeps the entries of an array that `keep` wants.
     pub fn retain(mut self, pointer: &str, keep: impl Fn(&Value) -> bool) -> Bundle {
-        let list = self
-            .config
-            .pointer_mut(pointer)
-            .and_then(Value::as_array_mut);
+        let list = self.config.pointer_mut(pointer).and_then(Value::as_array_mut);
         list.expect("an array").retain(|value| keep(value));
         self.write();
         self

@@ -33,11 +33,7 @@ impl Orlop {
     pub fn new(context: &Context, args: &[&str]) -> Orlop {
         let mut orlop = Orlop::bare(context, &[]);
         orlop.command.arg("--root").arg(context.dir().join("root"));
-        orlop
-            .command
-            .arg("--log")
-            .arg(&orlop.files.log)
-            .args(["--log-format", "json"]);
+        orlop.command.arg("--log").arg(&orlop.files.log).args(["--log-format", "json"]);
         orlop.command.args(context.global()).args(args);
         orlop.files.line = args.join(" ");
         orlop
@@ -47,22 +43,11 @@ impl Orlop {
     pub fn bare(context: &Context, args: &[&str]) -> Orlop {
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let file = |kind| context.dir().join(format!("{call}.{kind}"));
-        let files = Files {
-            line: args.join(" "),
-            stdout: file("out"),
-            stderr: file("err"),
-            log: file("log"),
-        };
+        let files = Files { line: args.join(" "), stdout: file("out"), stderr: file("err"), log: file("log") };
         let mut command = Command::new(context.binary());
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
-        command
-            .args(args)
-            .current_dir(context.dir())
-            .stdin(Stdio::null())
-            .env_clear();
-        command
-            .env("PATH", path)
-            .env("TMPDIR", context.dir().join("tmp"));
+        command.args(args).current_dir(context.dir()).stdin(Stdio::null()).env_clear();
+        command.env("PATH", path).env("TMPDIR", context.dir().join("tmp"));
         for name in ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "HOME"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -90,13 +75,8 @@ impl Orlop {
     /// signal masks and the like.
     pub fn through_bash(mut self, script: &str) -> Orlop {
         let mut bash = Command::new("bash");
-        bash.arg("-c")
-            .arg(script)
-            .arg("bash")
-            .arg(self.command.get_program());
-        bash.args(self.command.get_args())
-            .stdin(Stdio::null())
-            .env_clear();
+        bash.arg("-c").arg(script).arg("bash").arg(self.command.get_program());
+        bash.args(self.command.get_args()).stdin(Stdio::null()).env_clear();
         for (name, value) in self.command.get_envs() {
             if let Some(value) = value {
                 bash.env(name, value);
@@ -111,14 +91,9 @@ impl Orlop {
 
     pub fn start(mut self) -> Running {
         let create = |path| File::create(path).expect("the test's folder is writable");
-        self.command
-            .stdout(create(&self.files.stdout))
-            .stderr(create(&self.files.stderr));
+        self.command.stdout(create(&self.files.stdout)).stderr(create(&self.files.stderr));
         let child = self.command.spawn().expect("the binary can be executed");
-        Running {
-            child,
-            files: self.files,
-        }
+        Running { child, files: self.files }
     }
 
     /// Runs it to its end.
@@ -144,18 +119,12 @@ impl Running {
 
     /// What it has printed so far.
     pub fn output(&self) -> Done {
-        Done {
-            status: ExitStatus::default(),
-            files: self.files.clone(),
-        }
+        Done { status: ExitStatus::default(), files: self.files.clone() }
     }
 
     pub fn end(mut self) -> Done {
         let status = self.child.wait().expect("it is our child");
-        Done {
-            status,
-            files: self.files,
-        }
+        Done { status, files: self.files }
     }
 }
 
@@ -179,27 +148,17 @@ impl Done {
     }
 
     pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| -self.status.signal().unwrap_or(0))
+        self.status.code().unwrap_or_else(|| -self.status.signal().unwrap_or(0))
     }
 
     fn all(&self) -> String {
         let (line, code) = (&self.files.line, self.code());
-        format!(
-            "`{line}` ended with {code}\nstdout: {}\nstderr: {}",
-            self.stdout(),
-            self.stderr()
-        )
+        format!("`{line}` ended with {code}\nstdout: {}\nstderr: {}", self.stdout(), self.stderr())
     }
 
     #[track_caller]
     pub fn exits(self, code: i32) -> Done {
-        assert!(
-            self.code() == code,
-            "wanted status {code}, but {}",
-            self.all()
-        );
+        assert!(self.code() == code, "wanted status {code}, but {}", self.all());
         self
     }
 
@@ -212,31 +171,16 @@ impl Done {
     #[track_caller]
     pub fn fails_with(self, text: &str) -> Done {
         assert!(self.code() > 0, "wanted a failure, but {}", self.all());
-        assert!(
-            self.stderr().contains(text),
-            "wanted {text:?} on stderr, but {}",
-            self.all()
-        );
+        assert!(self.stderr().contains(text), "wanted {text:?} on stderr, but {}", self.all());
         let log = self.log();
-        let records: Vec<Value> = log
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {log}")))
-            .collect();
+        let records: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {log}"))).collect();
         let errors: Vec<&Value> = records.iter().filter(|r| r["level"] == "error").collect();
-        assert!(
-            errors.len() == 1,
-            "wanted one error in the log, but it is {log:?}"
-        );
+        assert!(errors.len() == 1, "wanted one error in the log, but it is {log:?}");
         let message = errors[0]["msg"].as_str().unwrap_or_default();
-        assert!(
-            message.contains(text),
-            "wanted {text:?} in the log, but it is {log}"
-        );
+        assert!(message.contains(text), "wanted {text:?} in the log, but it is {log}");
         let time = errors[0]["time"].as_str().unwrap_or_default();
-        assert!(
-            time.len() >= 20 && time.as_bytes()[10] == b'T',
-            "not RFC 3339: {time:?}"
-        );
+        assert!(time.len() >= 20 && time.as_bytes()[10] == b'T', "not RFC 3339: {time:?}");
         self
     }
 
@@ -249,10 +193,7 @@ impl Done {
     /// The value of the probe's line `KEY: VALUE`.
     #[track_caller]
     pub fn value(&self, key: &str) -> String {
-        self.values(key)
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| panic!("no {key}: {}", self.all()))
+        self.values(key).into_iter().next().unwrap_or_else(|| panic!("no {key}: {}", self.all()))
     }
 
     pub fn values(&self, key: &str) -> Vec<String> {

@@ -89,8 +89,7 @@ impl Context {
 
     /// `orlop run` in the foreground.
     pub fn run(&self, bundle: &Bundle) -> Done {
-        self.orlop(&["run", "--bundle", bundle.path(), &self.id("c")])
-            .end()
+        self.orlop(&["run", "--bundle", bundle.path(), &self.id("c")]).end()
     }
 
     pub fn create(&self, bundle: &Bundle, id: &str) -> Done {
@@ -99,9 +98,7 @@ impl Context {
 
     /// `run --detach`, which must work.
     pub fn detach(&self, bundle: &Bundle, id: &str) -> Done {
-        self.orlop(&["run", "--detach", "--bundle", bundle.path(), id])
-            .end()
-            .ok()
+        self.orlop(&["run", "--detach", "--bundle", bundle.path(), id]).end().ok()
     }
 
     pub fn state(&self, id: &str) -> Value {
@@ -119,10 +116,7 @@ impl Context {
             if now == status {
                 return;
             }
-            assert!(
-                Instant::now() < end,
-                "{id} is {now}, and does not become {status}"
-            );
+            assert!(Instant::now() < end, "{id} is {now}, and does not become {status}");
             sleep(Duration::from_millis(5));
         }
     }
@@ -131,11 +125,7 @@ impl Context {
     pub fn wait_for_output(&self, done: &Done, text: &str) {
         let end = Instant::now() + PATIENCE;
         while !done.stdout().contains(text) {
-            assert!(
-                Instant::now() < end,
-                "{text:?} does not come; there is {:?}",
-                done.stdout()
-            );
+            assert!(Instant::now() < end, "{text:?} does not come; there is {:?}", done.stdout());
             sleep(Duration::from_millis(5));
         }
     }
@@ -147,10 +137,7 @@ impl Context {
             sleep(Duration::from_millis(5));
         }
         let (out, err) = (output.stdout(), output.stderr());
-        assert!(
-            out.contains(text),
-            "{text:?} did not come: stdout {out:?}, stderr {err:?}"
-        );
+        assert!(out.contains(text), "{text:?} did not come: stdout {out:?}, stderr {err:?}");
     }
 
     pub fn delete(&self, id: &str) {
@@ -177,20 +164,13 @@ impl Context {
     }
 
     pub fn needs_root(&self) -> Result<(), Skip> {
-        if self.host.uid == 0 {
-            Ok(())
-        } else {
-            Err(Skip("needs root".into()))
-        }
+        if self.host.uid == 0 { Ok(()) } else { Err(Skip("needs root".into())) }
     }
 
     pub fn needs_controller(&self, name: &str) -> Result<(), Skip> {
         if self.host.has_controller(name) {
             return Ok(());
         }
-        Err(Skip(format!(
-            "no {name} controller in {:?}",
-            self.host.layout
-        )))
+        Err(Skip(format!("no {name} controller in {:?}", self.host.layout)))
     }
 }

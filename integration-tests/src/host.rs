@@ -25,16 +25,12 @@ pub struct Host {
 
 impl Host {
     pub fn probe() -> Host {
-        let magic = statfs("/sys/fs/cgroup").map_or(0, |s| i64::from(s.f_type));
+        let magic = statfs("/sys/fs/cgroup").map_or(0, |s| s.f_type);
         let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         Host {
             uid: rustix::process::getuid().as_raw(),
-            layout: if magic == CGROUP2_SUPER_MAGIC {
-                Layout::V2
-            } else {
-                Layout::V1
-            },
+            layout: if magic == CGROUP2_SUPER_MAGIC { Layout::V2 } else { Layout::V1 },
             capabilities: u64::from_str_radix(effective.unwrap_or("").trim(), 16).unwrap_or(0),
         }
     }

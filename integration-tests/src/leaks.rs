@@ -46,10 +46,7 @@ fn find(dir: &Path, tag: &str) -> Vec<String> {
         }
     }
     for folder in SHARED_FOLDERS {
-        for entry in names(Path::new(folder))
-            .into_iter()
-            .filter(|name| name.contains(tag))
-        {
+        for entry in names(Path::new(folder)).into_iter().filter(|name| name.contains(tag)) {
             let path = Path::new(folder).join(entry);
             if path != dir {
                 found.push(format!("file {}", path.display()));
@@ -62,10 +59,7 @@ fn find(dir: &Path, tag: &str) -> Vec<String> {
 /// Removes all that a test left, however it ended. Its processes are gone already.
 pub fn clean(dir: &Path, tag: &str) {
     for cgroup in cgroups_of(tag) {
-        for pid in fs::read_to_string(cgroup.join("cgroup.procs"))
-            .unwrap_or_default()
-            .lines()
-        {
+        for pid in fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines() {
             processes::kill(pid.parse().unwrap_or(0), Signal::KILL);
         }
     }
@@ -121,7 +115,5 @@ fn walk(dir: &Path, f: &mut impl FnMut(&Path)) {
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

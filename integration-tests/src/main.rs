@@ -37,10 +37,7 @@ fn main() -> ExitCode {
     let mut list = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || {
-            args.next()
-                .unwrap_or_else(|| usage(&format!("{arg} needs a value")))
-        };
+        let mut value = || args.next().unwrap_or_else(|| usage(&format!("{arg} needs a value")));
         match arg.as_str() {
             "--list" => list = true,
             "--exact" => options.exact = true,
@@ -74,6 +71,5 @@ fn usage(problem: &str) -> ! {
 }
 
 fn number(text: &str) -> usize {
-    text.parse()
-        .unwrap_or_else(|_| usage(&format!("{text} is not a number")))
+    text.parse().unwrap_or_else(|_| usage(&format!("{text} is not a number")))
 }

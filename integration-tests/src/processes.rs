@@ -48,10 +48,7 @@ fn below(root: i32) -> Vec<Process> {
             }
         }
         if found.len() == before {
-            return all
-                .into_iter()
-                .filter(|p| p.pid != root && found.contains(&p.pid))
-                .collect();
+            return all.into_iter().filter(|p| p.pid != root && found.contains(&p.pid)).collect();
         }
     }
 }

@@ -62,19 +62,13 @@ impl Options {
 
     fn selects(&self, name: &str) -> bool {
         let matches = |f: &String| {
-            if self.exact {
-                name == f
-            } else {
-                name.contains(f.as_str())
-            }
+            if self.exact { name == f } else { name.contains(f.as_str()) }
         };
         self.filters.is_empty() || self.filters.iter().any(matches)
     }
 
     fn requires(&self, test: &Test) -> bool {
-        self.require
-            .as_deref()
-            .is_some_and(|environment| test.must.contains(&environment))
+        self.require.as_deref().is_some_and(|environment| test.must.contains(&environment))
     }
 }
 
@@ -94,10 +88,7 @@ struct Counts {
 /// Runs the selected tests and prints a line for each.
 pub fn run(options: &Options) -> ExitCode {
     set_child_subreaper(rustix::process::Pid::from_raw(1)).expect("prctl(2) knows subreapers");
-    let queue: VecDeque<Test> = tests::all()
-        .filter(|test| options.selects(test.name))
-        .collect::<Vec<_>>()
-        .into();
+    let queue: VecDeque<Test> = tests::all().filter(|test| options.selects(test.name)).collect::<Vec<_>>().into();
     if queue.is_empty() {
         eprintln!("orlop-tests: no test has such a name");
         return ExitCode::from(2);
@@ -112,12 +103,7 @@ pub fn run(options: &Options) -> ExitCode {
                     let Some((number, test)) = next else { return };
                     let start = Instant::now();
                     let outcome = judge(options, &test, run_one(options, &test, number));
-                    report(
-                        &mut counts.lock().expect("no panic"),
-                        &test,
-                        outcome,
-                        start.elapsed(),
-                    );
+                    report(&mut counts.lock().expect("no panic"), &test, outcome, start.elapsed());
                 }
             });
         }
@@ -126,17 +112,8 @@ pub fn run(options: &Options) -> ExitCode {
     for name in &counts.failed {
         println!("failed: {name}");
     }
-    println!(
-        "{} passed, {} failed, {} skipped",
-        counts.passed,
-        counts.failed.len(),
-        counts.skipped
-    );
-    if counts.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed.len(), counts.skipped);
+    if counts.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What an outcome means here: the environment's demands, and the list of pending tests.
@@ -144,12 +121,13 @@ fn judge(options: &Options, test: &Test, outcome: Outcome) -> Outcome {
     let pending = is_pending(options.require.as_deref(), test.name);
     match outcome {
         Outcome::Failed(why) if pending => {
-            let first = why.lines().find(|line| !line.is_empty()).unwrap_or("");
+            let mut said = why.lines().map(str::trim).filter(|line| !line.is_empty());
+            let first = said.find(|line| !line.starts_with("thread 'main'")).unwrap_or("");
             Outcome::Skipped(format!("pending ({first})"))
         }
-        Outcome::Skipped(why) if options.requires(test) && !pending => Outcome::Failed(format!(
-            "must run in this environment, but was skipped: {why}\n"
-        )),
+        Outcome::Skipped(why) if options.requires(test) && !pending => {
+            Outcome::Failed(format!("must run in this environment, but was skipped: {why}\n"))
+        }
         other => other,
     }
 }
@@ -179,10 +157,7 @@ fn run_one(options: &Options, test: &Test, number: usize) -> Outcome {
     let tag = format!("ot{}x{number}", std::process::id());
     let dir = std::env::temp_dir().join(format!("orlop-test.{tag}"));
     // Open to all: a user namespace's root and rootless users must reach the bundle.
-    fs::DirBuilder::new()
-        .mode(0o755)
-        .create(&dir)
-        .expect("the temporary folder is writable");
+    fs::DirBuilder::new().mode(0o755).create(&dir).expect("the temporary folder is writable");
     let outcome = supervise(options, test, &dir, &tag);
     leaks::clean(&dir, &tag);
     outcome
@@ -192,24 +167,13 @@ fn supervise(options: &Options, test: &Test, dir: &Path, tag: &str) -> Outcome {
     let log = dir.join("test.log");
     let output = File::create(&log).expect("the test's folder is writable");
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg("--inner")
-        .arg(test.name)
-        .arg(dir)
-        .arg(tag)
-        .arg("--orlop");
+    command.arg("--inner").arg(test.name).arg(dir).arg(tag).arg("--orlop");
     command.arg(options.orlop.as_deref().expect("it was found"));
     for arg in &options.global {
         command.arg("--global").arg(arg);
     }
-    command
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stderr(output.try_clone().expect("a descriptor is left"));
-    let mut child = command
-        .stdout(output)
-        .spawn()
-        .expect("this program can run itself");
+    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stderr(output.try_clone().expect("a descriptor is left"));
+    let mut child = command.stdout(output).spawn().expect("this program can run itself");
     let end = Instant::now() + Duration::from_secs(options.limit);
     let status = loop {
         if let Some(status) = child.try_wait().expect("it is our child") {

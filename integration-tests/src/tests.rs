@@ -25,14 +25,7 @@ pub struct Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
-const EVERYWHERE: &[&str] = &[
-    "host-root",
-    "host-v2view",
-    "vm-v2",
-    "vm-systemd",
-    "vm-v1",
-    "vm-rootless",
-];
+const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
 
 pub fn all() -> impl Iterator<Item = Test> {
     [

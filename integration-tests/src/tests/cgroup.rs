@@ -26,15 +26,9 @@ tests! { "cgroup":
 fn place(t: &Context, bundle: Bundle, id: &str) -> (Bundle, String) {
     if t.by_systemd() {
         let path = format!("system.slice:orlop:{id}");
-        return (
-            bundle.with("/linux/cgroupsPath", json!(path)),
-            format!("orlop-{id}.scope"),
-        );
+        return (bundle.with("/linux/cgroupsPath", json!(path)), format!("orlop-{id}.scope"));
     }
-    (
-        bundle.with("/linux/cgroupsPath", json!(format!("/{id}"))),
-        id.to_owned(),
-    )
+    (bundle.with("/linux/cgroupsPath", json!(format!("/{id}"))), id.to_owned())
 }
 
 fn read(dir: &Path, file: &str) -> String {
@@ -65,50 +59,30 @@ fn has(t: &Context, resources: Value, files: &[File]) -> Result<(), Skip> {
     let pid = t.pid(&id);
     for File { v1, v2 } in files {
         let dir = t.cgroup_of(pid, v1.0);
-        assert!(
-            dir.to_string_lossy().contains(&id),
-            "{} is not its own",
-            dir.display()
-        );
-        let (name, wanted) = if t.host.layout == Layout::V1 {
-            (v1.1, v1.2)
-        } else {
-            *v2
-        };
+        assert!(dir.to_string_lossy().contains(&id), "{} is not its own", dir.display());
+        let (name, wanted) = if t.host.layout == Layout::V1 { (v1.1, v1.2) } else { *v2 };
         assert_eq!(read(&dir, name), wanted, "{name}");
     }
     t.delete(&id);
     Ok(())
 }
 
-const MEMORY_32M: File = File {
-    v1: ("memory", "memory.limit_in_bytes", "33554432"),
-    v2: ("memory.max", "33554432"),
-};
+const MEMORY_32M: File = File { v1: ("memory", "memory.limit_in_bytes", "33554432"), v2: ("memory.max", "33554432") };
 
 fn memory_limit(t: &Context) -> Outcome {
     has(t, json!({"memory": {"limit": 33_554_432}}), &[MEMORY_32M])
 }
 
 fn pids_limit(t: &Context) -> Outcome {
-    let file = File {
-        v1: ("pids", "pids.max", "7"),
-        v2: ("pids.max", "7"),
-    };
+    let file = File { v1: ("pids", "pids.max", "7"), v2: ("pids.max", "7") };
     has(t, json!({"pids": {"limit": 7}}), &[file])
 }
 
 /// Shares become a weight by the curve of 2025 through (2, 1), (1024, 100), (262144, 10000).
 fn cpu_shares_and_quota(t: &Context) -> Outcome {
     let cpu = json!({"shares": 1024, "quota": 50_000, "period": 100_000});
-    let shares = File {
-        v1: ("cpu", "cpu.shares", "1024"),
-        v2: ("cpu.weight", "100"),
-    };
-    let quota = File {
-        v1: ("cpu", "cpu.cfs_quota_us", "50000"),
-        v2: ("cpu.max", "50000 100000"),
-    };
+    let shares = File { v1: ("cpu", "cpu.shares", "1024"), v2: ("cpu.weight", "100") };
+    let quota = File { v1: ("cpu", "cpu.cfs_quota_us", "50000"), v2: ("cpu.max", "50000 100000") };
     has(t, json!({"cpu": cpu}), &[shares, quota])
 }
 
@@ -118,18 +92,9 @@ fn several_limits(t: &Context) -> Outcome {
         "pids": {"limit": 20},
         "cpu": {"quota": 25_000, "period": 50_000},
     });
-    let reservation = File {
-        v1: ("memory", "memory.soft_limit_in_bytes", "16777216"),
-        v2: ("memory.low", "16777216"),
-    };
-    let pids = File {
-        v1: ("pids", "pids.max", "20"),
-        v2: ("pids.max", "20"),
-    };
-    let quota = File {
-        v1: ("cpu", "cpu.cfs_quota_us", "25000"),
-        v2: ("cpu.max", "25000 50000"),
-    };
+    let reservation = File { v1: ("memory", "memory.soft_limit_in_bytes", "16777216"), v2: ("memory.low", "16777216") };
+    let pids = File { v1: ("pids", "pids.max", "20"), v2: ("pids.max", "20") };
+    let quota = File { v1: ("cpu", "cpu.cfs_quota_us", "25000"), v2: ("cpu.max", "25000 50000") };
     has(t, resources, &[MEMORY_32M, reservation, pids, quota])
 }
 
@@ -145,10 +110,7 @@ fn zero_is_no_setting(t: &Context) -> Outcome {
 
 fn missing_value_is_no_limit(t: &Context) -> Outcome {
     let resources = json!({"memory": {}, "cpu": {}, "pids": {"limit": -1}});
-    let pids = File {
-        v1: ("pids", "pids.max", "max"),
-        v2: ("pids.max", "max"),
-    };
+    let pids = File { v1: ("pids", "pids.max", "max"), v2: ("pids.max", "max") };
     has(t, resources, &[pids])
 }
 
@@ -158,10 +120,7 @@ fn memory_limit_is_enforced(t: &Context) -> Outcome {
     let id = t.id("c");
     let (bundle, _) = place(t, t.bundle().args(&["alloc", "268435456"]), &id);
     let bundle = bundle.with("/linux/resources/memory", json!({"limit": 33_554_432}));
-    let done = t
-        .orlop(&["run", "--bundle", bundle.path(), &id])
-        .end()
-        .exits(128 + 9);
+    let done = t.orlop(&["run", "--bundle", bundle.path(), &id]).end().exits(128 + 9);
     done.prints(&[]);
     Ok(())
 }
@@ -172,10 +131,7 @@ fn pids_limit_is_enforced(t: &Context) -> Outcome {
     let id = t.id("c");
     let (bundle, _) = place(t, t.bundle().args(&["fork", "10"]), &id);
     let bundle = bundle.with("/linux/resources/pids", json!({"limit": 4}));
-    let done = t
-        .orlop(&["run", "--bundle", bundle.path(), &id])
-        .end()
-        .exits(1);
+    let done = t.orlop(&["run", "--bundle", bundle.path(), &id]).end().exits(1);
     done.prints(&["forked: 3", "fork 10: EAGAIN"]);
     Ok(())
 }
@@ -187,20 +143,13 @@ fn one_process_is_enough(t: &Context) -> Outcome {
     let id = t.id("c");
     let (bundle, _) = place(t, t.bundle().args(&["print", "alone"]), &id);
     let bundle = bundle.with("/linux/resources/pids", json!({"limit": 1}));
-    t.orlop(&["run", "--bundle", bundle.path(), &id])
-        .end()
-        .ok()
-        .prints(&["alone"]);
+    t.orlop(&["run", "--bundle", bundle.path(), &id]).end().ok().prints(&["alone"]);
     Ok(())
 }
 
 /// A controller that this layout surely has.
 fn any_controller(t: &Context) -> &'static str {
-    if t.host.layout == Layout::V1 {
-        "memory"
-    } else {
-        ""
-    }
+    if t.host.layout == Layout::V1 { "memory" } else { "" }
 }
 
 fn path_of_the_config(t: &Context) -> Outcome {
@@ -209,11 +158,7 @@ fn path_of_the_config(t: &Context) -> Outcome {
     let (bundle, name) = place(t, t.bundle(), &id);
     t.create(&bundle, &id).ok();
     let dir = t.cgroup_of(t.pid(&id), any_controller(t));
-    assert!(
-        dir.ends_with(&name) || dir.join("..").ends_with(&name),
-        "{}",
-        dir.display()
-    );
+    assert!(dir.ends_with(&name) || dir.join("..").ends_with(&name), "{}", dir.display());
     t.delete(&id);
     assert!(!dir.exists());
     Ok(())
@@ -241,9 +186,7 @@ fn is_gone_after_the_run(t: &Context) -> Outcome {
 
 fn namespace_hides_the_path(t: &Context) -> Outcome {
     t.needs_root()?;
-    let bundle = t
-        .bundle()
-        .retain("/linux/namespaces", |space| space["type"] != "cgroup");
+    let bundle = t.bundle().retain("/linux/namespaces", |space| space["type"] != "cgroup");
     let bundle = bundle.with("/linux/namespaces/-", json!({"type": "cgroup"}));
     let done = t.run(&bundle.args(&["cat", "/proc/self/cgroup"])).ok();
     for line in done.stdout().lines() {
@@ -271,9 +214,7 @@ fn kill_all_reaches_children(t: &Context) -> Outcome {
     t.needs_root()?;
     t.needs_controller("pids")?;
     let id = t.id("c");
-    let bundle = t
-        .bundle()
-        .retain("/linux/namespaces", |space| space["type"] != "pid");
+    let bundle = t.bundle().retain("/linux/namespaces", |space| space["type"] != "pid");
     let (bundle, _) = place(t, bundle.args(&["fork", "3"]), &id);
     let done = t.detach(&bundle, &id);
     t.wait_for_output(&done, "forked: 3");

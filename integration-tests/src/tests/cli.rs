@@ -15,11 +15,7 @@ tests! { "cli":
 
 /// The name by which the binary introduces itself.
 fn name(t: &Context) -> String {
-    t.binary()
-        .file_name()
-        .expect("a file")
-        .to_string_lossy()
-        .into_owned()
+    t.binary().file_name().expect("a file").to_string_lossy().into_owned()
 }
 
 /// Docker and containerd split these lines.
@@ -27,14 +23,8 @@ fn version(t: &Context) -> Outcome {
     let done = t.bare_orlop(&["--version"]).end().ok();
     let text = done.stdout();
     let first = text.lines().next().unwrap_or_default();
-    assert!(
-        first.starts_with(&format!("{} version ", name(t))),
-        "{first}"
-    );
-    assert!(
-        text.lines().any(|line| line.starts_with("spec: 1.")),
-        "{text}"
-    );
+    assert!(first.starts_with(&format!("{} version ", name(t))), "{first}");
+    assert!(text.lines().any(|line| line.starts_with("spec: 1.")), "{text}");
     assert_eq!(done.stderr(), "");
     Ok(())
 }
@@ -48,26 +38,12 @@ fn spec_is_what_runc_writes(t: &Context) -> Outcome {
     assert_eq!(config["root"]["path"], "rootfs");
     assert_eq!(config["root"]["readonly"], true);
     let list = |pointer: &str, key: &str| -> Vec<String> {
-        let entries = config
-            .pointer(pointer)
-            .and_then(|v| v.as_array())
-            .expect("an array");
-        entries
-            .iter()
-            .map(|e| e[key].as_str().unwrap_or_default().to_owned())
-            .collect()
+        let entries = config.pointer(pointer).and_then(|v| v.as_array()).expect("an array");
+        entries.iter().map(|e| e[key].as_str().unwrap_or_default().to_owned()).collect()
     };
     assert_eq!(
         list("/mounts", "destination"),
-        [
-            "/proc",
-            "/dev",
-            "/dev/pts",
-            "/dev/shm",
-            "/dev/mqueue",
-            "/sys",
-            "/sys/fs/cgroup"
-        ]
+        ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]
     );
     let spaces = list("/linux/namespaces", "type");
     let wanted: &[&str] = match t.host.uid {
@@ -77,10 +53,7 @@ fn spec_is_what_runc_writes(t: &Context) -> Outcome {
     for name in wanted {
         assert!(spaces.iter().any(|s| s == name), "no {name} in {spaces:?}");
     }
-    assert_eq!(
-        spaces.iter().any(|s| s == "cgroup"),
-        t.host.layout == crate::host::Layout::V2
-    );
+    assert_eq!(spaces.iter().any(|s| s == "cgroup"), t.host.layout == crate::host::Layout::V2);
     Ok(())
 }
 
@@ -95,11 +68,7 @@ fn spec_into_a_bundle(t: &Context) -> Outcome {
 
 fn spec_does_not_overwrite(t: &Context) -> Outcome {
     let bundle: Bundle = t.bundle();
-    let done = t
-        .bare_orlop(&["spec"])
-        .current_dir(bundle.path())
-        .end()
-        .exits(1);
+    let done = t.bare_orlop(&["spec"]).current_dir(bundle.path()).end().exits(1);
     assert!(done.stderr().contains("exist"), "{}", done.stderr());
     Ok(())
 }
@@ -110,17 +79,11 @@ fn features_name_the_versions(t: &Context) -> Outcome {
     assert_eq!(done.stderr(), "");
     let features = done.json();
     for key in ["ociVersionMin", "ociVersionMax"] {
-        assert!(
-            features[key].as_str().is_some_and(|v| v.starts_with("1.")),
-            "{key}: {features}"
-        );
+        assert!(features[key].as_str().is_some_and(|v| v.starts_with("1.")), "{key}: {features}");
     }
     let options = features["mountOptions"].as_array().expect("a list");
     for option in ["bind", "nosuid", "rbind", "ro"] {
-        assert!(
-            options.iter().any(|o| o == option),
-            "no {option} in {options:?}"
-        );
+        assert!(options.iter().any(|o| o == option), "no {option} in {options:?}");
     }
     Ok(())
 }
@@ -144,11 +107,7 @@ fn unknown_options_are_errors(t: &Context) -> Outcome {
 fn help_exits_0(t: &Context) -> Outcome {
     for args in [["--help"].as_slice(), &["create", "--help"], &["run", "-h"]] {
         let done = t.bare_orlop(args).end().ok();
-        assert!(
-            done.stdout().to_lowercase().contains("usage"),
-            "{}",
-            done.stdout()
-        );
+        assert!(done.stdout().to_lowercase().contains("usage"), "{}", done.stdout());
     }
     Ok(())
 }

@@ -32,9 +32,7 @@ fn run_hands_on_the_status(t: &Context) -> Outcome {
 
 fn run_hands_on_a_signal(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["print", "up", "--", "sleep", "600"]);
-    let mut running = t
-        .orlop(&["run", "--bundle", bundle.path(), &t.id("c")])
-        .start();
+    let mut running = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).start();
     t.wait_for_output_of(&mut running, "up");
     t.orlop(&["kill", &t.id("c"), "KILL"]).end().ok();
     running.end().exits(128 + 9);
@@ -42,9 +40,7 @@ fn run_hands_on_a_signal(t: &Context) -> Outcome {
 }
 
 fn run_hands_on_stdio(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["print", "to stdout", "--", "error", "to stderr"]);
+    let bundle = t.bundle().args(&["print", "to stdout", "--", "error", "to stderr"]);
     let done = t.run(&bundle).ok();
     done.prints(&["to stdout"]);
     assert_eq!(done.stderr(), "to stderr\n");
@@ -52,11 +48,7 @@ fn run_hands_on_stdio(t: &Context) -> Outcome {
     let bundle = bundle.args(&["cat", "/dev/stdin"]);
     let input = fs::File::open(t.dir().join("input")).expect("it was just written");
     let id = t.id("d");
-    t.orlop(&["run", "--bundle", bundle.path(), &id])
-        .stdin(input)
-        .end()
-        .ok()
-        .prints(&["from stdin"]);
+    t.orlop(&["run", "--bundle", bundle.path(), &id]).stdin(input).end().ok().prints(&["from stdin"]);
     Ok(())
 }
 
@@ -65,20 +57,14 @@ fn create_start_kill_delete(t: &Context) -> Outcome {
     let id = t.id("c");
     let created = t.create(&bundle, &id).ok();
     assert_eq!(t.state(&id)["status"], "created");
-    assert_eq!(
-        created.stdout(),
-        "",
-        "the payload runs before it is started"
-    );
+    assert_eq!(created.stdout(), "", "the payload runs before it is started");
     t.orlop(&["start", &id]).end().ok().prints(&[]);
     t.wait_for_output(&created, "started");
     assert_eq!(t.state(&id)["status"], "running");
     t.orlop(&["kill", &id, "KILL"]).end().ok().prints(&[]);
     t.wait_for(&id, "stopped");
     assert_eq!(t.state(&id)["pid"], 0);
-    t.orlop(&["kill", &id, "0"])
-        .end()
-        .fails_with("container not running");
+    t.orlop(&["kill", &id, "0"]).end().fails_with("container not running");
     t.orlop(&["start", &id]).end().exits(1);
     t.orlop(&["delete", &id]).end().ok().prints(&[]);
     t.orlop(&["state", &id]).end().fails_with("does not exist");
@@ -94,25 +80,14 @@ fn state_of_a_container(t: &Context) -> Outcome {
     assert_eq!(state["id"], id);
     assert_eq!(state["status"], "created");
     assert_eq!(state["bundle"], bundle.path());
-    assert_eq!(
-        state["rootfs"],
-        bundle.rootfs("").to_string_lossy().trim_end_matches('/')
-    );
+    assert_eq!(state["rootfs"], bundle.rootfs("").to_string_lossy().trim_end_matches('/'));
     assert_eq!(state["annotations"]["org.example"], "value");
-    assert!(
-        state["ociVersion"]
-            .as_str()
-            .is_some_and(|v| v.starts_with("1.")),
-        "{state}"
-    );
+    assert!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{state}");
     let created = state["created"].as_str().expect("a time");
     assert!(created.len() >= 20 && created.ends_with('Z'), "{created}");
     assert!(state["owner"].is_string(), "{state}");
     let pid = state["pid"].as_i64().expect("a number");
-    assert!(
-        fs::exists(format!("/proc/{pid}")).expect("/proc is mounted"),
-        "{state}"
-    );
+    assert!(fs::exists(format!("/proc/{pid}")).expect("/proc is mounted"), "{state}");
     t.delete(&id);
     Ok(())
 }
@@ -123,9 +98,7 @@ fn pid_file_is_digits(t: &Context) -> Outcome {
     let id = t.id("c");
     let file = t.dir().join("pid");
     let path = file.to_str().expect("a plain path");
-    t.orlop(&["create", "--bundle", bundle.path(), "--pid-file", path, &id])
-        .end()
-        .ok();
+    t.orlop(&["create", "--bundle", bundle.path(), "--pid-file", path, &id]).end().ok();
     let text = fs::read_to_string(&file).expect("create writes the pid file");
     assert_eq!(text, t.pid(&id).to_string());
     t.delete(&id);
@@ -253,9 +226,7 @@ fn config_is_frozen(t: &Context) -> Outcome {
 
 fn run_forwards_signals(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["sigwait", "--", "exit", "3"]);
-    let mut running = t
-        .orlop(&["run", "--bundle", bundle.path(), &t.id("c")])
-        .start();
+    let mut running = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).start();
     t.wait_for_output_of(&mut running, "ready");
     processes::kill(running.pid(), Signal::TERM);
     let done = running.end().exits(3);
@@ -266,9 +237,7 @@ fn run_forwards_signals(t: &Context) -> Outcome {
 fn run_keep(t: &Context) -> Outcome {
     let bundle = t.bundle();
     let id = t.id("c");
-    t.orlop(&["run", "--keep", "--bundle", bundle.path(), &id])
-        .end()
-        .ok();
+    t.orlop(&["run", "--keep", "--bundle", bundle.path(), &id]).end().ok();
     assert_eq!(t.state(&id)["status"], "stopped");
     t.orlop(&["delete", &id]).end().ok();
     Ok(())
@@ -281,17 +250,12 @@ fn pid_is_a_child_of_the_subreaper(t: &Context) -> Outcome {
     t.create(&bundle, &id).ok();
     let pid = t.pid(&id);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let parent = status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))
-        .map(str::trim);
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
     assert_eq!(parent, Some(std::process::id().to_string().as_str()));
     t.orlop(&["start", &id]).end().ok();
     let child = rustix::process::Pid::from_raw(pid);
     let options = rustix::process::WaitOptions::empty();
-    let ended = rustix::process::waitpid(child, options)
-        .expect("it is our child")
-        .expect("ended");
+    let ended = rustix::process::waitpid(child, options).expect("it is our child").expect("ended");
     assert_eq!(ended.1.exit_status(), Some(9));
     assert_eq!(t.state(&id)["status"], "stopped");
     t.orlop(&["delete", &id]).end().ok();
@@ -300,11 +264,7 @@ fn pid_is_a_child_of_the_subreaper(t: &Context) -> Outcome {
 
 fn bundle_is_the_cwd(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["print", "here"]);
-    let done = t
-        .orlop(&["run", &t.id("c")])
-        .current_dir(bundle.path())
-        .end()
-        .ok();
+    let done = t.orlop(&["run", &t.id("c")]).current_dir(bundle.path()).end().ok();
     done.prints(&["here"]);
     Ok(())
 }
@@ -314,10 +274,7 @@ fn concurrent_runs(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["exit", "5"]);
     for round in 0..2 {
         let ids: Vec<String> = (0..8).map(|i| t.id(&format!("c{round}-{i}"))).collect();
-        let calls: Vec<_> = ids
-            .iter()
-            .map(|id| t.orlop(&["run", "--bundle", bundle.path(), id]).start())
-            .collect();
+        let calls: Vec<_> = ids.iter().map(|id| t.orlop(&["run", "--bundle", bundle.path(), id]).start()).collect();
         for call in calls {
             call.end().exits(5);
         }

@@ -18,31 +18,15 @@ fn table(t: &Context) -> Outcome {
     t.detach(&bundle, &first);
     t.create(&bundle, &second).ok();
     let pids = [t.pid(&first), t.pid(&second)];
-    for args in [
-        ["list"].as_slice(),
-        &["list", "--format", "table"],
-        &["list", "-f=table"],
-    ] {
+    for args in [["list"].as_slice(), &["list", "--format", "table"], &["list", "-f=table"]] {
         let text = t.orlop(args).end().ok().stdout();
-        let rows: Vec<Vec<&str>> = text
-            .lines()
-            .map(|l| l.split_whitespace().collect())
-            .collect();
-        assert_eq!(
-            rows[0],
-            ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
-            "{text}"
-        );
-        for (row, (id, pid, status)) in rows[1..]
-            .iter()
-            .zip([(&first, pids[0], "running"), (&second, pids[1], "created")])
+        let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], "{text}");
+        for (row, (id, pid, status)) in
+            rows[1..].iter().zip([(&first, pids[0], "running"), (&second, pids[1], "created")])
         {
             let pid = pid.to_string();
-            assert_eq!(
-                row[..4],
-                [id.as_str(), &pid, status, bundle.path()],
-                "{text}"
-            );
+            assert_eq!(row[..4], [id.as_str(), &pid, status, bundle.path()], "{text}");
             assert!(row[4].ends_with('Z'), "{text}");
         }
         assert_eq!(rows.len(), 3, "{text}");
@@ -59,10 +43,7 @@ fn quiet(t: &Context) -> Outcome {
         t.create(&bundle, id).ok();
     }
     for option in ["-q", "--quiet"] {
-        t.orlop(&["list", option])
-            .end()
-            .ok()
-            .prints(&ids.each_ref().map(String::as_str));
+        t.orlop(&["list", option]).end().ok().prints(&ids.each_ref().map(String::as_str));
     }
     for id in &ids {
         t.delete(id);
@@ -77,19 +58,8 @@ fn json_array(t: &Context) -> Outcome {
     let list = t.orlop(&["list", "--format", "json"]).end().ok().json();
     assert_eq!(list.as_array().expect("an array").len(), 1);
     let (entry, state) = (&list[0], t.state(&id));
-    assert!(
-        entry["owner"].as_str().is_some_and(|name| !name.is_empty()),
-        "{entry}"
-    );
-    for key in [
-        "ociVersion",
-        "id",
-        "pid",
-        "status",
-        "bundle",
-        "rootfs",
-        "created",
-    ] {
+    assert!(entry["owner"].as_str().is_some_and(|name| !name.is_empty()), "{entry}");
+    for key in ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"] {
         assert_eq!(entry[key], state[key], "{key}");
         assert!(!entry[key].is_null(), "no {key} in {entry}");
     }
@@ -99,28 +69,19 @@ fn json_array(t: &Context) -> Outcome {
 
 fn empty_root(t: &Context) -> Outcome {
     let json = t.orlop(&["list", "-f", "json"]).end().ok().json();
-    assert!(
-        json.is_null() || json.as_array().is_some_and(Vec::is_empty),
-        "{json}"
-    );
+    assert!(json.is_null() || json.as_array().is_some_and(Vec::is_empty), "{json}");
     t.orlop(&["list", "-q"]).end().ok().prints(&[]);
     Ok(())
 }
 
 fn missing_root(t: &Context) -> Outcome {
     let done = t.bare_orlop(&["--root", "/no/such/root", "list"]).end();
-    assert!(
-        done.code() > 0 && done.stderr().contains("no such file"),
-        "{}",
-        done.stderr()
-    );
+    assert!(done.code() > 0 && done.stderr().contains("no such file"), "{}", done.stderr());
     Ok(())
 }
 
 fn unknown_format(t: &Context) -> Outcome {
-    t.orlop(&["list", "--format", "yaml"])
-        .end()
-        .fails_with("format");
+    t.orlop(&["list", "--format", "yaml"]).end().fails_with("format");
     Ok(())
 }
 

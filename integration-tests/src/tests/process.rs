@@ -23,58 +23,27 @@ const AUDIT_WRITE_KILL_BIND: &str = "0000000020000420";
 const NONE: &str = "0000000000000000";
 
 fn args_arrive_as_they_are(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["args", "two words", "", "quote\"", "ümlaut", "$PATH"]);
+    let bundle = t.bundle().args(&["args", "two words", "", "quote\"", "ümlaut", "$PATH"]);
     let done = t.run(&bundle).ok();
-    let wanted = [
-        "/bin/probe",
-        "args",
-        "two words",
-        "",
-        "quote\"",
-        "ümlaut",
-        "$PATH",
-    ];
+    let wanted = ["/bin/probe", "args", "two words", "", "quote\"", "ümlaut", "$PATH"];
     assert_eq!(done.values("arg"), wanted);
     Ok(())
 }
 
 fn env_is_what_the_config_says(t: &Context) -> Outcome {
-    let env = json!([
-        "PATH=/bin",
-        "A=1",
-        "EMPTY=",
-        "WITH=equals=sign",
-        "HOME=/somewhere"
-    ]);
+    let env = json!(["PATH=/bin", "A=1", "EMPTY=", "WITH=equals=sign", "HOME=/somewhere"]);
     let bundle = t.bundle().args(&["env"]).with("/process/env", env);
     let mut env = t.run(&bundle).ok().values("env");
     env.sort();
-    assert_eq!(
-        env,
-        [
-            "A=1",
-            "EMPTY=",
-            "HOME=/somewhere",
-            "PATH=/bin",
-            "WITH=equals=sign"
-        ]
-    );
+    assert_eq!(env, ["A=1", "EMPTY=", "HOME=/somewhere", "PATH=/bin", "WITH=equals=sign"]);
     Ok(())
 }
 
 /// Neither the caller's variables nor the runtime's own.
 fn env_of_the_caller_stays_outside(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["env"])
-        .with("/process/env", json!(["PATH=/bin"]));
+    let bundle = t.bundle().args(&["env"]).with("/process/env", json!(["PATH=/bin"]));
     let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]);
-    let run = run
-        .env("_OCI_SYNCPIPE", "3")
-        .env("_OCI_STARTPIPE", "4")
-        .env("SECRET", "x");
+    let run = run.env("_OCI_SYNCPIPE", "3").env("_OCI_STARTPIPE", "4").env("SECRET", "x");
     let mut env = run.env("LD_LIBRARY_PATH", "/x").end().ok().values("env");
     env.sort();
     assert_eq!(env, ["HOME=/root", "PATH=/bin"]);
@@ -82,34 +51,20 @@ fn env_of_the_caller_stays_outside(t: &Context) -> Outcome {
 }
 
 fn home_comes_from_passwd(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["env"])
-        .with("/process/env", json!(["PATH=/bin"]));
+    let bundle = t.bundle().args(&["env"]).with("/process/env", json!(["PATH=/bin"]));
     bundle.file("etc/passwd", b"root:x:0:0:root:/tmp:/bin/sh\n", 0o644);
-    assert!(
-        t.run(&bundle)
-            .ok()
-            .values("env")
-            .contains(&"HOME=/tmp".to_owned())
-    );
+    assert!(t.run(&bundle).ok().values("env").contains(&"HOME=/tmp".to_owned()));
     Ok(())
 }
 
 fn cwd(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["cwd"])
-        .with("/process/cwd", json!("/tmp"));
+    let bundle = t.bundle().args(&["cwd"]).with("/process/cwd", json!("/tmp"));
     t.run(&bundle).ok().prints(&["cwd: /tmp"]);
     Ok(())
 }
 
 fn cwd_is_made(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["cwd"])
-        .with("/process/cwd", json!("/var/new/folder"));
+    let bundle = t.bundle().args(&["cwd"]).with("/process/cwd", json!("/var/new/folder"));
     t.run(&bundle).ok().prints(&["cwd: /var/new/folder"]);
     Ok(())
 }
@@ -125,26 +80,15 @@ fn root_user(t: &Context) -> Outcome {
 fn user_and_groups(t: &Context) -> Outcome {
     t.needs_root()?;
     let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [20, 10]});
-    let done = t
-        .run(&t.bundle().args(&["id"]).with("/process/user", user))
-        .ok();
-    for (key, wanted) in [
-        ("uid", "1000"),
-        ("euid", "1000"),
-        ("gid", "1001"),
-        ("egid", "1001"),
-        ("groups", "10 20"),
-    ] {
+    let done = t.run(&t.bundle().args(&["id"]).with("/process/user", user)).ok();
+    for (key, wanted) in [("uid", "1000"), ("euid", "1000"), ("gid", "1001"), ("egid", "1001"), ("groups", "10 20")] {
         assert_eq!(done.value(key), wanted, "{key}");
     }
     Ok(())
 }
 
 fn umask(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["id"])
-        .with("/process/user/umask", json!(0o027));
+    let bundle = t.bundle().args(&["id"]).with("/process/user/umask", json!(0o027));
     assert_eq!(t.run(&bundle).ok().value("umask"), "027");
     Ok(())
 }
@@ -160,13 +104,7 @@ fn rlimits(t: &Context) -> Outcome {
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         {"type": "RLIMIT_FSIZE", "soft": 1_048_576, "hard": 2_097_152},
     ]);
-    let done = t
-        .run(
-            &t.bundle()
-                .args(&["rlimits"])
-                .with("/process/rlimits", limits),
-        )
-        .ok();
+    let done = t.run(&t.bundle().args(&["rlimits"]).with("/process/rlimits", limits)).ok();
     assert_eq!(done.value("RLIMIT_NOFILE"), "512 1024");
     assert_eq!(done.value("RLIMIT_CORE"), "0 0");
     assert_eq!(done.value("RLIMIT_FSIZE"), "1048576 2097152");
@@ -175,8 +113,7 @@ fn rlimits(t: &Context) -> Outcome {
 
 fn unknown_rlimit(t: &Context) -> Outcome {
     let limits = json!([{"type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1}]);
-    t.run(&t.bundle().with("/process/rlimits", limits))
-        .fails_with("RLIMIT_NONSENSE");
+    t.run(&t.bundle().with("/process/rlimits", limits)).fails_with("RLIMIT_NONSENSE");
     Ok(())
 }
 
@@ -185,11 +122,7 @@ fn rlimit_above_the_hard_limit(t: &Context) -> Outcome {
     t.needs_root()?;
     let high = 1_000_000;
     let limits = json!([{"type": "RLIMIT_NPROC", "soft": high, "hard": high}]);
-    let done = t.run(
-        &t.bundle()
-            .args(&["rlimits"])
-            .with("/process/rlimits", limits),
-    );
+    let done = t.run(&t.bundle().args(&["rlimits"]).with("/process/rlimits", limits));
     if t.host.may_raise_limits() {
         assert_eq!(done.ok().value("RLIMIT_NPROC"), format!("{high} {high}"));
     } else {
@@ -199,37 +132,15 @@ fn rlimit_above_the_hard_limit(t: &Context) -> Outcome {
 }
 
 fn capabilities(sets: &[(&str, &[&str])]) -> serde_json::Value {
-    let all = [
-        "bounding",
-        "effective",
-        "permitted",
-        "inheritable",
-        "ambient",
-    ];
-    let of = |name: &str| {
-        sets.iter()
-            .find(|set| set.0 == name)
-            .map_or(&[][..], |set| set.1)
-    };
-    all.iter()
-        .map(|name| ((*name).to_owned(), json!(of(name))))
-        .collect()
+    let all = ["bounding", "effective", "permitted", "inheritable", "ambient"];
+    let of = |name: &str| sets.iter().find(|set| set.0 == name).map_or(&[][..], |set| set.1);
+    all.iter().map(|name| ((*name).to_owned(), json!(of(name)))).collect()
 }
 
 fn capability_sets(t: &Context) -> Outcome {
     let three: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    let sets = capabilities(&[
-        ("bounding", three),
-        ("effective", three),
-        ("permitted", three),
-    ]);
-    let done = t
-        .run(
-            &t.bundle()
-                .args(&["caps"])
-                .with("/process/capabilities", sets),
-        )
-        .ok();
+    let sets = capabilities(&[("bounding", three), ("effective", three), ("permitted", three)]);
+    let done = t.run(&t.bundle().args(&["caps"]).with("/process/capabilities", sets)).ok();
     for key in ["CapBnd", "CapEff", "CapPrm"] {
         assert_eq!(done.value(key), AUDIT_WRITE_KILL_BIND, "{key}");
     }
@@ -240,10 +151,7 @@ fn capability_sets(t: &Context) -> Outcome {
 }
 
 fn no_capabilities(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["caps"])
-        .with("/process/capabilities", capabilities(&[]));
+    let bundle = t.bundle().args(&["caps"]).with("/process/capabilities", capabilities(&[]));
     let done = t.run(&bundle).ok();
     for key in ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"] {
         assert_eq!(done.value(key), NONE, "{key}");
@@ -255,13 +163,7 @@ fn no_capabilities(t: &Context) -> Outcome {
 fn unknown_capability_is_left_out(t: &Context) -> Outcome {
     let some: &[&str] = &["CAP_KILL", "CAP_TO_FLY"];
     let sets = capabilities(&[("bounding", some), ("effective", some), ("permitted", some)]);
-    let done = t
-        .run(
-            &t.bundle()
-                .args(&["caps"])
-                .with("/process/capabilities", sets),
-        )
-        .ok();
+    let done = t.run(&t.bundle().args(&["caps"]).with("/process/capabilities", sets)).ok();
     assert_eq!(done.value("CapBnd"), "0000000000000020");
     Ok(())
 }
@@ -271,19 +173,9 @@ fn user_without_capabilities(t: &Context) -> Outcome {
     t.needs_root()?;
     let some: &[&str] = &["CAP_KILL"];
     let sets = capabilities(&[("bounding", some), ("effective", some), ("permitted", some)]);
-    let bundle = t
-        .bundle()
-        .args(&["caps"])
-        .with("/process/capabilities", sets);
-    let done = t
-        .run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000})))
-        .ok();
-    for (key, wanted) in [
-        ("CapBnd", "0000000000000020"),
-        ("CapEff", NONE),
-        ("CapPrm", NONE),
-        ("CapAmb", NONE),
-    ] {
+    let bundle = t.bundle().args(&["caps"]).with("/process/capabilities", sets);
+    let done = t.run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000}))).ok();
+    for (key, wanted) in [("CapBnd", "0000000000000020"), ("CapEff", NONE), ("CapPrm", NONE), ("CapAmb", NONE)] {
         assert_eq!(done.value(key), wanted, "{key}");
     }
     Ok(())
@@ -300,13 +192,8 @@ fn ambient_capabilities_of_a_user(t: &Context) -> Outcome {
         ("inheritable", one),
         ("ambient", one),
     ]);
-    let bundle = t
-        .bundle()
-        .args(&["caps"])
-        .with("/process/capabilities", sets);
-    let done = t
-        .run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000})))
-        .ok();
+    let bundle = t.bundle().args(&["caps"]).with("/process/capabilities", sets);
+    let done = t.run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000}))).ok();
     for key in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
         assert_eq!(done.value(key), "0000000000000020", "{key}");
     }
@@ -324,32 +211,20 @@ fn no_new_privileges(t: &Context) -> Outcome {
 
 fn oom_score_adj(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["cat", "/proc/self/oom_score_adj"]);
-    t.run(&bundle.with("/process/oomScoreAdj", json!(500)))
-        .ok()
-        .prints(&["500"]);
+    t.run(&bundle.with("/process/oomScoreAdj", json!(500))).ok().prints(&["500"]);
     Ok(())
 }
 
 fn path_lookup(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .with("/process/env", json!(["PATH=/no/such:/etc:/bin"]));
-    let done = t
-        .run(&bundle.with("/process/args", json!(["probe", "args"])))
-        .ok();
-    assert_eq!(
-        done.values("arg"),
-        ["probe", "args"],
-        "argv[0] stays as it was given"
-    );
+    let bundle = t.bundle().with("/process/env", json!(["PATH=/no/such:/etc:/bin"]));
+    let done = t.run(&bundle.with("/process/args", json!(["probe", "args"]))).ok();
+    assert_eq!(done.values("arg"), ["probe", "args"], "argv[0] stays as it was given");
     Ok(())
 }
 
 fn path_lookup_in_cwd(t: &Context) -> Outcome {
     let bundle = t.bundle().with("/process/cwd", json!("/bin"));
-    t.run(&bundle.with("/process/args", json!(["./probe", "cwd"])))
-        .ok()
-        .prints(&["cwd: /bin"]);
+    t.run(&bundle.with("/process/args", json!(["./probe", "cwd"]))).ok().prints(&["cwd: /bin"]);
     Ok(())
 }
 
@@ -357,9 +232,7 @@ fn path_lookup_in_cwd(t: &Context) -> Outcome {
 fn stdio_belongs_to_the_user(t: &Context) -> Outcome {
     t.needs_root()?;
     let bundle = t.bundle().args(&["open-write", "/dev/stdout"]);
-    let done = t
-        .run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000})))
-        .ok();
+    let done = t.run(&bundle.with("/process/user", json!({"uid": 1000, "gid": 1000}))).ok();
     done.prints(&["opened w: /dev/stdout"]);
     Ok(())
 }
@@ -369,11 +242,7 @@ fn stdio_is_inherited(t: &Context) -> Outcome {
     let done = t.detach(&t.bundle().args(&["fds"]), &id);
     t.wait_for(&id, "stopped");
     assert_eq!(done.value("fd 0"), "/dev/null");
-    assert!(
-        done.value("fd 1").ends_with(".out"),
-        "{}",
-        done.value("fd 1")
-    );
+    assert!(done.value("fd 1").ends_with(".out"), "{}", done.value("fd 1"));
     t.orlop(&["delete", &id]).end().ok();
     Ok(())
 }
@@ -391,8 +260,6 @@ fn signal_state_is_reset(t: &Context) -> Outcome {
 }
 
 fn pid_1_and_session(t: &Context) -> Outcome {
-    t.run(&t.bundle().args(&["pid"]))
-        .ok()
-        .prints(&["pid: 1", "ppid: 0", "sid: 1"]);
+    t.run(&t.bundle().args(&["pid"])).ok().prints(&["pid: 1", "ppid: 0", "sid: 1"]);
     Ok(())
 }

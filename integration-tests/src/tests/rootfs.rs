@@ -19,39 +19,14 @@ tests! { "rootfs":
 }
 
 /// Target, type, options of the mount, options of the file system.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 const MOUNTS: [Row; 5] = [
     ("/proc", "proc", &["rw"], &[]),
-    (
-        "/dev",
-        "tmpfs",
-        &["rw", "nosuid"],
-        &["size=65536k", "mode=755"],
-    ),
-    (
-        "/dev/pts",
-        "devpts",
-        &["rw", "nosuid", "noexec"],
-        &["mode=620", "ptmxmode=666"],
-    ),
-    (
-        "/dev/shm",
-        "tmpfs",
-        &["rw", "nosuid", "nodev", "noexec"],
-        &["size=65536k"],
-    ),
-    (
-        "/dev/mqueue",
-        "mqueue",
-        &["rw", "nosuid", "nodev", "noexec"],
-        &[],
-    ),
+    ("/dev", "tmpfs", &["rw", "nosuid"], &["size=65536k", "mode=755"]),
+    ("/dev/pts", "devpts", &["rw", "nosuid", "noexec"], &["mode=620", "ptmxmode=666"]),
+    ("/dev/shm", "tmpfs", &["rw", "nosuid", "nodev", "noexec"], &["size=65536k"]),
+    ("/dev/mqueue", "mqueue", &["rw", "nosuid", "nodev", "noexec"], &[]),
 ];
 
 /// The last mount on that target: type, options of the mount, of the file system.
@@ -72,10 +47,7 @@ fn check(table: &str, (target, kind, options, fs_options): Row) {
     assert_eq!(k, kind, "{target}");
     for (wanted, there) in [(options, o), (fs_options, f)] {
         for option in wanted {
-            assert!(
-                there.iter().any(|o| o == option),
-                "{target}: no {option} in {there:?}"
-            );
+            assert!(there.iter().any(|o| o == option), "{target}: no {option} in {there:?}");
         }
     }
 }
@@ -86,14 +58,8 @@ fn default_mounts(t: &Context) -> Outcome {
         check(&table, row);
     }
     let (_, dev, _) = mount_on(&table, "/dev").expect("it was just found");
-    assert!(
-        !dev.iter().any(|option| option == "relatime"),
-        "/dev is strictatime: {dev:?}"
-    );
-    check(
-        &table,
-        ("/sys", "sysfs", &["ro", "nosuid", "nodev", "noexec"], &[]),
-    );
+    assert!(!dev.iter().any(|option| option == "relatime"), "/dev is strictatime: {dev:?}");
+    check(&table, ("/sys", "sysfs", &["ro", "nosuid", "nodev", "noexec"], &[]));
     if t.host.uid == 0 {
         check(&table, ("/dev/pts", "devpts", &[], &["gid=5"]));
     }
@@ -106,20 +72,9 @@ fn cgroup_mount(t: &Context) -> Outcome {
         crate::host::Layout::V2 => "cgroup2",
         crate::host::Layout::V1 => "tmpfs",
     };
-    check(
-        &table,
-        ("/sys/fs/cgroup", kind, &["nosuid", "nodev", "noexec"], &[]),
-    );
+    check(&table, ("/sys/fs/cgroup", kind, &["nosuid", "nodev", "noexec"], &[]));
     if t.host.layout == crate::host::Layout::V1 {
-        check(
-            &table,
-            (
-                "/sys/fs/cgroup/memory",
-                "cgroup",
-                &["ro", "nosuid"],
-                &["memory"],
-            ),
-        );
+        check(&table, ("/sys/fs/cgroup/memory", "cgroup", &["ro", "nosuid"], &["memory"]));
     } else {
         check(&table, ("/sys/fs/cgroup", kind, &["ro"], &[]));
     }
@@ -133,18 +88,13 @@ fn hides_the_host(t: &Context) -> Outcome {
     let dir = t.dir().to_string_lossy().into_owned();
     for line in text.lines().filter(|line| line.contains(" - ")) {
         let target = line.split(' ').nth(4).expect("a mountinfo line");
-        let expected = ["/proc", "/dev", "/sys"]
-            .iter()
-            .any(|top| target.starts_with(top));
+        let expected = ["/proc", "/dev", "/sys"].iter().any(|top| target.starts_with(top));
         assert!(target == "/" || expected, "{line}");
         assert!(!target.contains(&dir), "{line}");
     }
     let mut names: Vec<&str> = text.lines().filter(|line| !line.contains(' ')).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "var"]
-    );
+    assert_eq!(names, ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "var"]);
     Ok(())
 }
 
@@ -163,43 +113,18 @@ fn default_devices(t: &Context) -> Outcome {
     let done = t.run(&t.bundle().args(&args)).ok();
     for (path, number) in DEVICES {
         let value = done.value(path);
-        assert!(
-            value.starts_with("char 666 ") && value.ends_with(number),
-            "{path}: {value}"
-        );
+        assert!(value.starts_with("char 666 ") && value.ends_with(number), "{path}: {value}");
         // Without privilege they are the host's, bound: owned by an unmapped user.
-        assert!(
-            t.host.uid != 0 || value.starts_with("char 666 0 0 "),
-            "{path}: {value}"
-        );
+        assert!(t.host.uid != 0 || value.starts_with("char 666 0 0 "), "{path}: {value}");
     }
     Ok(())
 }
 
 fn devices_work(t: &Context) -> Outcome {
-    let commands = [
-        "write",
-        "/dev/null",
-        "x",
-        "--",
-        "open-both",
-        "/dev/null",
-        "/dev/zero",
-    ];
-    let more = [
-        "--",
-        "open",
-        "/dev/random",
-        "/dev/urandom",
-        "--",
-        "open-both",
-        "/dev/ptmx",
-    ];
-    t.run(&t.bundle().args(&[commands.as_slice(), &more].concat()))
-        .ok();
-    let full = t
-        .run(&t.bundle_again().args(&["write", "/dev/full", "x"]))
-        .exits(1);
+    let commands = ["write", "/dev/null", "x", "--", "open-both", "/dev/null", "/dev/zero"];
+    let more = ["--", "open", "/dev/random", "/dev/urandom", "--", "open-both", "/dev/ptmx"];
+    t.run(&t.bundle().args(&[commands.as_slice(), &more].concat())).ok();
+    let full = t.run(&t.bundle_again().args(&["write", "/dev/full", "x"])).exits(1);
     full.prints(&["write /dev/full: ENOSPC"]);
     Ok(())
 }
@@ -224,126 +149,77 @@ fn device_links(t: &Context) -> Outcome {
 /// Reading and listing give nothing, or an error, whatever a path is on this kernel.
 fn masked_paths_are_empty(t: &Context) -> Outcome {
     let bundle = t.bundle();
-    let list = bundle.config()["linux"]["maskedPaths"]
-        .as_array()
-        .expect("a list")
-        .clone();
+    let list = bundle.config()["linux"]["maskedPaths"].as_array().expect("a list").clone();
     assert!(list.len() >= 10, "{list:?}");
     let paths: Vec<&str> = list.iter().filter_map(|path| path.as_str()).collect();
     let args = [&["cat"], paths.as_slice(), &["--", "ls"], &paths].concat();
     let done = t.run(&bundle.args(&args));
     for line in done.stdout().lines() {
-        assert!(
-            line.starts_with("cat /") || line.starts_with("ls /"),
-            "{line}"
-        );
+        assert!(line.starts_with("cat /") || line.starts_with("ls /"), "{line}");
         let error = line.rsplit(' ').next().unwrap_or_default();
-        assert!(
-            ["ENOENT", "EISDIR", "ENOTDIR", "EACCES", "EPERM"].contains(&error),
-            "{line}"
-        );
+        assert!(["ENOENT", "EISDIR", "ENOTDIR", "EACCES", "EPERM"].contains(&error), "{line}");
     }
     Ok(())
 }
 
 fn masked_file_and_folder(t: &Context) -> Outcome {
-    let bundle = t.bundle().with(
-        "/linux/maskedPaths",
-        json!(["/etc/secret", "/secret", "/none"]),
-    );
+    let bundle = t.bundle().with("/linux/maskedPaths", json!(["/etc/secret", "/secret", "/none"]));
     bundle.file("etc/secret", b"hidden", 0o644);
     bundle.file("secret/file", b"hidden", 0o644);
-    let done = t
-        .run(&bundle.args(&["cat", "/etc/secret", "--", "ls", "/secret"]))
-        .ok();
+    let done = t.run(&bundle.args(&["cat", "/etc/secret", "--", "ls", "/secret"])).ok();
     assert_eq!(done.stdout(), "");
     Ok(())
 }
 
 fn readonly_paths(t: &Context) -> Outcome {
-    let done = t
-        .run(
-            &t.bundle()
-                .args(&["write", "/proc/sys/kernel/hostname", "x"]),
-        )
-        .exits(1);
+    let done = t.run(&t.bundle().args(&["write", "/proc/sys/kernel/hostname", "x"])).exits(1);
     done.prints(&["write /proc/sys/kernel/hostname: EROFS"]);
     Ok(())
 }
 
 fn readonly_path_of_the_image(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .with("/linux/readonlyPaths", json!(["/var", "/none"]));
+    let bundle = t.bundle().with("/linux/readonlyPaths", json!(["/var", "/none"]));
     let bundle = bundle.with("/root/readonly", json!(false));
-    let done = t
-        .run(&bundle.args(&["write", "/tmp/x", "x", "--", "write", "/var/x", "x"]))
-        .exits(1);
+    let done = t.run(&bundle.args(&["write", "/tmp/x", "x", "--", "write", "/var/x", "x"])).exits(1);
     done.prints(&["write /var/x: EROFS"]);
     Ok(())
 }
 
 fn readonly_root(t: &Context) -> Outcome {
-    let done = t.run(
-        &t.bundle()
-            .args(&["write", "/x", "x", "--", "write", "/dev/shm/x", "x"]),
-    );
+    let done = t.run(&t.bundle().args(&["write", "/x", "x", "--", "write", "/dev/shm/x", "x"]));
     done.exits(1).prints(&["write /x: EROFS"]);
     Ok(())
 }
 
 fn writable_root(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .with("/root/readonly", json!(false))
-        .args(&["write", "/x", "content"]);
+    let bundle = t.bundle().with("/root/readonly", json!(false)).args(&["write", "/x", "content"]);
     t.run(&bundle).ok();
-    assert_eq!(
-        fs::read_to_string(bundle.rootfs("x")).expect("it was written"),
-        "content"
-    );
+    assert_eq!(fs::read_to_string(bundle.rootfs("x")).expect("it was written"), "content");
     Ok(())
 }
 
 fn hostname(t: &Context) -> Outcome {
-    let done = t
-        .run(
-            &t.bundle()
-                .args(&["hostname"])
-                .with("/hostname", json!("box.example")),
-        )
-        .ok();
+    let done = t.run(&t.bundle().args(&["hostname"]).with("/hostname", json!("box.example"))).ok();
     assert_eq!(done.value("hostname"), "box.example");
     Ok(())
 }
 
 fn domainname(t: &Context) -> Outcome {
-    let bundle = t
-        .bundle()
-        .args(&["hostname"])
-        .with("/domainname", json!("example.test"));
+    let bundle = t.bundle().args(&["hostname"]).with("/domainname", json!("example.test"));
     assert_eq!(t.run(&bundle).ok().value("domainname"), "example.test");
     Ok(())
 }
 
 fn new_namespaces(t: &Context) -> Outcome {
     let bundle = t.bundle();
-    let list = bundle.config()["linux"]["namespaces"]
-        .as_array()
-        .expect("a list")
-        .clone();
-    let wanted: Vec<&str> = list
-        .iter()
-        .filter_map(|space| space["type"].as_str())
-        .collect();
+    let list = bundle.config()["linux"]["namespaces"].as_array().expect("a list").clone();
+    let wanted: Vec<&str> = list.iter().filter_map(|space| space["type"].as_str()).collect();
     let file = |kind: &str| match kind {
         "network" => "/proc/self/ns/net".to_owned(),
         "mount" => "/proc/self/ns/mnt".to_owned(),
         other => format!("/proc/self/ns/{other}"),
     };
-    let files: Vec<String> = ["pid", "network", "ipc", "uts", "mount", "user", "cgroup"]
-        .map(file)
-        .to_vec();
+    let files: Vec<String> = ["pid", "network", "ipc", "uts", "mount", "user", "cgroup"].map(file).to_vec();
     let mut args = vec!["readlink"];
     args.extend(files.iter().map(String::as_str));
     let done = t.run(&bundle.args(&args)).ok();
@@ -360,9 +236,7 @@ fn relative_and_absolute_root(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["print", "x"]);
     t.run(&bundle).ok();
     let absolute = bundle.rootfs("").to_string_lossy().into_owned();
-    t.run(&bundle.with("/root/path", json!(absolute)))
-        .ok()
-        .prints(&["x"]);
+    t.run(&bundle.with("/root/path", json!(absolute))).ok().prints(&["x"]);
     Ok(())
 }
 
@@ -375,77 +249,35 @@ fn bind_mounts(t: &Context) -> Outcome {
         .bundle()
         .with("/root/readonly", json!(false))
         .with("/mounts/-", json!({"destination": "/rw", "source": source, "type": "bind", "options": ["rbind"]}))
-        .with("/mounts/-", json!({"destination": "/ro", "source": source, "type": "none", "options": ["bind", "ro", "nosuid"]}))
+        .with(
+            "/mounts/-",
+            json!({"destination": "/ro", "source": source, "type": "none", "options": ["bind", "ro", "nosuid"]}),
+        )
         .with("/mounts/-", json!({"destination": "/etc/file", "source": file, "options": ["bind", "ro"]}));
-    let commands = [
-        "cat",
-        "/rw/file",
-        "/ro/file",
-        "/etc/file",
-        "--",
-        "write",
-        "/rw/new",
-        "x",
-    ];
-    let refused = [
-        "--",
-        "write",
-        "/ro/new2",
-        "x",
-        "--",
-        "write",
-        "/etc/file",
-        "x",
-    ];
-    let done = t
-        .run(&bundle.args(&[commands.as_slice(), &refused].concat()))
-        .exits(1);
+    let commands = ["cat", "/rw/file", "/ro/file", "/etc/file", "--", "write", "/rw/new", "x"];
+    let refused = ["--", "write", "/ro/new2", "x", "--", "write", "/etc/file", "x"];
+    let done = t.run(&bundle.args(&[commands.as_slice(), &refused].concat())).exits(1);
     let errors = ["write /ro/new2: EROFS", "write /etc/file: EROFS"];
     done.prints(&[["content"; 3].as_slice(), &errors].concat());
-    assert_eq!(
-        fs::read_to_string(source.join("new")).expect("it was written"),
-        "x"
-    );
+    assert_eq!(fs::read_to_string(source.join("new")).expect("it was written"), "x");
     Ok(())
 }
 
 fn tmpfs_mount(t: &Context) -> Outcome {
     let options = json!(["nosuid", "noexec", "mode=1770", "size=1m"]);
-    let mount =
-        json!({"destination": "/scratch", "source": "tmpfs", "type": "tmpfs", "options": options});
-    let bundle = t
-        .bundle()
-        .with("/root/readonly", json!(false))
-        .with("/mounts/-", mount);
-    let done = t
-        .run(&bundle.args(&["stat", "/scratch", "--", "mounts"]))
-        .ok();
-    assert!(
-        done.value("/scratch").starts_with("dir 1770 0 0 "),
-        "{}",
-        done.value("/scratch")
-    );
-    check(
-        &done.stdout(),
-        (
-            "/scratch",
-            "tmpfs",
-            &["rw", "nosuid", "noexec"],
-            &["size=1024k"],
-        ),
-    );
+    let mount = json!({"destination": "/scratch", "source": "tmpfs", "type": "tmpfs", "options": options});
+    let bundle = t.bundle().with("/root/readonly", json!(false)).with("/mounts/-", mount);
+    let done = t.run(&bundle.args(&["stat", "/scratch", "--", "mounts"])).ok();
+    assert!(done.value("/scratch").starts_with("dir 1770 0 0 "), "{}", done.value("/scratch"));
+    check(&done.stdout(), ("/scratch", "tmpfs", &["rw", "nosuid", "noexec"], &["size=1024k"]));
     Ok(())
 }
 
 /// Mounts are made in the config's order, one on another.
 fn later_mounts_win(t: &Context) -> Outcome {
     let tmpfs = |path: &str| json!({"destination": path, "source": "tmpfs", "type": "tmpfs"});
-    let bundle = t
-        .bundle()
-        .with("/mounts/-", tmpfs("/tmp"))
-        .with("/mounts/-", tmpfs("/tmp/a/b"));
-    t.run(&bundle.args(&["write", "/tmp/a/b/x", "1", "--", "write", "/tmp/y", "1"]))
-        .ok();
+    let bundle = t.bundle().with("/mounts/-", tmpfs("/tmp")).with("/mounts/-", tmpfs("/tmp/a/b"));
+    t.run(&bundle.args(&["write", "/tmp/a/b/x", "1", "--", "write", "/tmp/y", "1"])).ok();
     Ok(())
 }
 
@@ -454,15 +286,9 @@ fn mount_points_are_made(t: &Context) -> Outcome {
     let source = t.dir().join("file");
     fs::write(&source, "content\n").expect("writable");
     let mount = json!({"destination": "/a/b/file", "source": source, "options": ["bind"]});
-    let bundle = t
-        .bundle()
-        .with("/mounts/-", mount)
-        .args(&["cat", "/a/b/file"]);
+    let bundle = t.bundle().with("/mounts/-", mount).args(&["cat", "/a/b/file"]);
     t.run(&bundle).ok().prints(&["content"]);
-    assert_eq!(
-        fs::read(bundle.rootfs("a/b/file")).expect("it was made"),
-        b""
-    );
+    assert_eq!(fs::read(bundle.rootfs("a/b/file")).expect("it was made"), b"");
     Ok(())
 }
 
@@ -478,12 +304,8 @@ fn no_pivot(t: &Context) -> Outcome {
 
 fn only_one_process(t: &Context) -> Outcome {
     let done = t.run(&t.bundle().args(&["ls", "/proc"])).ok();
-    let pids: Vec<String> = done
-        .stdout()
-        .lines()
-        .filter(|name| name.parse::<u32>().is_ok())
-        .map(str::to_owned)
-        .collect();
+    let pids: Vec<String> =
+        done.stdout().lines().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned).collect();
     assert_eq!(pids, ["1"]);
     Ok(())
 }
@@ -495,10 +317,7 @@ fn only_loopback(t: &Context) -> Outcome {
     // Without privilege `spec` leaves the host's network in place.
     if spaces.contains("network") {
         let text = done.stdout();
-        let names: Vec<&str> = text
-            .lines()
-            .filter_map(|l| Some(l.split_once(':')?.0.trim()))
-            .collect();
+        let names: Vec<&str> = text.lines().filter_map(|l| Some(l.split_once(':')?.0.trim())).collect();
         assert_eq!(names, ["lo"]);
     }
     Ok(())
@@ -506,9 +325,7 @@ fn only_loopback(t: &Context) -> Outcome {
 
 fn sysctl(t: &Context) -> Outcome {
     t.needs_root()?;
-    let bundle = t
-        .bundle()
-        .with("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    let bundle = t.bundle().with("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
     let bundle = bundle.args(&["cat", "/proc/sys/net/ipv4/ip_forward"]);
     t.run(&bundle).ok().prints(&["1"]);
     let bundle = bundle.with("/linux/sysctl", json!({"kernel.core_pattern": "x"}));
@@ -518,10 +335,7 @@ fn sysctl(t: &Context) -> Outcome {
 
 fn shared_namespace_by_path(t: &Context) -> Outcome {
     t.needs_root()?;
-    let first = t
-        .bundle()
-        .args(&["sleep", "600"])
-        .with("/hostname", json!("shared"));
+    let first = t.bundle().args(&["sleep", "600"]).with("/hostname", json!("shared"));
     let id = t.id("first");
     t.detach(&first, &id);
     let path = format!("/proc/{}/ns/uts", t.pid(&id));

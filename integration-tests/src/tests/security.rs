@@ -30,10 +30,7 @@ fn descriptors_are_closed(t: &Context) -> Outcome {
         let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id(&format!("c{i}"))]);
         let done = run.through_bash(script).end().ok();
         let text = done.stdout();
-        let names: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.split(':').next())
-            .collect();
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
         assert_eq!(names, ["fd 0", "fd 1", "fd 2"], "{text}");
     }
     let id = t.id("created");
@@ -41,11 +38,7 @@ fn descriptors_are_closed(t: &Context) -> Outcome {
     create.through_bash(script).end().ok();
     for entry in fs::read_dir(format!("/proc/{}/fd", t.pid(&id))).expect("it waits") {
         let target = fs::read_link(entry.expect("it waits").path()).unwrap_or_default();
-        assert!(
-            !["/etc/passwd", "/", "/etc"]
-                .iter()
-                .any(|leaked| target.as_os_str() == *leaked)
-        );
+        assert!(!["/etc/passwd", "/", "/etc"].iter().any(|leaked| target.as_os_str() == *leaked));
     }
     t.delete(&id);
     Ok(())
@@ -53,14 +46,7 @@ fn descriptors_are_closed(t: &Context) -> Outcome {
 
 fn preserved_descriptors(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["fds"]);
-    let args = [
-        "run",
-        "--preserve-fds",
-        "2",
-        "--bundle",
-        bundle.path(),
-        &t.id("c"),
-    ];
+    let args = ["run", "--preserve-fds", "2", "--bundle", bundle.path(), &t.id("c")];
     let script = "exec 3</etc/passwd 4</dev/null 5</etc/group; exec \"$@\"";
     let done = t.orlop(&args).through_bash(script).end().ok();
     assert_eq!(done.value("fd 3"), "/etc/passwd");
@@ -71,9 +57,7 @@ fn preserved_descriptors(t: &Context) -> Outcome {
 
 fn listen_fds_are_preserved(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["fds", "--", "env"]);
-    let run = t
-        .orlop(&["run", "--bundle", bundle.path(), &t.id("c")])
-        .env("LISTEN_FDS", "1");
+    let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).env("LISTEN_FDS", "1");
     let script = "exec 3</etc/passwd 4</dev/null; export LISTEN_PID=$$; exec \"$@\"";
     let done = run.through_bash(script).end().ok();
     assert_eq!(done.value("fd 3"), "/etc/passwd");
@@ -99,18 +83,12 @@ fn cve_2019_5736_init_is_not_the_binary(t: &Context) -> Outcome {
 fn cve_2019_5736_entrypoint(t: &Context) -> Outcome {
     let before = fs::read(t.binary()).expect("it is there");
     for args in [json!(["/proc/self/exe"]), json!(["/script"])] {
-        let bundle = t
-            .bundle()
-            .with("/process/args", args)
-            .with("/root/readonly", json!(false));
+        let bundle = t.bundle().with("/process/args", args).with("/root/readonly", json!(false));
         bundle.file("script", b"#!/proc/self/exe\n", 0o755);
         t.run(&bundle);
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
-    assert!(
-        fs::read(t.binary()).expect("it is there") == before,
-        "the binary has changed"
-    );
+    assert!(fs::read(t.binary()).expect("it is there") == before, "the binary has changed");
     Ok(())
 }
 
@@ -118,10 +96,7 @@ fn cve_2019_5736_entrypoint(t: &Context) -> Outcome {
 fn cve_2024_21626_cwd(t: &Context) -> Outcome {
     for fd in 3..20 {
         let cwd = format!("/proc/self/fd/{fd}");
-        let bundle = t
-            .bundle()
-            .with("/process/cwd", json!(cwd))
-            .args(&["cwd", "--", "ls", "."]);
+        let bundle = t.bundle().with("/process/cwd", json!(cwd)).args(&["cwd", "--", "ls", "."]);
         let done = t.run(&bundle);
         assert!(done.code() > 0, "cwd {cwd} was taken: {}", done.stdout());
         assert_eq!(done.stdout(), "");
@@ -155,24 +130,14 @@ fn cve_2023_27561_sys_is_a_link(t: &Context) -> Outcome {
 /// Whatever becomes of it, nothing is made or mounted outside.
 fn cve_2026_41579_dev_is_a_link(t: &Context) -> Outcome {
     t.needs_root()?;
-    for target in [
-        t.dir().join("outside").to_string_lossy().into_owned(),
-        "../../outside".into(),
-    ] {
-        let bundle = t
-            .bundle()
-            .with("/root/readonly", json!(false))
-            .args(&["true"]);
+    for target in [t.dir().join("outside").to_string_lossy().into_owned(), "../../outside".into()] {
+        let bundle = t.bundle().with("/root/readonly", json!(false)).args(&["true"]);
         let outside = t.dir().join("outside");
         fs::create_dir(&outside).expect("writable");
         fs::remove_dir(bundle.rootfs("dev")).expect("it is ours");
         symlink(&target, bundle.rootfs("dev")).expect("writable");
         t.run(&bundle);
-        assert_eq!(
-            fs::read_dir(&outside).expect("it is ours").count(),
-            0,
-            "{target}"
-        );
+        assert_eq!(fs::read_dir(&outside).expect("it is ours").count(), 0, "{target}");
         fs::remove_dir(&outside).expect("nothing is mounted on it");
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
@@ -182,19 +147,12 @@ fn cve_2026_41579_dev_is_a_link(t: &Context) -> Outcome {
 fn mount_target_link_stays_inside(t: &Context) -> Outcome {
     let outside = t.dir().join("outside");
     fs::create_dir(&outside).expect("writable");
-    for target in [
-        outside.to_string_lossy().into_owned(),
-        "../../outside".into(),
-    ] {
+    for target in [outside.to_string_lossy().into_owned(), "../../outside".into()] {
         let bundle = t.bundle();
         symlink(&target, bundle.rootfs("link")).expect("writable");
         let mount = json!({"destination": "/link/below", "source": "tmpfs", "type": "tmpfs"});
         t.run(&bundle.with("/mounts/-", mount));
-        assert_eq!(
-            fs::read_dir(&outside).expect("it is ours").count(),
-            0,
-            "{target}"
-        );
+        assert_eq!(fs::read_dir(&outside).expect("it is ours").count(), 0, "{target}");
         fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
     }
     Ok(())
@@ -206,10 +164,7 @@ fn masked_link_stays_inside(t: &Context) -> Outcome {
     let bundle = t.bundle().with("/linux/maskedPaths", json!(["/masked"]));
     symlink(&outside, bundle.rootfs("masked")).expect("writable");
     t.run(&bundle);
-    assert_eq!(
-        fs::read_to_string(&outside).expect("it is ours"),
-        "as it was"
-    );
+    assert_eq!(fs::read_to_string(&outside).expect("it is ours"), "as it was");
     Ok(())
 }
 
@@ -231,9 +186,7 @@ fn volume_on_proc_is_refused(t: &Context) -> Outcome {
 /// The user is a number, whatever the image's passwd calls by that number.
 fn cve_2016_3697_numeric_user(t: &Context) -> Outcome {
     t.needs_root()?;
-    let bundle = t
-        .bundle()
-        .with("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let bundle = t.bundle().with("/process/user", json!({"uid": 1000, "gid": 1000}));
     bundle.file("etc/passwd", b"1000:x:0:0::/root:/bin/sh\n", 0o644);
     assert_eq!(t.run(&bundle.args(&["id"])).ok().value("euid"), "1000");
     Ok(())
@@ -242,24 +195,12 @@ fn cve_2016_3697_numeric_user(t: &Context) -> Outcome {
 /// Ids that do not fit, or mean "unchanged", do not become root.
 fn cve_2024_40635_uid(t: &Context) -> Outcome {
     t.needs_root()?;
-    for uid in [
-        2_147_483_648u64,
-        4_294_967_295,
-        4_294_967_296,
-        8_589_934_592,
-    ] {
-        let bundle = t
-            .bundle()
-            .with("/process/user/uid", json!(uid))
-            .args(&["id"]);
+    for uid in [2_147_483_648u64, 4_294_967_295, 4_294_967_296, 8_589_934_592] {
+        let bundle = t.bundle().with("/process/user/uid", json!(uid)).args(&["id"]);
         let done = t.run(&bundle);
         let fits = uid < 4_294_967_295;
         let refused = done.code() > 0 && done.stdout().is_empty();
-        assert!(
-            refused || fits && done.value("euid") == uid.to_string(),
-            "{uid}: {}",
-            done.stdout()
-        );
+        assert!(refused || fits && done.value("euid") == uid.to_string(), "{uid}: {}", done.stdout());
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
     Ok(())
@@ -274,19 +215,8 @@ fn forbidden_device(t: &Context) -> Outcome {
         bundle.set(&format!("/process/capabilities/{set}"), caps.clone());
     }
     let made = ["mknod", "/tmp/mem", "1", "1", "--", "open", "/tmp/mem"];
-    let allowed = [
-        "--",
-        "mknod",
-        "/tmp/null",
-        "1",
-        "3",
-        "--",
-        "open-both",
-        "/tmp/null",
-    ];
-    let done = t
-        .run(&bundle.args(&[made.as_slice(), &allowed].concat()))
-        .exits(1);
+    let allowed = ["--", "mknod", "/tmp/null", "1", "3", "--", "open-both", "/tmp/null"];
+    let done = t.run(&bundle.args(&[made.as_slice(), &allowed].concat())).exits(1);
     done.prints(&["open /tmp/mem: EPERM", "opened rw: /tmp/null"]);
     Ok(())
 }
@@ -297,12 +227,7 @@ fn state_is_private(t: &Context) -> Outcome {
     t.create(&t.bundle(), &id).ok();
     let top = t.dir().join("root").join(&id);
     let mut entries = vec![top.clone()];
-    entries.extend(
-        fs::read_dir(&top)
-            .expect("the state folder")
-            .flatten()
-            .map(|e| e.path()),
-    );
+    entries.extend(fs::read_dir(&top).expect("the state folder").flatten().map(|e| e.path()));
     for path in entries {
         let meta = fs::symlink_metadata(&path).expect("it is there");
         let forbidden = if meta.is_dir() { 0o066 } else { 0o077 };
