@@ -6,6 +6,8 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# The binary is built by itself: the dependencies of other crates' tests would bring std into it, and with it a
+# second panic handler.
 # Workspaces of their own, so that their features are not unified with the binary's.
 APART := integration-tests benches
 # The probe and the floor program are single files for rustc, not packages.
@@ -24,7 +26,9 @@ test:
 	$(MAKE) --no-print-directory integration
 
 unit:
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --exclude orlop-cli
+	$(CARGO) test -p orlop --features oci-spec
+	$(CARGO) test -p orlop-cli
 	$(CARGO) test --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 
 integration: all
@@ -34,7 +38,8 @@ integration: all
 lint:
 	$(CARGO) fmt --all --check
 	rustfmt --edition 2024 --check $(wildcard $(BARE))
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --exclude orlop-cli --all-targets -- -D warnings
+	$(CARGO) clippy -p orlop-cli --all-targets -- -D warnings
 	for dir in $(patsubst %/Cargo.toml,%,$(wildcard $(APART:=/Cargo.toml))); do \
 		$(CARGO) fmt --manifest-path $$dir/Cargo.toml --check && \
 		$(CARGO) clippy --manifest-path $$dir/Cargo.toml --target-dir $(TARGET)/lint \

@@ -1,6 +1,8 @@
 //! Builds the init program with the compiler alone: two library crates and a main file, without Cargo, so that
 //! it works wherever this crate is compiled: in the workspace, as a dependency, from a package, offline.
 
+#![allow(clippy::expect_used, clippy::panic)] // a build that cannot go on ends, and says why
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
