@@ -11,6 +11,12 @@ use orlop_sys::{fs, process, thread};
 
 orlop_sys::program!(main);
 
+/// Keeps a user namespace there until its maps are written and somebody else holds it: until standard input ends.
+fn hold() -> i32 {
+    let _ended = fs::read(orlop_sys::fd::STDIN, &mut [0]);
+    0
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     process::exit(134)
@@ -20,8 +26,15 @@ const SIGKILL: i32 = 9;
 
 fn main(args: Args) -> i32 {
     // First of all: nobody in the container may trace this process or read its descriptors (CVE-2016-9962).
-    if thread::set_dumpable(false).is_err() || thread::set_parent_death_signal(SIGKILL).is_err() {
+    // Only where the ids of a new user namespace are still to be mapped does that wait for `Step::BecomeRoot`: the
+    // files in /proc of a process that is not dumpable belong to its namespace's root, whom nobody is yet, so that an
+    // unprivileged runtime, or newuidmap(1), could not write the maps. Nobody else is in there so far.
+    let unmapped = args.iter().nth(2) == Some(orlop_init::UNMAPPED);
+    if (!unmapped && thread::set_dumpable(false).is_err()) || thread::set_parent_death_signal(SIGKILL).is_err() {
         return 1;
+    }
+    if args.count() == 1 {
+        return hold();
     }
     let umask = fs::umask(0);
     let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };

@@ -4,7 +4,7 @@ use orlop_sys::thread::{self, Limit};
 use orlop_sys::{Errno, fs, process};
 
 use crate::context::{At, Context, Failure, Result};
-use crate::step::{CALLERS_UMASK, Call, Capabilities, List};
+use crate::step::{CALLERS_UMASK, Call, Capabilities, Groups, List};
 use orlop_sys::thread::SockFilter;
 
 pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
@@ -35,12 +35,17 @@ pub(crate) fn bounding(ctx: &Context<'_>, keep: Capabilities) -> Result<()> {
 
 /// Groups before the user: who is no longer root may not change them. Capabilities are kept across the
 /// change, for the step that sets them all.
-pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set_groups: bool) -> Result<()> {
+pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set_groups: Groups) -> Result<()> {
     if uid != 0 {
         thread::keep_capabilities(true).at(Call::Keepcaps)?;
     }
-    if set_groups {
-        thread::set_groups(ctx.blob.words(groups)).at(Call::Setgroups)?;
+    if set_groups != Groups::Keep {
+        let groups = ctx.blob.words(groups);
+        match thread::set_groups(groups) {
+            // With CAP_SETGID, as here, only /proc/PID/setgroups of user_namespaces(7) can forbid it.
+            Err(Errno::PERM) if set_groups == Groups::SetIfAllowed && groups.is_empty() => {}
+            done => done.at(Call::Setgroups)?,
+        }
     }
     thread::set_gid(gid).at(Call::Setresgid)?;
     thread::set_uid(uid).at(Call::Setresuid)?;

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
 use orlop_sys::fs::{AtFlags, FileType, OFlags, Resolve};
 use orlop_sys::mount::{self, Attr, MountAttr, MsFlags, Propagation, Reach};
-use orlop_sys::{CWD, Errno, fs};
+use orlop_sys::{CWD, Errno, fs, net};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::root::{self, Leaf};
@@ -53,9 +53,26 @@ pub(crate) struct NewFs {
     pub(crate) attr: Attr,
     pub(crate) mode_of: ModeOf,
     pub(crate) target: Slot,
+    /// The host's mount to copy where a user namespace may not make its own, or [`NO_VALUE`].
+    pub(crate) host: Text,
 }
 
 pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()> {
+    let made = match new_fs(ctx, fs) {
+        // sysfs and mqueue are refused to who does not own the network or ipc namespace; cgroup2 gives EBUSY where
+        // its options are another's.
+        Err(Failure { errno: Errno::PERM | Errno::BUSY, .. }) if fs.host != NO_VALUE => {
+            let tree = mount::clone_tree(CWD, ctx.text(fs.host)?, Reach::Tree, AtFlags::NONE).at(Call::OpenTree)?;
+            let attr = MountAttr { set: fs.attr, ..MountAttr::default() };
+            mount::set_attr(&tree, c"", Reach::Tree, &attr).at(Call::MountSetattr)?;
+            tree
+        }
+        made => made?,
+    };
+    ctx.put(out, made)
+}
+
+fn new_fs(ctx: &Context<'_>, fs: &NewFs) -> Result<OwnedFd> {
     let config = mount::fsopen(ctx.text(fs.fstype)?).at(Call::Fsopen)?;
     if fs.mode_of == ModeOf::Target && ctx.target_was_there {
         let mode = fs::stat(ctx.fd(fs.target)?).at(Call::Statx)?.mode;
@@ -71,8 +88,7 @@ pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()
         }
     }
     mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
-    let made = mount::fsmount(&config, fs.attr).at(Call::Fsmount)?;
-    ctx.put(out, made)
+    mount::fsmount(&config, fs.attr).at(Call::Fsmount)
 }
 
 /// The permission bits in octal.
@@ -83,9 +99,39 @@ fn octal(mode: u32, digits: &mut [u8; 5]) -> &CStr {
     CStr::from_bytes_with_nul(digits).unwrap_or(c"0755")
 }
 
-pub(crate) fn clone_tree(ctx: &mut Context<'_>, path: Text, reach: Reach, out: Slot) -> Result<()> {
-    let tree = mount::clone_tree(CWD, ctx.text(path)?, reach, AtFlags::NONE).at(Call::OpenTree)?;
+pub(crate) fn clone_tree(ctx: &mut Context<'_>, path: Text, reach: Reach, follow: Follow, out: Slot) -> Result<()> {
+    let flags = match follow {
+        Follow::Links => AtFlags::NONE,
+        Follow::Nothing => AtFlags::SYMLINK_NOFOLLOW,
+    };
+    let tree = mount::clone_tree(CWD, ctx.text(path)?, reach, flags).at(Call::OpenTree)?;
     ctx.put(out, tree)
+}
+
+pub(crate) fn receive(ctx: &mut Context<'_>, from: Slot, out: Slot) -> Result<()> {
+    let (n, [fd, ..]) = net::receive(ctx.fd(from)?, &mut [0]).at(Call::Recvmsg)?;
+    match fd {
+        Some(fd) if n == 1 => ctx.put(out, fd),
+        _ => Err(Failure { call: Call::Recvmsg, errno: Errno::CONNRESET }),
+    }
+}
+
+/// A mount that came from a more privileged namespace has its read-only, nosuid, nodev, noexec and access time flags
+/// locked; mount_namespaces(7). What stays of those is what `mount -o remount` would leave, but never against what
+/// is asked for.
+pub(crate) fn bind_attr(ctx: &Context<'_>, mount: Slot, set: Attr, clear: Attr, asked: Attr) -> Result<()> {
+    let mount = ctx.fd(mount)?;
+    let wanted = MountAttr { set, clear, ..MountAttr::default() };
+    match mount::set_attr(mount, c"", Reach::One, &wanted) {
+        Err(Errno::PERM) => {}
+        done => return done.at(Call::MountSetattr),
+    }
+    let there = fs::mount_flags(mount).at(Call::Fstatfs)?;
+    if !asked.and(there).is_empty() {
+        return Err(Failure { call: Call::LockedFlags, errno: Errno::PERM });
+    }
+    let wanted = MountAttr { set, clear: clear.without(there), ..MountAttr::default() };
+    mount::set_attr(mount, c"", Reach::One, &wanted).at(Call::MountSetattr)
 }
 
 pub(crate) fn set_attr(ctx: &Context<'_>, mount: Slot, set: Attr, clear: Attr, reach: Reach) -> Result<()> {

@@ -22,13 +22,37 @@ pub(crate) fn open(ctx: &mut Context<'_>, path: Text, namespace: CloneFlags, out
 
 pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> Result<()> {
     let fd = ctx.take(from)?;
-    thread::setns(&fd, namespace).at(Call::Setns)
+    thread::setns(&fd, namespace).at(Call::Setns)?;
+    if namespace == CloneFlags::NEWUSER {
+        // As after any change of credentials.
+        thread::set_parent_death_signal(KILL).at(Call::Pdeathsig)?;
+    }
+    Ok(())
 }
 
-/// Groups first: who has become another user may no longer change them.
+/// Groups first: who has become another user may no longer change them. A change of credentials leaves the kernel's
+/// default for dumpable processes and clears the parent's death signal: both are set again. The runtime may have
+/// died in between, and whoever then waits for it sees the end of its socket.
 pub(crate) fn become_root() -> Result<()> {
     thread::set_gid(0).at(Call::Setresgid)?;
-    thread::set_uid(0).at(Call::Setresuid)
+    thread::set_uid(0).at(Call::Setresuid)?;
+    thread::set_dumpable(false).at(Call::Dumpable)?;
+    thread::set_parent_death_signal(KILL).at(Call::Pdeathsig)
+}
+
+const KILL: i32 = 9;
+
+/// unshare(2) puts only children into the new time namespace, and execve(2) does so from Linux 6.0 on; setns(2)
+/// always does. The offsets must be there before anybody is in it: time_namespaces(7).
+pub(crate) fn time(ctx: &Context<'_>, offsets: Text) -> Result<()> {
+    thread::unshare(CloneFlags::NEWTIME).at(Call::Unshare)?;
+    let offsets = ctx.text(offsets)?.to_bytes();
+    if !offsets.is_empty() {
+        let file = fs::open_at(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY, 0).at(Call::Open)?;
+        fs::write_all(&file, offsets).at(Call::Write)?;
+    }
+    let new = fs::open_at(CWD, c"/proc/self/ns/time_for_children", OFlags::RDONLY, 0).at(Call::Open)?;
+    thread::setns(&new, CloneFlags::NEWTIME).at(Call::Setns)
 }
 
 pub(crate) fn hostname(ctx: &Context<'_>, name: Text) -> Result<()> {

@@ -5,7 +5,8 @@ use core::ffi::CStr;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
 use orlop_sys::fs::{AtFlags, OFlags, Resolve};
-use orlop_sys::{Errno, fs};
+use orlop_sys::mount::{self, Reach};
+use orlop_sys::{CWD, Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::mount::INSIDE;
@@ -165,6 +166,8 @@ pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> 
                 return Err(Failure { call: Call::DeviceCheck, errno: Errno::EXIST });
             }
         }
+        // In a user namespace: the host's node is bound instead, and keeps its mode and owner.
+        Err(Errno::PERM) if node.kind != DeviceKind::Fifo => return bind_device(ctx.text(path)?, &parent, name, node),
         Err(errno) => {
             return Err(Failure { call: Call::Mknodat, errno });
         }
@@ -174,6 +177,17 @@ pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> 
         fs::chown_at(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Fchownat)?;
     }
     Ok(())
+}
+
+/// The node of the host at the same path, if it is that device.
+fn bind_device(path: &CStr, parent: &OwnedFd, name: &CStr, node: &Node) -> Result<()> {
+    let tree = mount::clone_tree(CWD, path, Reach::One, AtFlags::NONE).at(Call::OpenTree)?;
+    let stat = fs::stat(&tree).at(Call::Statx)?;
+    if !node.kind.is(stat.file_type()) || stat.rdev != node.number {
+        return Err(Failure { call: Call::DeviceCheck, errno: Errno::NODEV });
+    }
+    let point = make_one(parent.borrow(), name, Leaf::File)?;
+    mount::attach(&tree, &point).at(Call::MoveMount)
 }
 
 pub(crate) fn symlink(ctx: &Context<'_>, root: Slot, path: Text, target: Text) -> Result<()> {

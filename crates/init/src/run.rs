@@ -42,6 +42,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Unshare { namespaces } => namespace::unshare(namespaces),
         Step::OpenNamespace { path, namespace, out } => namespace::open(ctx, path, namespace, out),
         Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
+        Step::TimeNamespace { offsets } => namespace::time(ctx, offsets),
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
         Step::Loopback {} => namespace::loopback(),
@@ -51,10 +52,12 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
         Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, out),
         Step::PrivateParent { path } => mount::private_parent(ctx, path),
-        Step::MakeFs { fstype, params, attr, mode_of, target, out } => {
-            mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target }, out)
+        Step::MakeFs { fstype, params, attr, mode_of, target, host, out } => {
+            mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target, host }, out)
         }
-        Step::CloneTree { path, reach, out } => mount::clone_tree(ctx, path, reach, out),
+        Step::CloneTree { path, reach, follow, out } => mount::clone_tree(ctx, path, reach, follow, out),
+        Step::Receive { from, out } => mount::receive(ctx, from, out),
+        Step::BindAttr { mount, set, clear, asked } => mount::bind_attr(ctx, mount, set, clear, asked),
         Step::SetAttr { mount, set, clear, reach } => mount::set_attr(ctx, mount, set, clear, reach),
         Step::SetPropagation { mount, propagation, reach } => mount::set_propagation(ctx, mount, propagation, reach),
         Step::Target { root, path, make, like, over_proc, follow, out } => {

@@ -8,7 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, OverProc, Param,
+    Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -30,6 +31,9 @@ macro_rules! show {
 }
 
 fn text(at: Text, blob: &Blob<'_>, out: &mut dyn Write) -> fmt::Result {
+    if at == NO_VALUE {
+        return out.write_char('-');
+    }
     for chunk in blob.text(at).map(|text| text.to_bytes().utf8_chunks()).into_iter().flatten() {
         out.write_str(chunk.valid())?;
         if !chunk.invalid().is_empty() {
@@ -55,6 +59,8 @@ show! {
     OverProc: |value, _blob, out| out.write_str(match value {
         OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
+    Groups: |value, _blob, out| out.write_str(match value {
+        Groups::Set => "set", Groups::SetIfAllowed => "set-if-allowed", Groups::Keep => "keep" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });

@@ -154,6 +154,8 @@ steps! {
     OpenNamespace "open-namespace" { path: Text, namespace: CloneFlags, out: Slot }
     /// setns(2).
     JoinNamespace "join-namespace" { from: Slot, namespace: CloneFlags }
+    /// unshare(2) of a time namespace, its offsets, and setns(2) into it.
+    TimeNamespace "time-namespace" { offsets: Text }
     /// Becomes root of the user namespace.
     BecomeRoot "become-root" {}
     /// setsid(2).
@@ -173,11 +175,15 @@ steps! {
     /// Makes the mount that holds the root file system private, as pivot_root(2) asks.
     PrivateParent "private-parent" { path: Text }
     /// A new file system, as a detached mount.
-    MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, out: Slot }
-    /// A copy of the mount at a host path, detached.
-    CloneTree "open-tree" { path: Text, reach: Reach, out: Slot }
+    MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, host: Text, out: Slot }
+    /// A copy of the mount at a host path, detached; of a symbolic link itself where none is followed.
+    CloneTree "open-tree" { path: Text, reach: Reach, follow: Follow, out: Slot }
+    /// A mount that the runtime has made and sends.
+    Receive "receive" { from: Slot, out: Slot }
     /// mount_setattr(2).
     SetAttr "mount-setattr" { mount: Slot, set: Attr, clear: Attr, reach: Reach }
+    /// Attributes of a copied mount, as `mount --bind -o` has them: those not asked for go, but locked ones stay.
+    BindAttr "bind-attributes" { mount: Slot, set: Attr, clear: Attr, asked: Attr }
     /// Propagation of one mount, or of it and all below.
     SetPropagation "propagation" { mount: Slot, propagation: Propagation, reach: Reach }
     /// Opens a mount point inside the root, and makes what is missing of it.
@@ -215,7 +221,7 @@ steps! {
     /// Leaves these capabilities in the bounding set.
     Bounding "bounding" { keep: Capabilities }
     /// setgroups(2), setresgid(2), setresuid(2), with capabilities kept.
-    User "user" { uid: u32, gid: u32, groups: List<u32>, set_groups: bool }
+    User "user" { uid: u32, gid: u32, groups: List<u32>, set_groups: Groups }
     /// capset(2).
     Capabilities "capabilities" { effective: Capabilities, permitted: Capabilities, inheritable: Capabilities }
     /// The ambient set.
@@ -242,6 +248,18 @@ steps! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct Capabilities(pub u64);
+
+/// What becomes of the supplementary groups.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Groups {
+    /// setgroups(2).
+    Set,
+    /// setgroups(2), unless the user namespace forbids it for good and none are to be set.
+    SetIfAllowed,
+    /// They stay: the user namespace forbids any change.
+    Keep,
+}
 
 /// What mknodat(2) makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -353,4 +371,7 @@ calls! {
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
+    Write "write"
+    Recvmsg "recvmsg"
+    LockedFlags "clearing locked mount flags"
 }

@@ -7,17 +7,19 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Group, Joined, PATIENCE};
+use orlop_init::step::Follow;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
-use orlop_sys::process::Pid;
+use orlop_sys::process::{Clone as CloneFlags, Pid};
 use orlop_sys::time::{self, Clock};
-use orlop_sys::{CWD, OwnedFd};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, tty};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::error::{Error, Kind, Result};
+use crate::idmap;
 use crate::launch::{Birth, Launch};
-use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
+use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
 
 /// How a container is made, besides its configuration.
@@ -42,6 +44,10 @@ struct Made<'a> {
     group: Option<Group>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
+    /// Our end of the socket that mounts go to init through.
+    mounts: Option<OwnedFd>,
+    /// User namespaces for the ids of mounts, by their maps.
+    ids: Vec<(String, String, OwnedFd)>,
 }
 
 impl Made<'_> {
@@ -86,7 +92,7 @@ pub(crate) fn create(
     options: &CreateOptions,
     id: &str,
 ) -> Result<Created> {
-    let mut made = Made { root, state: None, group: None, launch: None, pid_file: None };
+    let mut made = Made { root, state: None, group: None, launch: None, pid_file: None, mounts: None, ids: Vec::new() };
     match make(&mut made, bundle, &plan, gate, options, id) {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
@@ -188,9 +194,28 @@ fn prepare(
         Task::Clone { into_cgroup, .. } => {
             let state = made.state.as_ref().ok_or_else(broken)?;
             let listener = if gate == Gate::Start { Some(listen(state)?) } else { None };
+            let opened = open_joined(plan)?;
+            let join: Vec<(BorrowedFd<'_>, CloneFlags)> = opened
+                .iter()
+                .filter(|(kind, _)| *kind != CloneFlags::NEWTIME)
+                .map(|(kind, fd)| (fd.borrow(), *kind))
+                .collect();
+            let time = opened.iter().find(|(kind, _)| *kind == CloneFlags::NEWTIME);
+            let sends = plan.entries.iter().any(|e| matches!(e.act, Act::Runtime(Task::SendMount { .. })));
+            let mounts = if sends {
+                let failed = |errno| Error::system("socketpair", "a socket for mounts", errno);
+                let (ours, inits) = net::socket_pair(SocketType::Stream).map_err(failed)?;
+                made.mounts = Some(ours);
+                Some(inits)
+            } else {
+                None
+            };
+            let slots = listener.iter().map(|fd| (slot::LISTENER, fd.borrow()));
+            let slots = slots.chain(time.map(|(_, fd)| (slot::TIME, fd.borrow())));
             let birth = Birth {
+                join: &join,
                 cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),
-                slots: listener.iter().map(|fd| (slot::LISTENER, fd.borrow())).collect(),
+                slots: slots.chain(mounts.iter().map(|fd| (slot::MOUNTS, fd.borrow()))).collect(),
                 preserve_fds: options.preserve_fds,
             };
             made.launch = Some(Launch::start(plan, &birth)?);
@@ -211,11 +236,79 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
+        Task::IdMaps { uids, gids, how } => idmap::write(launch.pid(), &plan.string(uids), &plan.string(gids), how),
+        Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),
+        Task::SendMount { .. } => send_mount(made, plan, task),
         Task::Record => {
             let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
         _ => Err(broken()),
+    }
+}
+
+/// The namespaces that init is born in, each verified to be one of its kind.
+fn open_joined(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>> {
+    let open = |join: &Join| {
+        let path = plan.string(join.path);
+        let origin = Origin::member("/linux/namespaces", join.index as usize).inside("/path");
+        let failed = |call: &'static str, errno| {
+            Error::system(call, format!("namespace {path}"), errno).field(format!("{origin}"))
+        };
+        let file = fs::open_at(CWD, &crate::state::c_string(&path)?, OFlags::RDONLY, 0);
+        let file = file.map_err(|errno| failed("openat", errno))?;
+        match tty::namespace_type(&file) {
+            Ok(kind) if kind == join.kind.bits() => Ok((join.kind, file)),
+            Ok(_) | Err(Errno::NOTTY) => {
+                Err(Error::new(Kind::InvalidConfig, format!("{path} is no namespace of type {}", join.kind))
+                    .field(format!("{origin}")))
+            }
+            Err(errno) => Err(failed("ioctl(NS_GET_NSTYPE)", errno)),
+        }
+    };
+    plan.joined.iter().map(open).collect()
+}
+
+/// Copies a mount where init is, with our rights, and sends it.
+fn send_mount(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
+    let (Task::SendMount { path, reach, follow, ids, ids_reach }, Some(launch), Some(socket)) =
+        (task, &made.launch, &made.mounts)
+    else {
+        return Err(broken());
+    };
+    let containers;
+    let namespace = match ids {
+        Ids::Same => None,
+        Ids::Container => {
+            containers = idmap::namespace_of(launch.pid())?;
+            Some(containers.borrow())
+        }
+        Ids::Maps { uids, gids } => {
+            let (uids, gids) = (plan.string(uids), plan.string(gids));
+            let known = made.ids.iter().position(|(u, g, _)| *u == uids && *g == gids);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    let namespace = idmap::namespace_with(&uids, &gids)?;
+                    made.ids.push((uids.into_owned(), gids.into_owned(), namespace));
+                    made.ids.len() - 1
+                }
+            };
+            made.ids.get(at).map(|(.., fd)| fd.borrow())
+        }
+    };
+    let copy = idmap::Copy {
+        path: &crate::state::c_string(&plan.string(path))?,
+        reach,
+        flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
+        ids: namespace.map(|fd| (fd, ids_reach)),
+    };
+    let tree = idmap::copy_mount(launch.pid(), &copy)?;
+    match net::send(socket, &[1], &[tree.borrow()]) {
+        Ok(_) => Ok(()),
+        // Init is gone, and has left word why.
+        Err(Errno::PIPE | Errno::CONNRESET) => Err(launch.failure(plan)),
+        Err(errno) => Err(Error::system("sendmsg", "sending a mount to init", errno)),
     }
 }
 

@@ -9,7 +9,7 @@ use orlop_init::step::{Call, Step};
 use orlop_sys::Errno;
 
 use crate::error::{Error, Kind};
-use crate::plan::{Act, Entry, Plan, Task};
+use crate::plan::{Act, Entry, Ids, Plan, Task};
 
 /// The plan as lines of text: number, phase, who, what, with which arguments, and the field that asks for it.
 pub fn text(plan: &Plan) -> String {
@@ -89,9 +89,37 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
     let mut list = alloc::vec::Vec::new();
     match &entry.act {
         Act::Init(step) => step.fields(&mut |name, value| list.push((name, shown(plan, value)))),
-        Act::Runtime(Task::Clone { namespaces, into_cgroup }) => {
+        Act::Runtime(Task::Clone { namespaces, into_cgroup, .. }) => {
             list.push(("namespaces", format!("{namespaces}")));
             list.push(("into_cgroup", format!("{into_cgroup}")));
+            for join in &plan.joined {
+                list.push(("join", format!("{}={}", join.kind, plan.string(join.path))));
+            }
+        }
+        Act::Runtime(Task::IdMaps { uids, gids, how }) => {
+            list.push(("uids", one_line(&plan.string(*uids))));
+            list.push(("gids", one_line(&plan.string(*gids))));
+            list.push(("how", String::from(how.name())));
+        }
+        Act::Runtime(Task::CheckIdMaps { uids, gids }) => {
+            list.push(("uids", one_line(&plan.string(*uids))));
+            list.push(("gids", one_line(&plan.string(*gids))));
+        }
+        Act::Runtime(Task::SendMount { path, reach, follow, ids, ids_reach }) => {
+            list.push(("path", plan.string(*path).into_owned()));
+            list.push(("reach", shown(plan, reach)));
+            list.push(("follow", shown(plan, follow)));
+            match ids {
+                Ids::Same => {}
+                Ids::Container => list.push(("ids", String::from("container"))),
+                Ids::Maps { uids, gids } => {
+                    list.push(("uids", one_line(&plan.string(*uids))));
+                    list.push(("gids", one_line(&plan.string(*gids))));
+                }
+            }
+            if *ids != Ids::Same {
+                list.push(("ids_reach", shown(plan, ids_reach)));
+            }
         }
         Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
         Act::Runtime(Task::CgroupCreate) => {
@@ -100,6 +128,10 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
         Act::Runtime(_) => {}
     }
     list
+}
+
+fn one_line(map: &str) -> String {
+    map.trim_end().replace('\n', ",")
 }
 
 fn shown(plan: &Plan, value: &dyn Show) -> String {

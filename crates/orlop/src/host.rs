@@ -1,7 +1,8 @@
 //! What the planner needs to know of the machine: read once, and passed as data.
 
 use orlop_cgroup::Layout;
-use orlop_sys::thread;
+use orlop_sys::fs::{self, AtFlags};
+use orlop_sys::{CWD, thread};
 
 use crate::error::{Error, Kind, Result};
 
@@ -10,10 +11,18 @@ use crate::error::{Error, Kind, Result};
 pub struct Host {
     /// The caller's effective user id.
     pub euid: u32,
-    /// Whether the caller lacks the rights of the host's root.
+    /// The caller's effective group id.
+    pub egid: u32,
+    /// Whether the caller lacks the rights of the host's root: another user, or root of a user namespace.
     pub rootless: bool,
     /// The cgroup hierarchies.
     pub cgroups: Layout,
+}
+
+/// The kernel gives its own user namespace this inode number (PROC_USER_INIT_INO).
+fn in_user_namespace() -> bool {
+    const FIRST: u64 = 0xefff_fffd;
+    fs::stat_at(CWD, c"/proc/self/ns/user", AtFlags::NONE).is_ok_and(|stat| stat.ino != FIRST)
 }
 
 impl Host {
@@ -22,7 +31,8 @@ impl Host {
         let cgroups = Layout::probe()
             .map_err(|error| Error::new(Kind::System, alloc::format!("reading the cgroup hierarchies: {error}")))?;
         let euid = thread::euid();
-        Ok(Host { euid, rootless: euid != 0, cgroups })
+        let rootless = euid != 0 || in_user_namespace();
+        Ok(Host { euid, egid: thread::egid(), rootless, cgroups })
     }
 
     /// Whether cgroup v2 is the only hierarchy.

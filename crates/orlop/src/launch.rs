@@ -20,7 +20,7 @@ use orlop_sys::fs::{self, MemfdFlags, Seals};
 use orlop_sys::mem::Shared;
 use orlop_sys::mount::{self, Attr, MountAttr, Reach};
 use orlop_sys::net::{self, SocketType};
-use orlop_sys::process::{self, Child, Ended, Pid, Program, Waiting};
+use orlop_sys::process::{self, Child, Ended, Pid, Program, Rights, Waiting};
 use orlop_sys::{BorrowedFd, Errno, OwnedFd, thread};
 
 use crate::error::{Error, Kind, Result};
@@ -38,6 +38,8 @@ pub(crate) struct Launch {
 pub(crate) struct Birth<'a> {
     /// The cgroup it starts in.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// The namespaces it starts in and that are there already.
+    pub(crate) join: &'a [(BorrowedFd<'a>, process::Clone)],
     /// Descriptors by slot.
     pub(crate) slots: Vec<(Slot, BorrowedFd<'a>)>,
     /// How many descriptors after stdio belong to the container's program.
@@ -53,7 +55,7 @@ fn memfd(name: &CStr, flags: MemfdFlags) -> orlop_sys::Result<OwnedFd> {
 }
 
 /// The init program as a file that nobody can write to: CVE-2019-5736 needs a writable one.
-fn sealed_program() -> orlop_sys::Result<OwnedFd> {
+pub(crate) fn sealed_program() -> orlop_sys::Result<OwnedFd> {
     let file = memfd(c"orlop:[init]", MemfdFlags::EXEC | MemfdFlags::ALLOW_SEALING)?;
     fs::write_all(&file, orlop_init::PROGRAM)?;
     fs::seal(&file, Seals::SEAL | Seals::SHRINK | Seals::GROW | Seals::WRITE)?;
@@ -123,7 +125,8 @@ impl Launch {
         unsafe { image.write(shared.start()) };
 
         let number = crate::state::c_string(&format!("{}", plan_fd.raw()))?;
-        let argv: [*const c_char; 3] = [c"orlop:[init]".as_ptr(), number.as_ptr(), null()];
+        let unmapped = if plan.maps_ids() { orlop_init::UNMAPPED.as_ptr() } else { null() };
+        let argv: [*const c_char; 4] = [c"orlop:[init]".as_ptr(), number.as_ptr(), unmapped, null()];
         let envp: [*const c_char; 1] = [null()];
         let keep: Vec<i32> = [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
         let spawn = |program: &OwnedFd| {
@@ -134,6 +137,8 @@ impl Launch {
                 envp: &envp,
                 keep: &keep,
                 stdio: [None, None, None],
+                join: birth.join,
+                rights: plan.rights_at_birth(),
             };
             // SAFETY: the strings of both arrays outlive the call.
             unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
@@ -284,6 +289,18 @@ impl Plan {
     pub(crate) fn clone_index(&self) -> usize {
         let is_clone = |act: &Act| matches!(act, Act::Runtime(Task::Clone { .. }));
         self.entries.iter().position(|entry| is_clone(&entry.act)).unwrap_or(0)
+    }
+
+    fn rights_at_birth(&self) -> Rights {
+        match self.entries.get(self.clone_index()).map(|entry| entry.act) {
+            Some(Act::Runtime(Task::Clone { rights, .. })) => rights,
+            _ => Rights::Exec,
+        }
+    }
+
+    /// Whether init starts in a user namespace without ids.
+    fn maps_ids(&self) -> bool {
+        self.namespaces_at_birth().contains(process::Clone::NEWUSER)
     }
 
     fn namespaces_at_birth(&self) -> process::Clone {

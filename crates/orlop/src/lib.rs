@@ -28,6 +28,7 @@ mod error;
 pub mod explain;
 pub mod features;
 mod host;
+mod idmap;
 mod launch;
 mod path;
 pub mod plan;

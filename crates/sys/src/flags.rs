@@ -42,6 +42,11 @@ macro_rules! flags {
                 $name(self.0 | other.0)
             }
 
+            /// The bits of both sets.
+            pub const fn and(self, other: $name) -> $name {
+                $name(self.0 & other.0)
+            }
+
             /// The bits of `self` that are not in `other`.
             pub const fn without(self, other: $name) -> $name {
                 $name(self.0 & !other.0)

@@ -6,6 +6,7 @@ use core::mem::{MaybeUninit, size_of};
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, OwnedFd, own_result};
+use crate::mount::Attr;
 use crate::numbers as nr;
 
 flags! {
@@ -222,6 +223,27 @@ pub fn fs_magic_at(path: &CStr) -> Result<u64> {
     let ret = unsafe { syscall2(nr::STATFS, path.as_ptr() as usize, raw.as_mut_ptr() as usize) };
     Errno::check(ret)?;
     Ok(raw[0])
+}
+
+/// The attributes of the mount that holds `fd`, as far as fstatfs(2) tells them: no bit of the access time policy
+/// means relatime, as in mount_setattr(2).
+pub fn mount_flags(fd: impl AsFd) -> Result<Attr> {
+    const FLAGS_WORD: usize = 10;
+    const ROWS: [(u64, Attr); 7] = [
+        (1, Attr::RDONLY),
+        (2, Attr::NOSUID),
+        (4, Attr::NODEV),
+        (8, Attr::NOEXEC),
+        (0x400, Attr::NOATIME),
+        (0x800, Attr::NODIRATIME),
+        (0x2000, Attr::NOSYMFOLLOW),
+    ];
+    let mut raw = [0u64; 16];
+    // SAFETY: the buffer is larger than struct statfs.
+    let ret = unsafe { syscall2(nr::FSTATFS, fd.as_fd().arg(), raw.as_mut_ptr() as usize) };
+    Errno::check(ret)?;
+    let flags = raw[FLAGS_WORD];
+    Ok(ROWS.iter().filter(|(bit, _)| flags & bit != 0).fold(Attr::NONE, |all, (_, attr)| all | *attr))
 }
 
 /// Magic numbers of linux/magic.h.

@@ -9,6 +9,7 @@ use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
 use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
+use crate::thread::{capabilities, raise_ambient, set_capabilities, setns};
 
 flags! {
     /// What a child shares or gets new; see clone(2), namespaces(7).
@@ -83,13 +84,15 @@ pub unsafe fn vfork(
     if cgroup.is_some() {
         flags |= Clone::INTO_CGROUP;
     }
+    // With CLONE_PARENT the signal is the caller's own; another one is EINVAL.
+    let exit_signal = if flags.contains(Clone::PARENT) { 0 } else { SIGCHLD };
     let base = stack.as_mut_ptr() as usize;
     // The ABI wants 16 bytes of alignment where the stack starts, at its upper end.
     let end = (base + stack.len()) & !15;
     let args = CloneArgs {
         flags: flags.bits(),
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: SIGCHLD,
+        exit_signal,
         stack: base as u64,
         stack_size: (end - base) as u64,
         cgroup: cgroup.map_or(0, |fd| fd.as_raw() as u64),
@@ -119,11 +122,35 @@ pub struct Program<'a> {
     pub keep: &'a [i32],
     /// What the program has as standard input, output and error, where not what the caller has.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// Namespaces that the program starts in; see setns(2). Time namespaces cannot be joined here: the kernel
+    /// wants the caller to share its memory with nobody.
+    pub join: &'a [(BorrowedFd<'a>, Clone)],
+    /// Whether it has the capabilities that clone(2) or setns(2) into a user namespace gave.
+    pub rights: Rights,
+}
+
+/// What becomes of capabilities when a program starts whose user is not root of its user namespace, because no ids
+/// are mapped there yet, or other ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rights {
+    /// execve(2) decides.
+    Exec,
+    /// It keeps all, as ambient ones.
+    Keep,
 }
 
 struct Job<'a> {
     program: &'a Program<'a>,
     errno: AtomicI32,
+}
+
+/// A [`Job`] whose program starts in joined namespaces, and what has become of it.
+struct Stone<'a> {
+    job: &'a Job<'a>,
+    flags: Clone,
+    cgroup: Option<BorrowedFd<'a>>,
+    stack: &'a mut [MaybeUninit<u8>],
+    child: Result<Child>,
 }
 
 /// Starts a program in new namespaces by [`vfork`]: whatever the size of the caller, nothing of it is copied, and
@@ -137,9 +164,13 @@ pub unsafe fn spawn(program: &Program<'_>, flags: Clone, cgroup: Option<Borrowed
     }
     let mut stack = [const { MaybeUninit::<u8>::uninit() }; 8192];
     let job = Job { program, errno: AtomicI32::new(0) };
-    let data = (&raw const job).cast_mut().cast::<u8>();
-    // SAFETY: `execute` uses only `job`, which outlives the child's stay on our memory, and its own stack.
-    let child = unsafe { vfork(flags, cgroup, &mut stack, execute, data) }?;
+    let child = if program.join.is_empty() {
+        let data = (&raw const job).cast_mut().cast::<u8>();
+        // SAFETY: `execute` uses only `job`, which outlives the child's stay on our memory, and its own stack.
+        unsafe { vfork(flags, cgroup, &mut stack, execute, data) }?
+    } else {
+        spawn_joined(&job, flags, cgroup, &mut stack)?
+    };
     match job.errno.load(Ordering::Relaxed) {
         0 => Ok(child),
         errno => {
@@ -148,6 +179,88 @@ pub unsafe fn spawn(program: &Program<'_>, flags: Clone, cgroup: Option<Borrowed
             Err(Errno(errno))
         }
     }
+}
+
+/// Nothing of the calling thread is to change, so a child joins the namespaces, makes the program's process there
+/// as a child of ours (`CLONE_PARENT`), and ends. It shares our descriptors, among which the pidfd then is.
+fn spawn_joined(
+    job: &Job<'_>,
+    flags: Clone,
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &mut [MaybeUninit<u8>],
+) -> Result<Child> {
+    let mut stones_stack = [const { MaybeUninit::<u8>::uninit() }; 8192];
+    let mut stone = Stone { job, flags, cgroup, stack, child: Err(Errno::CHILD) };
+    let data = (&raw mut stone).cast::<u8>();
+    // SAFETY: `join_and_fork` uses only `stone`, which outlives its stay on our memory, and its own stack.
+    let between = unsafe { vfork(Clone::FILES, None, &mut stones_stack, join_and_fork, data) }?;
+    // Where somebody else's wait(2) was faster, it is reaped all the same.
+    let _reaped = wait(&between.pidfd, Waiting::Block);
+    stone.child
+}
+
+extern "C" fn join_and_fork(data: *mut u8) -> ! {
+    // SAFETY: `spawn_joined` passes its stone, and is suspended while we use it.
+    let stone: &mut Stone<'_> = unsafe { &mut *data.cast::<Stone<'_>>() };
+    stone.child = join_all(stone.job.program.join).and_then(|()| {
+        let data = core::ptr::from_ref(stone.job).cast_mut().cast::<u8>();
+        // SAFETY: `execute` uses only the job, which outlives the child's stay on our memory, and its own stack.
+        unsafe { vfork(stone.flags | Clone::PARENT, stone.cgroup, stone.stack, execute, data) }
+    });
+    exit(0)
+}
+
+/// What the caller's rights reach is joined first, then the user namespace, then what that one's owner may join:
+/// setns(2) asks for capabilities in the user namespace that owns the one to join, and entering a user namespace
+/// leaves those of the outer one behind.
+fn join_all(join: &[(BorrowedFd<'_>, Clone)]) -> Result<()> {
+    let user = join.iter().find(|(_, kind)| *kind == Clone::NEWUSER);
+    let mut left = 0u64;
+    for (n, (fd, kind)) in join.iter().enumerate().filter(|(_, (_, kind))| *kind != Clone::NEWUSER) {
+        match setns(fd, *kind) {
+            Err(Errno::PERM) if user.is_some() && n < 64 => left |= 1 << n,
+            done => done?,
+        }
+    }
+    if let Some((fd, kind)) = user {
+        setns(fd, *kind)?;
+    }
+    for (_, (fd, kind)) in join.iter().enumerate().filter(|(n, _)| *n < 64 && left & (1 << n) != 0) {
+        setns(fd, *kind)?;
+    }
+    Ok(())
+}
+
+/// Every permitted capability becomes an ambient one: execve(2) takes all others from a user who is not root.
+fn keep_rights() -> Result<()> {
+    let (effective, permitted, _) = capabilities()?;
+    set_capabilities(effective, permitted, permitted)?;
+    (0..64).filter(|capability| permitted & (1 << capability) != 0).try_for_each(raise_ambient)
+}
+
+/// Runs `work` in a child that has joined the mount namespace `namespace`, with our rights and our descriptors: a
+/// descriptor that it opens is ours.
+///
+/// # Safety
+/// `work` must not allocate, unwind, or take locks.
+pub unsafe fn in_mount_namespace(namespace: BorrowedFd<'_>, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    struct Visit<'a> {
+        namespace: BorrowedFd<'a>,
+        work: &'a mut dyn FnMut() -> Result<()>,
+        done: Result<()>,
+    }
+    extern "C" fn visit(data: *mut u8) -> ! {
+        // SAFETY: the caller passes its visit, and is suspended while we use it.
+        let visit: &mut Visit<'_> = unsafe { &mut *data.cast::<Visit<'_>>() };
+        visit.done = setns(visit.namespace, Clone::NEWNS).and_then(|()| (visit.work)());
+        exit(0)
+    }
+    let mut stack = [const { MaybeUninit::<u8>::uninit() }; 16384];
+    let mut data = Visit { namespace, work, done: Err(Errno::CHILD) };
+    // SAFETY: `visit` uses only `data`, which outlives its stay on our memory; the caller vouches for `work`.
+    let child = unsafe { vfork(Clone::FILES, None, &mut stack, visit, (&raw mut data).cast()) }?;
+    let _reaped = wait(&child.pidfd, Waiting::Block);
+    data.done
 }
 
 extern "C" fn execute(data: *mut u8) -> ! {
@@ -167,7 +280,10 @@ extern "C" fn execute(data: *mut u8) -> ! {
             // SAFETY: the caller keeps it open; here it is a copy of ours.
             set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
         }
-        Ok(())
+        match program.rights {
+            Rights::Exec => Ok(()),
+            Rights::Keep => keep_rights(),
+        }
     })();
     let errno = match prepared {
         // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.

@@ -5,6 +5,7 @@
 
 mod capability;
 mod devices;
+mod idmap;
 mod mounts;
 mod namespaces;
 pub mod options;
@@ -17,14 +18,16 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use orlop_init::image::Strings;
-use orlop_init::step::{List, Slot, Step, Text};
-use orlop_sys::process::Clone as CloneFlags;
+use orlop_init::step::{Follow, List, Slot, Step, Text};
+use orlop_sys::mount::Reach;
+use orlop_sys::process::{Clone as CloneFlags, Rights};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
 pub use capability::CapabilitySet;
+pub(crate) use idmap::is_same as same_id_maps;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +126,37 @@ pub enum Task {
         namespaces: CloneFlags,
         /// Whether it starts in its cgroup (`CLONE_INTO_CGROUP`).
         into_cgroup: bool,
+        /// What becomes of the capabilities that a user namespace gives.
+        rights: Rights,
+    },
+    /// Writes the id maps of init's user namespace.
+    IdMaps {
+        /// The user ids, as /proc/PID/uid_map takes them.
+        uids: Text,
+        /// The group ids.
+        gids: Text,
+        /// How.
+        how: Mapping,
+    },
+    /// Compares the id maps of a joined user namespace with those of the configuration.
+    CheckIdMaps {
+        /// The user ids.
+        uids: Text,
+        /// The group ids.
+        gids: Text,
+    },
+    /// Copies a mount in init's mount namespace, with the runtime's rights, and sends it to init.
+    SendMount {
+        /// The path on the host.
+        path: Text,
+        /// How much of it.
+        reach: Reach,
+        /// Whether a symbolic link there is followed.
+        follow: Follow,
+        /// The ids that its files get.
+        ids: Ids,
+        /// Whether the mounts below get them too.
+        ids_reach: Reach,
     },
     /// Puts init into its cgroups, where it could not start there.
     CgroupAdopt,
@@ -141,6 +175,9 @@ impl Task {
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
+            Task::IdMaps { .. } => "id-maps",
+            Task::CheckIdMaps { .. } => "check-id-maps",
+            Task::SendMount { .. } => "send-mount",
             Task::CgroupAdopt => "cgroup-adopt",
             Task::CgroupLimits => "cgroup-limits",
             Task::OomScoreAdj(_) => "oom-score-adj",
@@ -151,8 +188,57 @@ impl Task {
     /// Whether it needs nothing of what init does before it: then it is done while init works, and its place in
     /// the list is only the point that init does not pass before.
     pub const fn overlaps(self) -> bool {
-        matches!(self, Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record)
+        !matches!(self, Task::SendMount { .. })
     }
+}
+
+/// A namespace that init is born in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Join {
+    /// Where it is.
+    pub path: Text,
+    /// Its place in the configuration.
+    pub index: u32,
+    /// Its kind.
+    pub kind: CloneFlags,
+}
+
+/// How the id maps of a user namespace are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mapping {
+    /// By the runtime, which has the right to map any id.
+    Direct,
+    /// By the runtime, which has not: its own ids, and no change of groups.
+    Own,
+    /// By newuidmap(1) and newgidmap(1), as /etc/subuid and /etc/subgid allow.
+    Helpers,
+}
+
+impl Mapping {
+    /// What `orlop explain` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mapping::Direct => "direct",
+            Mapping::Own => "own",
+            Mapping::Helpers => "helpers",
+        }
+    }
+}
+
+/// The ids of a mount's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ids {
+    /// As they are.
+    Same,
+    /// As the container's user namespace maps them.
+    Container,
+    /// As these maps say.
+    Maps {
+        /// The user ids, as /proc/PID/uid_map takes them.
+        uids: Text,
+        /// The group ids.
+        gids: Text,
+    },
 }
 
 /// Who does an entry, and what.
@@ -260,9 +346,17 @@ pub struct Plan {
     pub cgroup: orlop_cgroup::Plan,
     /// The root file system, as an absolute path.
     pub rootfs: String,
+    /// The namespaces that init is born in.
+    pub(crate) joined: Vec<Join>,
 }
 
 impl Plan {
+    /// A string of a task.
+    pub(crate) fn string(&self, text: Text) -> alloc::borrow::Cow<'_, str> {
+        let text = self.strings.blob().text(text).unwrap_or_default();
+        String::from_utf8_lossy(text.to_bytes())
+    }
+
     /// How many entries follow the one that waits for `start`.
     pub(crate) fn after_gate(&self) -> usize {
         let is_gate = |entry: &&Entry| matches!(entry.act, Act::Init(Step::AwaitStart { .. }));
@@ -280,6 +374,10 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// The socket that the runtime sends mounts through: init is born with it.
+    pub(crate) const MOUNTS: Slot = Slot(5);
+    /// A time namespace that the runtime has opened: init is born with it.
+    pub(crate) const TIME: Slot = Slot(6);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -293,6 +391,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         entries: Vec::with_capacity(128),
         strings: Strings::with_capacity(8192),
         warnings: Vec::new(),
+        joined: Vec::new(),
+        own_cgroup: String::new(),
     };
     refuse_unsupported(config)?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
@@ -313,6 +413,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         warnings: planner.warnings,
         cgroup,
         rootfs,
+        joined: planner.joined,
     })
 }
 
@@ -324,6 +425,9 @@ pub(crate) struct Planner<'p> {
     entries: Vec<Entry>,
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
+    pub(crate) joined: Vec<Join>,
+    /// What a container sees as its cgroup2 mount.
+    own_cgroup: String,
 }
 
 impl Planner<'_> {
@@ -367,8 +471,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let linux = &config.linux;
     let process = config.process.as_ref();
     let asked: &[(bool, &'static str, &'static str)] = &[
-        (!linux.uid_mappings.is_empty(), "/linux/uidMappings", "id mappings of a user namespace"),
-        (!linux.gid_mappings.is_empty(), "/linux/gidMappings", "id mappings of a user namespace"),
         (!linux.sysctl.is_empty(), "/linux/sysctl", "kernel parameters"),
         (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
         (linux.seccomp.is_some(), "/linux/seccomp", "system call filters"),
@@ -376,7 +478,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
         (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
         (linux.personality.is_some(), "/linux/personality", "personalities"),
-        (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
         (!config.hooks.prestart.is_empty(), "/hooks/prestart", "hooks"),
         (!config.hooks.create_runtime.is_empty(), "/hooks/createRuntime", "hooks"),
         (!config.hooks.create_container.is_empty(), "/hooks/createContainer", "hooks"),

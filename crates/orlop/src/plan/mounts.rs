@@ -5,14 +5,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Mode, Version};
-use orlop_init::step::{Follow, Make, ModeOf, OverProc, Step};
+use orlop_init::step::{Follow, Make, ModeOf, NO_VALUE, OverProc, Step, Text};
 use orlop_sys::mount::{Attr, Propagation, Reach};
 use orlop_sys::process::Clone as CloneFlags;
 
 use super::options::MountOptions;
-use super::{Origin, Phase, Planner, invalid, slot};
+use super::{Ids, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
-use crate::config::{Mount, NamespaceKind, Propagation as Configured};
+use crate::config::{IdMapping, Mount, NamespaceKind, Propagation as Configured};
 use crate::error::{Error, Result};
 use crate::path;
 
@@ -37,6 +37,11 @@ const OVER_PROC: &[&str] = &[
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// What `mount --bind -o` sets as a whole.
+const BIND_FLAGS: Attr = Attr::from_bits(
+    Attr::RDONLY.bits() | Attr::NOSUID.bits() | Attr::NODEV.bits() | Attr::NOEXEC.bits() | Attr::NOSYMFOLLOW.bits(),
+);
+
 const fn propagation(configured: Configured) -> (Propagation, Reach) {
     match configured {
         Configured::Private => (Propagation::PRIVATE, Reach::One),
@@ -58,6 +63,10 @@ impl Planner<'_> {
         if root.path.is_empty() {
             return Err(invalid("the path of the root file system is empty", origin));
         }
+        self.own_cgroup = match cgroup.dirs.iter().find(|dir| dir.version == Version::V2) {
+            Some(dir) if self.has_new_namespace(NamespaceKind::Cgroup) => dir.path.clone(),
+            _ => String::from("/sys/fs/cgroup"),
+        };
         let rootfs = path::join(self.options.bundle, &root.path);
         // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
         let spread = Origin::field("/linux/rootfsPropagation");
@@ -98,10 +107,6 @@ impl Planner<'_> {
     }
 
     fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-            let error = Error::not_supported("mounts with id mappings are not supported yet");
-            return Err(error.field(format!("{origin}/uidMappings")));
-        }
         let mut options =
             MountOptions::parse(mount.options.iter().map(|option| option.as_str())).map_err(|option| {
                 let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
@@ -117,6 +122,10 @@ impl Planner<'_> {
         let destination = path::clean_absolute(&mount.destination);
         if destination == "/" {
             return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
+        }
+        let ids = options.ids.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+        if ids && options.bind.is_none() {
+            return Err(invalid("id-mapped mounts are only supported for bind mounts", origin));
         }
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
@@ -150,16 +159,63 @@ impl Planner<'_> {
             return Err(invalid("a bind mount without a source", source));
         }
         let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
-        self.init(PHASE, source, Step::CloneTree { path, reach, out: slot::MOUNT });
+        self.copy(mount, options, path, reach, origin)?;
         if !options.one.is_empty() {
-            let step =
-                Step::SetAttr { mount: slot::MOUNT, set: options.one.set, clear: options.one.clear, reach: Reach::One };
+            // As `mount --bind -o`: what is not asked for goes. With `remount`, what is there stays.
+            let rest = if options.remount { Attr::NONE } else { BIND_FLAGS.without(options.one.set) };
+            let clear = options.one.clear | rest;
+            let step = Step::BindAttr { mount: slot::MOUNT, set: options.one.set, clear, asked: options.one.clear };
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);
         self.target(destination, Make::LikeSource, over_proc, Follow::Links, origin)?;
         self.attach(options, origin);
         Ok(())
+    }
+
+    /// A copy of the source: by init, unless that takes the rights of the runtime, which init gives up where it
+    /// enters a user namespace.
+    fn copy(
+        &mut self,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        path: Text,
+        reach: Reach,
+        origin: Origin,
+    ) -> Result<()> {
+        let source = origin.inside("/source");
+        let ids = self.mount_ids(mount, options, origin)?;
+        let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
+        let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
+        if ids == Ids::Same && !privileged {
+            self.init(PHASE, source, Step::CloneTree { path, reach, follow, out: slot::MOUNT });
+            return Ok(());
+        }
+        let ids_reach = options.ids.map_or(Reach::One, |(_, reach)| reach);
+        self.runtime(PHASE, source, Task::SendMount { path, reach, follow, ids, ids_reach });
+        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: slot::MOUNT });
+        Ok(())
+    }
+
+    /// Whose ids the files of a mount get.
+    fn mount_ids(&mut self, mount: &Mount<'_>, options: &MountOptions<'_>, origin: Origin) -> Result<Ids> {
+        let both = (origin.inside("/uidMappings"), origin.inside("/gidMappings"));
+        let mut own: (Vec<IdMapping>, Vec<IdMapping>) = (mount.uid_mappings.clone(), mount.gid_mappings.clone());
+        if let Some((text, _)) = options.ids.filter(|(text, _)| !text.is_empty()) {
+            let linux = &self.config.linux;
+            own = super::idmap::parse_option(text, &linux.uid_mappings, &linux.gid_mappings)
+                .ok_or_else(|| invalid(format!("{text:?} are no id mappings"), origin.inside("/options")))?;
+        }
+        match (own.0.is_empty(), own.1.is_empty()) {
+            (true, true) if options.ids.is_none() => Ok(Ids::Same),
+            (true, true) if self.has_namespace(NamespaceKind::User) => Ok(Ids::Container),
+            (true, true) => Err(invalid("an idmap mount needs id mappings, or a user namespace", origin)),
+            (false, false) => {
+                let (uids, gids) = self.map_texts(&own.0, &own.1, both)?;
+                Ok(Ids::Maps { uids, gids })
+            }
+            _ => Err(invalid("an idmap mount needs both uidMappings and gidMappings", origin)),
+        }
     }
 
     fn new_file_system(
@@ -187,11 +243,26 @@ impl Planner<'_> {
             attr: options.one.set,
             mode_of,
             target: slot::TARGET,
+            host: self.host_mount(fstype),
             out: slot::MOUNT,
         };
         self.init(PHASE, origin, step);
         self.attach(options, origin);
         Ok(())
+    }
+
+    /// What stands in for a file system that a user namespace may not mount where the namespace that it shows is
+    /// somebody else's.
+    fn host_mount(&mut self, fstype: &str) -> Text {
+        if !self.has_namespace(NamespaceKind::User) && !self.host.rootless {
+            return NO_VALUE;
+        }
+        match fstype {
+            "sysfs" => self.strings.text(b"/sys"),
+            "mqueue" => self.strings.text(b"/dev/mqueue"),
+            "cgroup2" => self.strings.text(self.own_cgroup.as_bytes()),
+            _ => NO_VALUE,
+        }
     }
 
     fn params(
@@ -216,6 +287,15 @@ impl Planner<'_> {
                 Some((key, value)) => (key.as_bytes(), Some(value.as_bytes())),
                 None => (option.as_bytes(), None),
             };
+            // A group that nobody is would make devpts fail; gid 5 is in every configuration for root.
+            if fstype == "devpts"
+                && let Some(gid) = option.strip_prefix("gid=").and_then(|gid| gid.parse().ok())
+                && !self.is_group_mapped(gid)
+            {
+                let text = format!("{option} is left out: the group is not mapped in the container's user namespace");
+                self.warn(origin.inside("/options"), text);
+                continue;
+            }
             // fsconfig(2) takes values of up to 255 bytes.
             if value.is_some_and(|value| value.len() > 255) {
                 let error = Error::not_supported("a mount option's value longer than 255 bytes is not supported yet");
@@ -301,6 +381,7 @@ impl Planner<'_> {
                     attr,
                     mode_of: ModeOf::Nothing,
                     target: slot::TARGET,
+                    host: NO_VALUE,
                     out: slot::MOUNT,
                 };
                 self.init(PHASE, origin, step);
@@ -310,7 +391,8 @@ impl Planner<'_> {
                 let own =
                     cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
                 let path = self.text(own.map_or(&hierarchy.mount, |dir| &dir.path), origin)?;
-                self.init(PHASE, origin, Step::CloneTree { path, reach: Reach::One, out: slot::MOUNT });
+                let (reach, follow) = (Reach::One, Follow::Links);
+                self.init(PHASE, origin, Step::CloneTree { path, reach, follow, out: slot::MOUNT });
                 let step = Step::SetAttr { mount: slot::MOUNT, set: attr, clear: Attr::NONE, reach: Reach::One };
                 self.init(PHASE, origin, step);
             }

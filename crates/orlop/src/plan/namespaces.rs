@@ -2,10 +2,10 @@
 
 use alloc::format;
 
-use orlop_init::step::{Slot, Step};
-use orlop_sys::process::Clone as CloneFlags;
+use orlop_init::step::{Slot, Step, Text};
+use orlop_sys::process::{Clone as CloneFlags, Rights};
 
-use super::{Origin, Phase, Planner, SessionKeyring, Task, invalid, slot};
+use super::{Join, Origin, Phase, Planner, SessionKeyring, Task, invalid, slot};
 use crate::config::NamespaceKind;
 use crate::error::{Error, Result};
 
@@ -46,16 +46,6 @@ impl Planner<'_> {
                 return Err(invalid(format!("a second {} namespace", namespace.kind.name()), origin));
             }
             seen |= flag;
-            let supported = match namespace.kind {
-                NamespaceKind::User | NamespaceKind::Time => false,
-                NamespaceKind::Pid | NamespaceKind::Mount => namespace.path.is_empty(),
-                _ => true,
-            };
-            if !supported {
-                let how = if namespace.path.is_empty() { "a new" } else { "joining a" };
-                let what = format!("{how} {} namespace is not supported yet", namespace.kind.name());
-                return Err(Error::not_supported(what).field(format!("{origin}")));
-            }
             if namespace.path.is_empty() {
                 new |= flag;
             } else if !namespace.path.starts_with('/') {
@@ -66,12 +56,38 @@ impl Planner<'_> {
             let what = "a container in the mount namespace of its runtime is not supported yet";
             return Err(Error::not_supported(what).field("/linux/namespaces"));
         }
-        // The cgroup namespace's root is the cgroup that its maker is in, so it waits for the cgroup.
-        let at_birth = new.without(CloneFlags::NEWCGROUP);
+        self.check_id_maps()?;
+        let offsets = self.time_offsets(seen, new)?;
+        // The cgroup namespace's root is the cgroup that its maker is in, so it waits for the cgroup. Nobody may be
+        // in a time namespace whose offsets are still to be set. And what a user namespace is to own is made by its
+        // root, for the ids of whoever makes it are written to mqueue's root and devpts's nodes.
+        let later = CloneFlags::NEWCGROUP | CloneFlags::NEWTIME;
+        let user = seen.contains(CloneFlags::NEWUSER);
+        let at_birth = if user { new.and(CloneFlags::NEWUSER | CloneFlags::NEWPID) } else { new.without(later) };
+        let rights = if user { Rights::Keep } else { Rights::Exec };
+        let born_inside = self.joins_at_birth(new)?;
         let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
         let origin = Origin::field("/linux/namespaces");
-        self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup });
-        self.join_namespaces()?;
+        self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup, rights });
+        if user {
+            // While init is dumpable: whose file it is changes with that.
+            self.oom_score();
+            self.id_maps()?;
+            let origin = Origin::field("/linux/namespaces");
+            self.init(phase, origin, Step::BecomeRoot {});
+        }
+        if born_inside {
+            self.join_time();
+        } else {
+            self.join_namespaces()?;
+        }
+        let rest = new.without(at_birth).without(later);
+        if !rest.is_empty() {
+            self.init(phase, origin, Step::Unshare { namespaces: rest });
+        }
+        if let Some(offsets) = offsets {
+            self.init(phase, Origin::field("/linux/timeOffsets"), Step::TimeNamespace { offsets });
+        }
         self.init(phase, Origin::NONE, Step::Session {});
         if self.options.keyring == SessionKeyring::New {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
@@ -81,6 +97,56 @@ impl Planner<'_> {
             self.init(phase, Origin::NONE, Step::Loopback {});
         }
         self.names()
+    }
+
+    /// A process is born in a pid namespace, and who has entered a user namespace can neither open what is outside nor
+    /// join what it does not own: then all are joined before init is born. The runtime opens them.
+    fn joins_at_birth(&mut self, new: CloneFlags) -> Result<bool> {
+        let config = self.config;
+        let joined = || config.linux.namespaces.iter().enumerate().filter(|(_, namespace)| !namespace.path.is_empty());
+        let before = |kind| matches!(kind, NamespaceKind::Pid | NamespaceKind::User);
+        let needed = new.contains(CloneFlags::NEWUSER) || joined().any(|(_, namespace)| before(namespace.kind));
+        if !needed || joined().next().is_none() {
+            return Ok(false);
+        }
+        for (index, namespace) in joined() {
+            let path = self.text(&namespace.path, Origin::member("/linux/namespaces", index).inside("/path"))?;
+            self.joined.push(Join { path, index: index as u32, kind: flag(namespace.kind) });
+        }
+        Ok(true)
+    }
+
+    /// setns(2) into a time namespace is refused to whoever shares memory, as init does until it is executed.
+    fn join_time(&mut self) {
+        if let Some(join) = self.joined.iter().find(|join| join.kind == CloneFlags::NEWTIME) {
+            let origin = Origin::member("/linux/namespaces", join.index as usize);
+            let step = Step::JoinNamespace { from: slot::TIME, namespace: CloneFlags::NEWTIME };
+            self.init(Phase::Namespaces, origin, step);
+        }
+    }
+
+    /// What /proc/PID/timens_offsets takes, for a new time namespace.
+    fn time_offsets(&mut self, seen: CloneFlags, new: CloneFlags) -> Result<Option<Text>> {
+        let config = self.config;
+        let offsets = &config.linux.time_offsets;
+        let origin = Origin::field("/linux/timeOffsets");
+        if !offsets.is_empty() && !seen.contains(CloneFlags::NEWTIME) {
+            return Err(invalid("time namespace offsets specified, but no time namespace", origin));
+        }
+        if !new.contains(CloneFlags::NEWTIME) {
+            return match offsets.is_empty() {
+                true => Ok(None),
+                false => Err(invalid("time namespace offsets specified, but the namespace is one to join", origin)),
+            };
+        }
+        let mut text = alloc::string::String::new();
+        for (clock, offset) in offsets.iter() {
+            if !matches!(clock.as_str(), "monotonic" | "boottime") {
+                return Err(invalid(format!("{:?} is no clock with an offset", clock.as_str()), origin));
+            }
+            text += &format!("{} {} {}\n", clock.as_str(), offset.secs, offset.nanosecs);
+        }
+        Ok(Some(self.strings.text(text.as_bytes())))
     }
 
     /// All are opened before the first is joined: paths such as /proc/7/ns/ipc mean what they mean to the caller.

@@ -32,11 +32,18 @@ enum Effect {
     Remount,
     /// What the kernel does anyway, or only changes what it logs.
     Nothing,
+    /// Ids of the files, as the mount's mappings or the container's user namespace have them.
+    Idmap(Reach),
+    /// A symbolic link at the source is not followed.
+    SourceNofollow,
     /// Known to the field, not done yet.
     NotYet,
 }
 
-use Effect::{Atime, AtimeTree, Bind, Clear, ClearTree, NotYet, Nothing, Remount, Set, SetTree, Spread, Superblock};
+use Effect::{
+    Atime, AtimeTree, Bind, Clear, ClearTree, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow, Spread,
+    Superblock,
+};
 
 const OPTIONS: &[(&str, Effect)] = &[
     ("async", Superblock(c"async")),
@@ -49,7 +56,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("diratime", Clear(Attr::NODIRATIME)),
     ("dirsync", Superblock(c"dirsync")),
     ("exec", Clear(Attr::NOEXEC)),
-    ("idmap", NotYet),
+    ("idmap", Idmap(Reach::One)),
     ("iversion", Superblock(c"iversion")),
     ("lazytime", Superblock(c"lazytime")),
     ("loud", Nothing),
@@ -74,7 +81,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("relatime", Atime(Attr::NONE)),
     ("remount", Remount),
     ("rexec", ClearTree(Attr::NOEXEC)),
-    ("ridmap", NotYet),
+    ("ridmap", Idmap(Reach::Tree)),
     ("rnoatime", AtimeTree(Attr::NOATIME)),
     ("rnodev", SetTree(Attr::NODEV)),
     ("rnodiratime", SetTree(Attr::NODIRATIME)),
@@ -98,7 +105,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("shared", Spread(Propagation::SHARED, Reach::One)),
     ("silent", Nothing),
     ("slave", Spread(Propagation::SLAVE, Reach::One)),
-    ("src-nofollow", NotYet),
+    ("src-nofollow", SourceNofollow),
     ("strictatime", Atime(Attr::STRICTATIME)),
     ("suid", Clear(Attr::NOSUID)),
     ("symfollow", Clear(Attr::NOSYMFOLLOW)),
@@ -159,6 +166,10 @@ pub struct MountOptions<'a> {
     pub spread: Vec<(Propagation, Reach)>,
     /// Whether an existing mount is changed.
     pub remount: bool,
+    /// Other ids for the files, how far down, and the mappings if the option has any.
+    pub ids: Option<(&'a str, Reach)>,
+    /// Whether a symbolic link at the source is taken as it is.
+    pub source_nofollow: bool,
     /// What goes to the file system as it is.
     pub data: Vec<&'a str>,
 }
@@ -169,8 +180,13 @@ impl<'a> MountOptions<'a> {
         let mut parsed = MountOptions::default();
         for option in options {
             let Ok(row) = OPTIONS.binary_search_by_key(&option, |(name, _)| name) else {
-                if option.starts_with("idmap=") || option.starts_with("ridmap=") {
-                    return Err(option);
+                if let Some(maps) = option.strip_prefix("idmap=") {
+                    parsed.ids = Some((maps, Reach::One));
+                    continue;
+                }
+                if let Some(maps) = option.strip_prefix("ridmap=") {
+                    parsed.ids = Some((maps, Reach::Tree));
+                    continue;
                 }
                 parsed.data.extend(option.split(',').filter(|part| !part.is_empty()));
                 continue;
@@ -186,6 +202,8 @@ impl<'a> MountOptions<'a> {
                 Bind(reach) => parsed.bind = Some(reach),
                 Spread(propagation, reach) => parsed.spread.push((propagation, reach)),
                 Remount => parsed.remount = true,
+                Idmap(reach) => parsed.ids = Some(("", reach)),
+                SourceNofollow => parsed.source_nofollow = true,
                 Nothing => {}
                 NotYet => return Err(option),
             }

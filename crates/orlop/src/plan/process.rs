@@ -7,7 +7,7 @@ use orlop_init::step::{Attempt, List, Step, Text};
 
 use super::{CapabilitySet, Gate, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
-use crate::config::RlimitKind;
+use crate::config::{NamespaceKind, RlimitKind};
 use crate::error::Result;
 use crate::path;
 
@@ -113,7 +113,7 @@ impl Planner<'_> {
             id(group, Origin::member("/process/user/additionalGids", index))?;
         }
         let groups = self.strings.words(&process.user.additional_gids);
-        let step = Step::User { uid, gid, groups, set_groups: true };
+        let step = Step::User { uid, gid, groups, set_groups: self.groups()? };
         self.init(PHASE, Origin::field("/process/user"), step);
         let step = Step::Capabilities {
             effective: CapabilitySet::step(caps.effective),
@@ -127,9 +127,14 @@ impl Planner<'_> {
         Ok(())
     }
 
+    pub(super) fn oom_score(&mut self) {
+        if let Some(adjust) = self.config.process.as_ref().and_then(|process| process.oom_score_adj) {
+            self.runtime(Phase::Start, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
+        }
+    }
+
     fn start(&mut self, cgroup: &orlop_cgroup::Plan) {
         let phase = Phase::Start;
-        let config = self.config;
         let adopted = self.entries.iter().any(|e| matches!(e.act, super::Act::Runtime(Task::CgroupAdopt)));
         if !adopted && placement(cgroup) == Placement::Adopted {
             self.runtime(phase, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
@@ -137,8 +142,8 @@ impl Planner<'_> {
         if !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
-        if let Some(adjust) = config.process.as_ref().and_then(|process| process.oom_score_adj) {
-            self.runtime(phase, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
+        if !self.has_namespace(NamespaceKind::User) {
+            self.oom_score();
         }
         self.runtime(phase, Origin::NONE, Task::Record);
         self.init(phase, Origin::NONE, Step::Detach {});
