@@ -61,8 +61,8 @@ pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()
     let made = match new_fs(ctx, fs) {
         // sysfs and mqueue are refused to who does not own the network or ipc namespace; cgroup2 gives EBUSY where
         // its options are another's.
-        Err(Failure { errno: Errno::PERM | Errno::BUSY, .. }) if fs.host != NO_VALUE => {
-            let tree = mount::clone_tree(CWD, ctx.text(fs.host)?, Reach::Tree, AtFlags::NONE).at(Call::OpenTree)?;
+        Err(failure @ Failure { errno: Errno::PERM | Errno::BUSY, .. }) if fs.host != NO_VALUE => {
+            let tree = mount::clone_tree(CWD, ctx.text(fs.host)?, Reach::Tree, AtFlags::NONE).map_err(|_| failure)?;
             let attr = MountAttr { set: fs.attr, ..MountAttr::default() };
             mount::set_attr(&tree, c"", Reach::Tree, &attr).at(Call::MountSetattr)?;
             tree
@@ -99,12 +99,25 @@ fn octal(mode: u32, digits: &mut [u8; 5]) -> &CStr {
     CStr::from_bytes_with_nul(digits).unwrap_or(c"0755")
 }
 
-pub(crate) fn clone_tree(ctx: &mut Context<'_>, path: Text, reach: Reach, follow: Follow, out: Slot) -> Result<()> {
-    let flags = match follow {
+/// What is copied.
+pub(crate) struct Source {
+    pub(crate) path: Text,
+    pub(crate) reach: Reach,
+    pub(crate) follow: Follow,
+    pub(crate) or: Text,
+}
+
+pub(crate) fn clone_tree(ctx: &mut Context<'_>, source: &Source, out: Slot) -> Result<()> {
+    let flags = match source.follow {
         Follow::Links => AtFlags::NONE,
         Follow::Nothing => AtFlags::SYMLINK_NOFOLLOW,
     };
-    let tree = mount::clone_tree(CWD, ctx.text(path)?, reach, flags).at(Call::OpenTree)?;
+    let tree = match mount::clone_tree(CWD, ctx.text(source.path)?, source.reach, flags) {
+        Err(Errno::NOENT) if source.or != NO_VALUE => {
+            mount::clone_tree(CWD, ctx.text(source.or)?, source.reach, flags).at(Call::OpenTree)?
+        }
+        tree => tree.at(Call::OpenTree)?,
+    };
     ctx.put(out, tree)
 }
 

@@ -55,7 +55,9 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::MakeFs { fstype, params, attr, mode_of, target, host, out } => {
             mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target, host }, out)
         }
-        Step::CloneTree { path, reach, follow, out } => mount::clone_tree(ctx, path, reach, follow, out),
+        Step::CloneTree { path, reach, follow, or, out } => {
+            mount::clone_tree(ctx, &mount::Source { path, reach, follow, or }, out)
+        }
         Step::Receive { from, out } => mount::receive(ctx, from, out),
         Step::BindAttr { mount, set, clear, asked } => mount::bind_attr(ctx, mount, set, clear, asked),
         Step::SetAttr { mount, set, clear, reach } => mount::set_attr(ctx, mount, set, clear, reach),

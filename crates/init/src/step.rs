@@ -176,8 +176,9 @@ steps! {
     PrivateParent "private-parent" { path: Text }
     /// A new file system, as a detached mount.
     MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, host: Text, out: Slot }
-    /// A copy of the mount at a host path, detached; of a symbolic link itself where none is followed.
-    CloneTree "open-tree" { path: Text, reach: Reach, follow: Follow, out: Slot }
+    /// A copy of the mount at a host path, detached; of a symbolic link itself where none is followed. Where nothing
+    /// is there, of another path.
+    CloneTree "open-tree" { path: Text, reach: Reach, follow: Follow, or: Text, out: Slot }
     /// A mount that the runtime has made and sends.
     Receive "receive" { from: Slot, out: Slot }
     /// mount_setattr(2).

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use orlop_cgroup::{Mode, Version};
+use orlop_cgroup::{Mode, Need, Version};
 use orlop_init::step::{Follow, Make, ModeOf, NO_VALUE, OverProc, Step, Text};
 use orlop_sys::mount::{Attr, Propagation, Reach};
 use orlop_sys::process::Clone as CloneFlags;
@@ -188,7 +188,7 @@ impl Planner<'_> {
         let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
         let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
         if ids == Ids::Same && !privileged {
-            self.init(PHASE, source, Step::CloneTree { path, reach, follow, out: slot::MOUNT });
+            self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT });
             return Ok(());
         }
         let ids_reach = options.ids.map_or(Reach::One, |(_, reach)| reach);
@@ -391,8 +391,14 @@ impl Planner<'_> {
                 let own =
                     cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
                 let path = self.text(own.map_or(&hierarchy.mount, |dir| &dir.path), origin)?;
+                // Where a rootless runtime may not make it, the container stays in the cgroup above.
+                let parent = own.filter(|dir| dir.need != Need::Required).and_then(|dir| dir.path.rsplit_once('/'));
+                let or = match parent {
+                    Some((parent, _)) => self.text(parent, origin)?,
+                    None => NO_VALUE,
+                };
                 let (reach, follow) = (Reach::One, Follow::Links);
-                self.init(PHASE, origin, Step::CloneTree { path, reach, follow, out: slot::MOUNT });
+                self.init(PHASE, origin, Step::CloneTree { path, reach, follow, or, out: slot::MOUNT });
                 let step = Step::SetAttr { mount: slot::MOUNT, set: attr, clear: Attr::NONE, reach: Reach::One };
                 self.init(PHASE, origin, step);
             }
