@@ -15,11 +15,7 @@ pub(crate) fn shares_to_weight(shares: u64) -> u64 {
             // The curve meets whole numbers at the default and at the ends only: what is nearer to one than
             // this came from rounding.
             let floor = (weight + 1e-9) as u64;
-            if weight - floor as f64 > 1e-9 {
-                floor + 1
-            } else {
-                floor
-            }
+            if weight - floor as f64 > 1e-9 { floor + 1 } else { floor }
         }
     }
 }
@@ -57,10 +53,7 @@ pub(crate) fn blkio_to_io_weight(weight: u16) -> u64 {
 }
 
 /// The swap of v2, which counts without memory, from the swap of v1, which counts with it.
-pub(crate) fn swap(
-    swap: Option<Limit>,
-    memory: Option<Limit>,
-) -> Result<Option<Limit>, &'static str> {
+pub(crate) fn swap(swap: Option<Limit>, memory: Option<Limit>) -> Result<Option<Limit>, &'static str> {
     match (swap, memory) {
         // Unlimited memory with nothing said of swap means both, as on v1.
         (None, Some(Limit::Max)) => Ok(Some(Limit::Max)),
@@ -68,10 +61,9 @@ pub(crate) fn swap(
         (Some(Limit::Max), _) => Ok(Some(Limit::Max)),
         (Some(swap), Some(Limit::Max)) => Ok(Some(swap)),
         (Some(_), None) => Err("unable to set swap limit without memory limit"),
-        (Some(Limit::At(swap)), Some(Limit::At(memory))) => swap
-            .checked_sub(memory)
-            .map(|n| Some(Limit::At(n)))
-            .ok_or("memory+swap limit should be >= memory limit"),
+        (Some(Limit::At(swap)), Some(Limit::At(memory))) => {
+            swap.checked_sub(memory).map(|n| Some(Limit::At(n))).ok_or("memory+swap limit should be >= memory limit")
+        }
     }
 }
 
@@ -100,11 +92,7 @@ mod tests {
         for shares in 3..262_144u64 {
             let l = (shares as f64).log2();
             let exact = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0);
-            assert_eq!(
-                shares_to_weight(shares),
-                (exact - 1e-9).ceil() as u64,
-                "{shares}"
-            );
+            assert_eq!(shares_to_weight(shares), (exact - 1e-9).ceil() as u64, "{shares}");
         }
     }
 
@@ -126,16 +114,8 @@ mod tests {
             (Some(At(7)), Some(At(5)), Ok(Some(At(2)))),
             (Some(At(5)), Some(At(5)), Ok(Some(At(0)))),
             (Some(At(7)), Some(Max), Ok(Some(At(7)))),
-            (
-                Some(At(7)),
-                None,
-                Err("unable to set swap limit without memory limit"),
-            ),
-            (
-                Some(At(4)),
-                Some(At(5)),
-                Err("memory+swap limit should be >= memory limit"),
-            ),
+            (Some(At(7)), None, Err("unable to set swap limit without memory limit")),
+            (Some(At(4)), Some(At(5)), Err("memory+swap limit should be >= memory limit")),
         ] {
             assert_eq!(swap(given, memory), want);
         }

@@ -38,10 +38,7 @@ impl Verdict {
 impl DeviceSet {
     /// A set without exceptions.
     pub const fn all(default: Verdict) -> DeviceSet {
-        DeviceSet {
-            default,
-            exceptions: BTreeMap::new(),
-        }
+        DeviceSet { default, exceptions: BTreeMap::new() }
     }
 
     /// What `rules` come to on a cgroup that denies everything. An error names a rule, by index, that would
@@ -59,11 +56,7 @@ impl DeviceSet {
             *self = DeviceSet::all(rule.verdict);
             return Ok(());
         }
-        let devices = Devices {
-            kind: rule.kind,
-            major: rule.major,
-            minor: rule.minor,
-        };
+        let devices = Devices { kind: rule.kind, major: rule.major, minor: rule.minor };
         if rule.verdict != self.default {
             let access = self.exceptions.entry(devices).or_default();
             *access = access.with(rule.access);
@@ -106,8 +99,7 @@ impl DeviceSet {
             };
             let (major, minor) = (number()?, number()?);
             let access = Access::parse(fields.next()?)?;
-            set.exceptions
-                .insert(Devices { major, minor, kind }, access);
+            set.exceptions.insert(Devices { major, minor, kind }, access);
         }
         Some(set)
     }
@@ -130,15 +122,14 @@ impl DeviceSet {
         } else {
             &self.exceptions
         };
-        let mut difference =
-            |from: &BTreeMap<Devices, Access>, without: &BTreeMap<Devices, Access>, verdict| {
-                for (devices, access) in from {
-                    let access = access.without(without.get(devices).copied().unwrap_or_default());
-                    if !access.is_empty() {
-                        rules.push(rule_of(verdict, *devices, access));
-                    }
+        let mut difference = |from: &BTreeMap<Devices, Access>, without: &BTreeMap<Devices, Access>, verdict| {
+            for (devices, access) in from {
+                let access = access.without(without.get(devices).copied().unwrap_or_default());
+                if !access.is_empty() {
+                    rules.push(rule_of(verdict, *devices, access));
                 }
-            };
+            }
+        };
         difference(known, &target.exceptions, target.default);
         difference(&target.exceptions, known, target.default.not());
         rules
@@ -148,42 +139,21 @@ impl DeviceSet {
     pub fn allows(&self, kind: DeviceKind, major: u32, minor: u32, access: Access) -> bool {
         // The kernel grants an access that one exception covers whole; it refuses one that any touches.
         let matching = self.exceptions.iter().filter(|(devices, _)| {
-            devices.kind == kind
-                && devices.major.is_none_or(|n| n == major)
-                && devices.minor.is_none_or(|n| n == minor)
+            devices.kind == kind && devices.major.is_none_or(|n| n == major) && devices.minor.is_none_or(|n| n == minor)
         });
         match self.default {
-            Verdict::Deny => matching
-                .map(|(_, a)| *a)
-                .any(|a| access.without(a).is_empty()),
+            Verdict::Deny => matching.map(|(_, a)| *a).any(|a| access.without(a).is_empty()),
             Verdict::Allow => !matching.map(|(_, a)| *a).any(|a| !access.and(a).is_empty()),
         }
     }
 }
 
 fn rule_of(verdict: Verdict, devices: Devices, access: Access) -> DeviceRule {
-    DeviceRule {
-        verdict,
-        kind: devices.kind,
-        major: devices.major,
-        minor: devices.minor,
-        access,
-    }
+    DeviceRule { verdict, kind: devices.kind, major: devices.major, minor: devices.minor, access }
 }
 
-const fn allowed(
-    kind: DeviceKind,
-    major: Option<u32>,
-    minor: Option<u32>,
-    access: Access,
-) -> DeviceRule {
-    DeviceRule {
-        verdict: Verdict::Allow,
-        kind,
-        major,
-        minor,
-        access,
-    }
+const fn allowed(kind: DeviceKind, major: Option<u32>, minor: Option<u32>, access: Access) -> DeviceRule {
+    DeviceRule { verdict: Verdict::Allow, kind, major, minor, access }
 }
 
 const fn character(major: u32, minor: u32) -> DeviceRule {

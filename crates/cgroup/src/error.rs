@@ -116,9 +116,9 @@ impl Error {
     /// What of the configuration it is about, where that is known.
     pub const fn origin(&self) -> Option<&Origin> {
         match self {
-            Error::Call { origin, .. }
-            | Error::NoController { origin, .. }
-            | Error::Rootless { origin, .. } => origin.as_ref(),
+            Error::Call { origin, .. } | Error::NoController { origin, .. } | Error::Rootless { origin, .. } => {
+                origin.as_ref()
+            }
             Error::Invalid { origin, .. } => Some(origin),
             _ => None,
         }
@@ -139,39 +139,27 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Call {
-                call,
-                path,
-                value: Some(value),
-                errno,
-                ..
-            } if *call == "write" => {
+            Error::Call { call, path, value: Some(value), errno, .. } if *call == "write" => {
                 write!(f, "failed to write {value:?}: write {path}: {errno}")
             }
-            Error::Call {
-                call, path, errno, ..
-            } => write!(f, "{call} {path}: {errno}"),
-            Error::NoController { controller, .. } => write!(
-                f,
-                "cannot set {controller} limit: container could not join or create cgroup"
-            ),
+            Error::Call { call, path, errno, .. } => write!(f, "{call} {path}: {errno}"),
+            Error::NoController { controller, .. } => {
+                write!(f, "cannot set {controller} limit: container could not join or create cgroup")
+            }
             Error::Invalid { why, .. } => f.write_str(why),
             Error::Path { path, why } => write!(f, "cgroup path {path:?} {why}"),
-            Error::MemoryInUse { limit, usage, peak } => write!(
-                f,
-                "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
-            ),
+            Error::MemoryInUse { limit, usage, peak } => {
+                write!(f, "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")
+            }
             Error::WouldExceed { what, limit, usage } => {
                 write!(f, "rejecting {what} limit {limit} <= usage {usage}")
             }
-            Error::Rootless { cause, .. } => write!(
-                f,
-                "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {cause}"
-            ),
-            Error::NotEmpty { path, processes } => write!(
-                f,
-                "container's cgroup is not empty: {processes} process(es) found in {path}"
-            ),
+            Error::Rootless { cause, .. } => {
+                write!(f, "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {cause}")
+            }
+            Error::NotEmpty { path, processes } => {
+                write!(f, "container's cgroup is not empty: {processes} process(es) found in {path}")
+            }
             Error::Frozen { path } => write!(f, "container's cgroup unexpectedly frozen: {path}"),
             Error::NoFreezer => {
                 f.write_str("cannot toggle freezer: cgroups not configured for container")

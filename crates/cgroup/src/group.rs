@@ -76,20 +76,13 @@ pub enum Joined {
 
 impl Held {
     fn at(&self) -> At<'_> {
-        At {
-            path: &self.dir.path,
-            fd: self.fd.as_ref().map(OwnedFd::borrow),
-        }
+        At { path: &self.dir.path, fd: self.fd.as_ref().map(OwnedFd::borrow) }
     }
 
     fn error(&self, call: &'static str, file: &str, errno: Errno) -> Error {
         Error::Call {
             call,
-            path: if file.is_empty() {
-                self.dir.path.clone()
-            } else {
-                self.at().join(file)
-            },
+            path: if file.is_empty() { self.dir.path.clone() } else { self.at().join(file) },
             value: None,
             errno,
             origin: None,
@@ -101,10 +94,7 @@ impl Group {
     /// Makes the plan's directories and what must be set in them before a process can enter. On failure
     /// nothing is left. A directory that is there already is taken if it is empty and not frozen.
     pub fn create(plan: &Plan) -> Result<Group, Error> {
-        let mut group = Group {
-            held: Vec::with_capacity(plan.dirs.len()),
-            lines_set: false,
-        };
+        let mut group = Group { held: Vec::with_capacity(plan.dirs.len()), lines_set: false };
         let made = group.make_all(plan);
         if let Err(error) = made {
             // The first error counts; what cannot be undone is found again by its path.
@@ -116,36 +106,24 @@ impl Group {
 
     /// Finds the cgroups of a container again, whoever made them. They need not exist.
     pub fn open(layout: &Layout, path: &CgroupPath) -> Result<Group, Error> {
-        let plan = plan(layout, path, &Resources::default(), Options::default())?;
-        let mut group = Group {
-            held: Vec::with_capacity(plan.dirs.len()),
-            lines_set: false,
-        };
-        for dir in plan.dirs {
+        Group::at(plan(layout, path, &Resources::default(), Options::default())?.dirs)
+    }
+
+    /// The cgroups in these directories, which an earlier plan named. They need not exist.
+    pub fn at(dirs: Vec<Dir>) -> Result<Group, Error> {
+        let mut group = Group { held: Vec::with_capacity(dirs.len()), lines_set: false };
+        for dir in dirs {
             let (fd, presence) = match dir.version {
                 Version::V1 => (None, Presence::Unknown),
                 Version::V2 => match io::open_dir(&dir.path) {
                     Ok(fd) => (Some(fd), Presence::Found),
                     Err(Errno::NOENT) => (None, Presence::Absent),
                     Err(errno) => {
-                        return Err(Error::Call {
-                            call: "open",
-                            path: dir.path,
-                            value: None,
-                            errno,
-                            origin: None,
-                        });
+                        return Err(Error::Call { call: "open", path: dir.path, value: None, errno, origin: None });
                     }
                 },
             };
-            group.held.push(Held {
-                dir,
-                fd,
-                presence,
-                parents: Vec::new(),
-                enabled: false,
-                programmed: false,
-            });
+            group.held.push(Held { dir, fd, presence, parents: Vec::new(), enabled: false, programmed: false });
         }
         Ok(group)
     }
@@ -237,18 +215,13 @@ impl Group {
         }
         self.write_all(plan, When::Create, &mut bin)?;
         for held in &self.held {
-            let cpuset = held.dir.version == Version::V1
-                && held.dir.controllers.contains(&Controller::CPUSET);
+            let cpuset = held.dir.version == Version::V1 && held.dir.controllers.contains(&Controller::CPUSET);
             if cpuset && held.presence != Presence::Absent {
                 inherit_cpuset(&held.dir.path, held.dir.mount_len, &mut bin)?;
             }
         }
         // Lines take effect one by one, the first of which denies everything: before anybody is inside.
-        if let Some(devices) = plan
-            .devices
-            .as_ref()
-            .filter(|devices| self.devices_are_lines(devices))
-        {
+        if let Some(devices) = plan.devices.as_ref().filter(|devices| self.devices_are_lines(devices)) {
             self.set_devices(devices, &mut bin)?;
             self.lines_set = true;
         }
@@ -261,25 +234,16 @@ impl Group {
         let write = plan.writes.iter().find(|write| write.dir == index);
         match (self.held.last(), write) {
             (Some(Held { dir, .. }), Some(write)) if dir.version == Version::V1 => {
-                Error::NoController {
-                    controller: write.controller.clone(),
-                    origin: Some(write.origin.clone()),
-                }
+                Error::NoController { controller: write.controller.clone(), origin: Some(write.origin.clone()) }
             }
-            (_, write) => Error::Rootless {
-                cause: error.to_string(),
-                origin: write.map(|write| write.origin.clone()),
-            },
+            (_, write) => Error::Rootless { cause: error.to_string(), origin: write.map(|write| write.origin.clone()) },
         }
     }
 }
 
 fn enter(held: &Held, pid: Pid, bin: &mut Bin) -> Result<(), Error> {
     const FILE: &str = "cgroup.procs";
-    let fd = held
-        .at()
-        .open(FILE, OFlags::WRONLY)
-        .map_err(|errno| held.error("open", FILE, errno))?;
+    let fd = held.at().open(FILE, OFlags::WRONLY).map_err(|errno| held.error("open", FILE, errno))?;
     let value = pid.to_string();
     let mut wait = 50_000;
     let done = loop {

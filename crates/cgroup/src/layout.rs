@@ -59,8 +59,7 @@ impl Hierarchy {
             // runc puts the v2 side of a hybrid host below the mount point whatever the own cgroup is.
             (false, Version::V2) => "",
         };
-        let mut place =
-            String::with_capacity(self.mount.len() + own.len() + path.as_str().len() + 2);
+        let mut place = String::with_capacity(self.mount.len() + own.len() + path.as_str().len() + 2);
         for part in [self.mount.as_str(), own, path.as_str()] {
             if !part.is_empty() {
                 if !place.is_empty() && !place.ends_with('/') {
@@ -153,8 +152,7 @@ impl Layout {
                 Some("cgroup") => {
                     let known = |name: &&Controller| options.split(',').any(|o| o == name.as_str());
                     let controllers: Vec<_> = JOINED.iter().filter(known).cloned().collect();
-                    let seen =
-                        |c: &Controller| hierarchies.iter().any(|h| h.controllers.contains(c));
+                    let seen = |c: &Controller| hierarchies.iter().any(|h| h.controllers.contains(c));
                     let Some(first) = controllers.first() else {
                         continue;
                     };
@@ -198,16 +196,12 @@ fn own_cgroup(text: &str, controller: &str, root: &str) -> Option<String> {
         let mut fields = line.splitn(3, ':').skip(1);
         let list = fields.next()?;
         let path = fields.next()?;
-        list.split(',')
-            .any(|name| name == controller)
-            .then_some(path)
+        list.split(',').any(|name| name == controller).then_some(path)
     })?;
     // In a container without a cgroup namespace the mount shows a part only, while /proc tells the whole.
     let below = match root {
         "/" => path,
-        root => path
-            .strip_prefix(root)
-            .filter(|rest| rest.is_empty() || rest.starts_with('/'))?,
+        root => path.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'))?,
     };
     (!below.split('/').any(|part| part == "..")).then(|| clean(below))
 }
@@ -218,9 +212,7 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
         out.push_str(before);
-        let code = after
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code {
             Some(code) if code.is_ascii() => {
                 out.push(char::from(code));
@@ -258,10 +250,7 @@ mod tests {
         let mut out = format!("{:?}\n", layout.mode);
         for h in &layout.hierarchies {
             let names: Vec<_> = h.controllers.iter().map(|c| c.as_str()).collect();
-            let place = |path| {
-                h.locate(layout.mode, &path)
-                    .unwrap_or_else(|e| e.to_string())
-            };
+            let place = |path| h.locate(layout.mode, &path).unwrap_or_else(|e| e.to_string());
             out += &format!(
                 "{} {} {}\n",
                 names.join(","),
@@ -274,8 +263,7 @@ mod tests {
 
     #[test]
     fn layouts() {
-        let v1_in_container =
-            "9 8 0:1 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+        let v1_in_container = "9 8 0:1 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
         for (layout, want) in [
             (
                 Layout::parse(HYBRID, OWN),
@@ -287,16 +275,10 @@ name=systemd /sys/fs/cgroup/systemd/p/q /sys/fs/cgroup/systemd/r
 ",
             ),
             (
-                Ok(Layout::unified(
-                    "/sys/fs/cgroup",
-                    "0::/user.slice/s.scope\n",
-                )),
+                Ok(Layout::unified("/sys/fs/cgroup", "0::/user.slice/s.scope\n")),
                 "Unified\n /sys/fs/cgroup/p/q /sys/fs/cgroup/user.slice/r\n",
             ),
-            (
-                Ok(Layout::unified("/sys/fs/cgroup", "0::/\n")),
-                "Unified\n /sys/fs/cgroup/p/q /sys/fs/cgroup/r\n",
-            ),
+            (Ok(Layout::unified("/sys/fs/cgroup", "0::/\n")), "Unified\n /sys/fs/cgroup/p/q /sys/fs/cgroup/r\n"),
             (
                 Layout::parse(v1_in_container, "4:memory:/docker/abc/in\n"),
                 "Legacy\nmemory /sys/fs/cgroup/memory/p/q /sys/fs/cgroup/memory/in/r\n",
@@ -305,10 +287,7 @@ name=systemd /sys/fs/cgroup/systemd/p/q /sys/fs/cgroup/systemd/r
                 Layout::parse(v1_in_container, "4:memory:/docker/abcd\n"),
                 "Legacy\nmemory /sys/fs/cgroup/memory/p/q the own cgroup lies outside of the mounted hierarchy\n",
             ),
-            (
-                Layout::parse("1 0 0:1 / /cg\\134x rw - cgroup2 none rw\n", "0::/a\n"),
-                "Unified\n /cg\\x/p/q /cg\\x/r\n",
-            ),
+            (Layout::parse("1 0 0:1 / /cg\\134x rw - cgroup2 none rw\n", "0::/a\n"), "Unified\n /cg\\x/p/q /cg\\x/r\n"),
         ] {
             assert_eq!(layout.map(|l| places(&l)).as_deref(), Ok(want));
         }

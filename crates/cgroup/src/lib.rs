@@ -46,12 +46,11 @@ pub use group::{Group, Joined, Oom, OomWatch, PATIENCE};
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use path::CgroupPath;
 pub use plan::{
-    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin,
-    Plan, Retry, Write, plan,
+    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin, Plan, Retry, Write, plan,
 };
 pub use resources::{
-    Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network,
-    Priority, Rdma, Resources, Throttle, Verdict, WeightDevice,
+    Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network, Priority, Rdma,
+    Resources, Throttle, Verdict, WeightDevice,
 };
 pub use stats::{
     Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats,

@@ -24,10 +24,7 @@ impl CgroupPath {
         let given = path.filter(|path| !path.is_empty());
         let text = given.unwrap_or(id);
         let clean = clean(text);
-        let bad = |why| Error::Path {
-            path: text.into(),
-            why,
-        };
+        let bad = |why| Error::Path { path: text.into(), why };
         if clean.is_empty() {
             return Err(bad("names no cgroup below the root"));
         }
@@ -44,9 +41,7 @@ impl CgroupPath {
     /// The path without a leading slash.
     pub fn as_str(&self) -> &str {
         match self {
-            CgroupPath::Absolute(path) | CgroupPath::Relative(path) | CgroupPath::Default(path) => {
-                path
-            }
+            CgroupPath::Absolute(path) | CgroupPath::Relative(path) | CgroupPath::Default(path) => path,
         }
     }
 

@@ -39,6 +39,11 @@ impl Controller {
 }
 
 impl Controller {
+    /// The controller of that name.
+    pub fn named(name: &str) -> Controller {
+        Controller(Cow::Owned(name.into()))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -237,21 +242,13 @@ impl Plan {
 
 /// Plans the cgroup at `path` with these limits. Fails where the configuration contradicts itself, or asks
 /// for a limit that no mounted hierarchy has.
-pub fn plan(
-    layout: &Layout,
-    path: &CgroupPath,
-    resources: &Resources,
-    options: Options,
-) -> Result<Plan, Error> {
+pub fn plan(layout: &Layout, path: &CgroupPath, resources: &Resources, options: Options) -> Result<Plan, Error> {
     match options.manager {
         Manager::Cgroupfs => {}
         Manager::Systemd => return Err(Error::NotSupported("the systemd cgroup manager")),
         Manager::Disabled => return Ok(Plan::default()),
     }
-    let mut planner = Planner {
-        layout,
-        plan: Plan::default(),
-    };
+    let mut planner = Planner { layout, plan: Plan::default() };
     for hierarchy in &layout.hierarchies {
         planner.plan.dirs.push(Dir {
             version: hierarchy.version,
@@ -286,36 +283,21 @@ impl Planner<'_> {
         let dirs = &self.plan.dirs;
         let v1 = |dir: &Dir| dir.version == Version::V1 && dir.controllers.contains(controller);
         if let Some(dir) = dirs.iter().position(v1) {
-            return Ok(Home {
-                dir,
-                version: Version::V1,
-            });
+            return Ok(Home { dir, version: Version::V1 });
         }
-        let missing = || Error::NoController {
-            controller: controller.clone(),
-            origin: Some(origin.clone()),
-        };
+        let missing = || Error::NoController { controller: controller.clone(), origin: Some(origin.clone()) };
         let dir = dirs.iter().position(|dir| dir.version == Version::V2);
         let dir = dir.ok_or_else(missing)?;
-        Ok(Home {
-            dir,
-            version: Version::V2,
-        })
+        Ok(Home { dir, version: Version::V2 })
     }
 
     /// Whether a controller is mounted as v1.
     fn on_v1(&self, controller: &Controller) -> bool {
-        self.plan
-            .dirs
-            .iter()
-            .any(|dir| dir.controllers.contains(controller) && dir.version == Version::V1)
+        self.plan.dirs.iter().any(|dir| dir.controllers.contains(controller) && dir.version == Version::V1)
     }
 
     fn ignore(&mut self, pointer: &'static str, why: &'static str) {
-        self.plan.ignored.push(Ignored {
-            origin: Origin::new(pointer),
-            why,
-        });
+        self.plan.ignored.push(Ignored { origin: Origin::new(pointer), why });
     }
 
     fn devices(&mut self, resources: &Resources, options: Options) -> Result<(), Error> {
@@ -323,28 +305,16 @@ impl Planner<'_> {
         let Some(rules) = &resources.devices else {
             return Ok(());
         };
-        let set = DeviceSet::from_rules(rules).map_err(|(index, why)| Error::Invalid {
-            origin: Origin::within(POINTER, index, ""),
-            why,
-        })?;
+        let set = DeviceSet::from_rules(rules)
+            .map_err(|(index, why)| Error::Invalid { origin: Origin::within(POINTER, index, ""), why })?;
         let Home { dir, version } = self.home(&Controller::DEVICES, &Origin::new(POINTER))?;
         if options.user_namespace && version == Version::V1 {
-            self.ignore(
-                POINTER,
-                "a user namespace cannot set device rules on cgroup v1",
-            );
+            self.ignore(POINTER, "a user namespace cannot set device rules on cgroup v1");
             return Ok(());
         }
         let harmless = options.user_namespace || options.rootless;
-        self.plan.devices = Some(DevicePlan {
-            dir,
-            set,
-            need: if harmless {
-                DeviceNeed::IfPermitted
-            } else {
-                DeviceNeed::Required
-            },
-        });
+        self.plan.devices =
+            Some(DevicePlan { dir, set, need: if harmless { DeviceNeed::IfPermitted } else { DeviceNeed::Required } });
         Ok(())
     }
 
@@ -365,20 +335,13 @@ impl Planner<'_> {
     fn needs(&mut self, path: &CgroupPath, options: Options) {
         let lenient = options.rootless && matches!(path, CgroupPath::Default(_));
         let hybrid = self.layout.mode == Mode::Hybrid;
-        let required_devices = self
-            .plan
-            .devices
-            .as_ref()
-            .is_some_and(|d| d.need == DeviceNeed::Required);
+        let required_devices = self.plan.devices.as_ref().is_some_and(|d| d.need == DeviceNeed::Required);
         let devices_dir = self.plan.devices.as_ref().map(|d| d.dir);
         for (index, dir) in self.plan.dirs.iter_mut().enumerate() {
             let limited = self.plan.writes.iter().any(|write| write.dir == index)
                 || (required_devices && devices_dir == Some(index));
             let bare = dir.version == Version::V2 && hybrid
-                || dir
-                    .controllers
-                    .iter()
-                    .all(|c| *c == Controller::SYSTEMD || *c == Controller::MISC)
+                || dir.controllers.iter().all(|c| *c == Controller::SYSTEMD || *c == Controller::MISC)
                     && dir.version == Version::V1;
             dir.need = match (limited, bare, lenient) {
                 (false, true, _) => Need::Wanted,

@@ -22,11 +22,7 @@ const EXIT: u8 = 0x95;
 
 /// One instruction; `offset` counts instructions from the next one.
 const fn op(code: u8, to: u8, from: u8, offset: i16, value: u32) -> Instruction {
-    code as u64
-        | (to as u64) << 8
-        | (from as u64) << 12
-        | (offset as u16 as u64) << 16
-        | (value as u64) << 32
+    code as u64 | (to as u64) << 8 | (from as u64) << 12 | (offset as u16 as u64) << 16 | (value as u64) << 32
 }
 
 /// More exceptions than a jump can span: some eight thousand of one kind.
@@ -80,10 +76,7 @@ fn needed(set: &DeviceSet, kind: DeviceKind) -> Vec<(Devices, Access)> {
                 && access.without(*more).is_empty()
         })
     };
-    of_kind()
-        .filter(|rule| !needless(rule))
-        .map(|(devices, access)| (*devices, *access))
-        .collect()
+    of_kind().filter(|rule| !needless(rule)).map(|(devices, access)| (*devices, *access)).collect()
 }
 
 /// The tests of one exception, each of which jumps over the rest of it, and `exit`.

@@ -19,11 +19,7 @@ pub enum Limit {
 impl Limit {
     /// A number of the configuration where any negative one means "no limit", as pids, quota and runtime do.
     pub const fn from_signed(value: i64) -> Limit {
-        if value < 0 {
-            Limit::Max
-        } else {
-            Limit::At(value as u64)
-        }
+        if value < 0 { Limit::Max } else { Limit::At(value as u64) }
     }
 
     /// The value, without the zero that means "not set".
@@ -284,11 +280,7 @@ impl Access {
 
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (bit, letter) in [
-            (Access::READ, "r"),
-            (Access::WRITE, "w"),
-            (Access::MKNOD, "m"),
-        ] {
+        for (bit, letter) in [(Access::READ, "r"), (Access::WRITE, "w"), (Access::MKNOD, "m")] {
             if !self.and(bit).is_empty() {
                 f.write_str(letter)?;
             }

@@ -1,2 +1,34 @@
 //! The first process of an orlop container: its steps, and the sealed program that runs them.
+//!
+//! The runtime plans ([`step::Step`], [`image`]), writes the plan into memory that both sides map
+//! ([`plan`]), and executes [`PROGRAM`] from a sealed memfd. The program does one step after the other
+//! ([`run`]) and ends in execve(2) of the container's program.
+//!
+//! Nothing here allocates, formats text, or panics; a step decides nothing that depends on the config. What a
+//! step has to say is its index, the call, and the error number: the runtime knows the rest.
 #![no_std]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod context;
+mod credentials;
+mod exec;
+#[cfg(not(orlop_program))]
+pub mod image;
+mod mount;
+mod namespace;
+mod passwd;
+pub mod plan;
+mod root;
+mod run;
+#[cfg(not(orlop_program))]
+pub mod show;
+pub mod step;
+
+pub use context::{Context, Failure, Report};
+pub use exec::GO;
+pub use run::run;
+
+/// The init program: a static executable, to be run from a sealed memfd with the number of the plan's descriptor
+/// as its first argument.
+#[cfg(not(orlop_program))]
+pub static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/orlop-init"));

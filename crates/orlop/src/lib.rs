@@ -1,2 +1,44 @@
 //! OCI container runtime as a library.
+//!
+//! A [`Runtime`] makes [`Container`]s from [`Bundle`]s. Everything that is done to make one is decided first, in a
+//! [`plan`](plan::plan), and then carried out by this process together with a small sealed init program, so that a
+//! caller of any size and with any number of threads can use it: nothing of the caller is copied or changed.
+//!
+//! ```no_run
+//! use orlop::{Bundle, CreateOptions, Runtime};
+//!
+//! let runtime = Runtime::new(c"/run/my-engine");
+//! let bundle = Bundle::open(c"/var/lib/my-engine/web")?;
+//! let mut web = runtime.run("web", &bundle, &CreateOptions::default())?;
+//! let ended = web.wait()?;
+//! web.delete()?;
+//! # Ok::<(), orlop::Error>(())
+//! ```
 #![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bundle;
+mod cgroup;
+pub mod config;
+mod create;
+mod error;
+pub mod explain;
+pub mod features;
+mod host;
+mod launch;
+mod path;
+pub mod plan;
+mod runtime;
+mod state;
+pub mod time;
+
+pub use bundle::Bundle;
+pub use create::CreateOptions;
+pub use error::{Error, Kind, Result};
+pub use host::Host;
+pub use orlop_cgroup::Manager as CgroupManager;
+pub use orlop_sys::process::Ended;
+pub use runtime::{Container, Force, Running, Runtime, Scope};

@@ -68,11 +68,7 @@ unsafe fn bpf<T>(command: usize, attr: &mut T) -> isize {
 }
 
 /// Loads a program of type `BPF_PROG_TYPE_CGROUP_DEVICE`. `name` is cut after 15 bytes.
-pub fn load_device_program(
-    program: &[Instruction],
-    license: &CStr,
-    name: &CStr,
-) -> Result<OwnedFd> {
+pub fn load_device_program(program: &[Instruction], license: &CStr, name: &CStr) -> Result<OwnedFd> {
     let mut attr = Load {
         prog_type: PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,
@@ -89,11 +85,7 @@ pub fn load_device_program(
 
 /// Attaches a device program to a cgroup, beside others that allow that (`BPF_F_ALLOW_MULTI`), or in the
 /// place of `replaced` (`BPF_F_REPLACE`).
-pub fn attach_device_program(
-    cgroup: impl AsFd,
-    program: impl AsFd,
-    replaced: Option<BorrowedFd<'_>>,
-) -> Result<()> {
+pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd, replaced: Option<BorrowedFd<'_>>) -> Result<()> {
     const ALLOW_MULTI: u32 = 2;
     const REPLACE: u32 = 4;
     let mut attr = Attach {

@@ -13,11 +13,7 @@ impl Errno {
     /// Turns a system call's return value into its result.
     #[inline(always)]
     pub(crate) fn check(ret: isize) -> Result<usize> {
-        if (-4095..0).contains(&ret) {
-            Err(Errno(-ret as i32))
-        } else {
-            Ok(ret as usize)
-        }
+        if (-4095..0).contains(&ret) { Err(Errno(-ret as i32)) } else { Ok(ret as usize) }
     }
 }
 

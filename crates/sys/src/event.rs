@@ -34,42 +34,21 @@ pub struct PollFd {
 impl PollFd {
     /// Waits on `fd` for `events`. The caller keeps the descriptor open.
     pub const fn new(fd: BorrowedFd<'_>, events: PollFlags) -> PollFd {
-        PollFd {
-            fd: fd.as_raw(),
-            events,
-            happened: PollFlags::NONE,
-        }
+        PollFd { fd: fd.as_raw(), events, happened: PollFlags::NONE }
     }
 
     /// An entry that poll(2) passes over.
     pub const fn none() -> PollFd {
-        PollFd {
-            fd: -1,
-            events: PollFlags::NONE,
-            happened: PollFlags::NONE,
-        }
+        PollFd { fd: -1, events: PollFlags::NONE, happened: PollFlags::NONE }
     }
 }
 
 /// ppoll(2): how many entries something happened to; 0 when the time is over. `EINTR` is the caller's.
 pub fn poll(fds: &mut [PollFd], timeout: Option<Timespec>) -> Result<usize> {
     let mut time = timeout.unwrap_or_default();
-    let time_arg = if timeout.is_some() {
-        (&raw mut time) as usize
-    } else {
-        0
-    };
+    let time_arg = if timeout.is_some() { (&raw mut time) as usize } else { 0 };
     // SAFETY: the array is as long as said; no signal mask is passed.
-    let ret = unsafe {
-        syscall5(
-            nr::PPOLL,
-            fds.as_mut_ptr() as usize,
-            fds.len(),
-            time_arg,
-            0,
-            8,
-        )
-    };
+    let ret = unsafe { syscall5(nr::PPOLL, fds.as_mut_ptr() as usize, fds.len(), time_arg, 0, 8) };
     Errno::check(ret)
 }
 
@@ -104,15 +83,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// signalfd4(2), close-on-exec and non-blocking: the signals of `set`, which the caller has blocked.
 pub fn signalfd(set: SignalSet) -> Result<OwnedFd> {
     // SAFETY: the set is 8 bytes; -1 asks for a new descriptor.
-    own_result(unsafe {
-        syscall4(
-            nr::SIGNALFD4,
-            usize::MAX,
-            (&raw const set) as usize,
-            8,
-            0o2004000,
-        )
-    })
+    own_result(unsafe { syscall4(nr::SIGNALFD4, usize::MAX, (&raw const set) as usize, 8, 0o2004000) })
 }
 
 /// The next signal of a [`signalfd`]: its number, or `EAGAIN`.
@@ -133,13 +104,6 @@ pub fn inotify() -> Result<OwnedFd> {
 /// inotify_add_watch(2) for `IN_MODIFY` at `path`.
 pub fn watch_modified(inotify: impl AsFd, path: &CStr) -> Result<i32> {
     // SAFETY: the path ends in NUL.
-    let ret = unsafe {
-        syscall3(
-            nr::INOTIFY_ADD_WATCH,
-            inotify.as_fd().arg(),
-            path.as_ptr() as usize,
-            2,
-        )
-    };
+    let ret = unsafe { syscall3(nr::INOTIFY_ADD_WATCH, inotify.as_fd().arg(), path.as_ptr() as usize, 2) };
     Errno::check(ret).map(|watch| watch as i32)
 }

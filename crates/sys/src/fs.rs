@@ -27,16 +27,8 @@ flags! {
 }
 
 /// arm64 numbers these two its own way; see its uapi/asm/fcntl.h.
-const DIRECTORY_BIT: u32 = if cfg!(target_arch = "aarch64") {
-    0o40000
-} else {
-    0o200000
-};
-const NOFOLLOW_BIT: u32 = if cfg!(target_arch = "aarch64") {
-    0o100000
-} else {
-    0o400000
-};
+const DIRECTORY_BIT: u32 = if cfg!(target_arch = "aarch64") { 0o40000 } else { 0o200000 };
+const NOFOLLOW_BIT: u32 = if cfg!(target_arch = "aarch64") { 0o100000 } else { 0o400000 };
 
 impl OFlags {
     /// Open for reading: no bit at all.
@@ -204,8 +196,7 @@ pub fn stat_at(dir: impl AsFd, path: &CStr, flags: AtFlags) -> Result<Stat> {
         dev: (raw.dev_major, raw.dev_minor),
         rdev: (raw.rdev_major, raw.rdev_minor),
         mount: raw.mnt_id,
-        mount_root: (raw.attributes_mask & ATTR_MOUNT_ROOT != 0)
-            .then_some(raw.attributes & ATTR_MOUNT_ROOT != 0),
+        mount_root: (raw.attributes_mask & ATTR_MOUNT_ROOT != 0).then_some(raw.attributes & ATTR_MOUNT_ROOT != 0),
     })
 }
 
@@ -228,13 +219,7 @@ pub fn fs_magic(fd: impl AsFd) -> Result<u64> {
 pub fn fs_magic_at(path: &CStr) -> Result<u64> {
     let mut raw = [0u64; 16];
     // SAFETY: the path ends in NUL, and the buffer is larger than struct statfs.
-    let ret = unsafe {
-        syscall2(
-            nr::STATFS,
-            path.as_ptr() as usize,
-            raw.as_mut_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall2(nr::STATFS, path.as_ptr() as usize, raw.as_mut_ptr() as usize) };
     Errno::check(ret)?;
     Ok(raw[0])
 }
@@ -257,30 +242,14 @@ pub fn open_at(dir: impl AsFd, path: &CStr, flags: OFlags, mode: u32) -> Result<
     retry(|| {
         // SAFETY: the path ends in NUL.
         own_result(unsafe {
-            syscall4(
-                nr::OPENAT,
-                dir.as_fd().arg(),
-                path.as_ptr() as usize,
-                flags.bits() as usize,
-                mode as usize,
-            )
+            syscall4(nr::OPENAT, dir.as_fd().arg(), path.as_ptr() as usize, flags.bits() as usize, mode as usize)
         })
     })
 }
 
 /// openat2(2), close-on-exec, resolving as `resolve` says.
-pub fn open_at2(
-    dir: impl AsFd,
-    path: &CStr,
-    flags: OFlags,
-    mode: u32,
-    resolve: Resolve,
-) -> Result<OwnedFd> {
-    let how: [u64; 3] = [
-        u64::from((flags | OFlags::CLOEXEC).bits()),
-        u64::from(mode),
-        resolve.bits(),
-    ];
+pub fn open_at2(dir: impl AsFd, path: &CStr, flags: OFlags, mode: u32, resolve: Resolve) -> Result<OwnedFd> {
+    let how: [u64; 3] = [u64::from((flags | OFlags::CLOEXEC).bits()), u64::from(mode), resolve.bits()];
     // RESOLVE_IN_ROOT gives EAGAIN when a rename raced with the walk; the man page says to try again.
     let mut raced = 0;
     loop {
@@ -306,14 +275,7 @@ pub fn open_at2(
 pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
     retry(|| {
         // SAFETY: the buffer is as long as said.
-        Errno::check(unsafe {
-            syscall3(
-                nr::READ,
-                fd.as_fd().arg(),
-                buf.as_mut_ptr() as usize,
-                buf.len(),
-            )
-        })
+        Errno::check(unsafe { syscall3(nr::READ, fd.as_fd().arg(), buf.as_mut_ptr() as usize, buf.len()) })
     })
 }
 
@@ -322,13 +284,7 @@ pub fn read_from(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
     retry(|| {
         // SAFETY: the buffer is as long as said.
         Errno::check(unsafe {
-            syscall4(
-                nr::PREAD64,
-                fd.as_fd().arg(),
-                buf.as_mut_ptr() as usize,
-                buf.len(),
-                offset as usize,
-            )
+            syscall4(nr::PREAD64, fd.as_fd().arg(), buf.as_mut_ptr() as usize, buf.len(), offset as usize)
         })
     })
 }
@@ -337,14 +293,7 @@ pub fn read_from(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
 pub fn write(fd: impl AsFd, buf: &[u8]) -> Result<usize> {
     retry(|| {
         // SAFETY: the buffer is as long as said.
-        Errno::check(unsafe {
-            syscall3(
-                nr::WRITE,
-                fd.as_fd().arg(),
-                buf.as_ptr() as usize,
-                buf.len(),
-            )
-        })
+        Errno::check(unsafe { syscall3(nr::WRITE, fd.as_fd().arg(), buf.as_ptr() as usize, buf.len()) })
     })
 }
 
@@ -376,14 +325,7 @@ pub fn write_parts(fd: impl AsFd, parts: &[&[u8]]) -> Result<usize> {
 /// mkdirat(2).
 pub fn mkdir_at(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
     // SAFETY: the path ends in NUL.
-    let ret = unsafe {
-        syscall3(
-            nr::MKDIRAT,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            mode as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::MKDIRAT, dir.as_fd().arg(), path.as_ptr() as usize, mode as usize) };
     Errno::check(ret).map(drop)
 }
 
@@ -391,13 +333,7 @@ pub fn mkdir_at(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
 pub fn mknod_at(dir: impl AsFd, path: &CStr, mode: u32, major: u32, minor: u32) -> Result<()> {
     // SAFETY: the path ends in NUL.
     let ret = unsafe {
-        syscall4(
-            nr::MKNODAT,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            mode as usize,
-            makedev(major, minor) as usize,
-        )
+        syscall4(nr::MKNODAT, dir.as_fd().arg(), path.as_ptr() as usize, mode as usize, makedev(major, minor) as usize)
     };
     Errno::check(ret).map(drop)
 }
@@ -410,14 +346,7 @@ pub const fn makedev(major: u32, minor: u32) -> u32 {
 /// symlinkat(2): a link at `path` that says `target`.
 pub fn symlink_at(target: &CStr, dir: impl AsFd, path: &CStr) -> Result<()> {
     // SAFETY: both paths end in NUL.
-    let ret = unsafe {
-        syscall3(
-            nr::SYMLINKAT,
-            target.as_ptr() as usize,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::SYMLINKAT, target.as_ptr() as usize, dir.as_fd().arg(), path.as_ptr() as usize) };
     Errno::check(ret).map(drop)
 }
 
@@ -425,13 +354,7 @@ pub fn symlink_at(target: &CStr, dir: impl AsFd, path: &CStr) -> Result<()> {
 pub fn readlink_at(dir: impl AsFd, path: &CStr, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the path ends in NUL, and the buffer is as long as said.
     let ret = unsafe {
-        syscall4(
-            nr::READLINKAT,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            buf.as_mut_ptr() as usize,
-            buf.len(),
-        )
+        syscall4(nr::READLINKAT, dir.as_fd().arg(), path.as_ptr() as usize, buf.as_mut_ptr() as usize, buf.len())
     };
     Errno::check(ret)
 }
@@ -439,14 +362,7 @@ pub fn readlink_at(dir: impl AsFd, path: &CStr, buf: &mut [u8]) -> Result<usize>
 /// unlinkat(2); `REMOVEDIR` for a directory.
 pub fn unlink_at(dir: impl AsFd, path: &CStr, flags: AtFlags) -> Result<()> {
     // SAFETY: the path ends in NUL.
-    let ret = unsafe {
-        syscall3(
-            nr::UNLINKAT,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            flags.bits() as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::UNLINKAT, dir.as_fd().arg(), path.as_ptr() as usize, flags.bits() as usize) };
     Errno::check(ret).map(drop)
 }
 
@@ -454,14 +370,7 @@ pub fn unlink_at(dir: impl AsFd, path: &CStr, flags: AtFlags) -> Result<()> {
 pub fn rename_at(from: impl AsFd, old: &CStr, to: impl AsFd, new: &CStr) -> Result<()> {
     // SAFETY: both paths end in NUL.
     let ret = unsafe {
-        syscall5(
-            nr::RENAMEAT2,
-            from.as_fd().arg(),
-            old.as_ptr() as usize,
-            to.as_fd().arg(),
-            new.as_ptr() as usize,
-            0,
-        )
+        syscall5(nr::RENAMEAT2, from.as_fd().arg(), old.as_ptr() as usize, to.as_fd().arg(), new.as_ptr() as usize, 0)
     };
     Errno::check(ret).map(drop)
 }
@@ -470,13 +379,7 @@ pub fn rename_at(from: impl AsFd, old: &CStr, to: impl AsFd, new: &CStr) -> Resu
 pub fn access_at(dir: impl AsFd, path: &CStr, mode: u32, flags: AtFlags) -> Result<()> {
     // SAFETY: the path ends in NUL.
     let ret = unsafe {
-        syscall4(
-            nr::FACCESSAT2,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            mode as usize,
-            flags.bits() as usize,
-        )
+        syscall4(nr::FACCESSAT2, dir.as_fd().arg(), path.as_ptr() as usize, mode as usize, flags.bits() as usize)
     };
     Errno::check(ret).map(drop)
 }
@@ -484,14 +387,7 @@ pub fn access_at(dir: impl AsFd, path: &CStr, mode: u32, flags: AtFlags) -> Resu
 /// fchmodat(2): follows symbolic links.
 pub fn chmod_at(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
     // SAFETY: the path ends in NUL.
-    let ret = unsafe {
-        syscall3(
-            nr::FCHMODAT,
-            dir.as_fd().arg(),
-            path.as_ptr() as usize,
-            mode as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::FCHMODAT, dir.as_fd().arg(), path.as_ptr() as usize, mode as usize) };
     Errno::check(ret).map(drop)
 }
 
@@ -528,11 +424,7 @@ pub fn truncate(fd: impl AsFd, size: u64) -> Result<()> {
 pub fn memfd(name: &CStr, flags: MemfdFlags) -> Result<OwnedFd> {
     // SAFETY: the name ends in NUL.
     own_result(unsafe {
-        syscall2(
-            nr::MEMFD_CREATE,
-            name.as_ptr() as usize,
-            (flags | MemfdFlags::CLOEXEC).bits() as usize,
-        )
+        syscall2(nr::MEMFD_CREATE, name.as_ptr() as usize, (flags | MemfdFlags::CLOEXEC).bits() as usize)
     })
 }
 
@@ -540,14 +432,7 @@ pub fn memfd(name: &CStr, flags: MemfdFlags) -> Result<OwnedFd> {
 pub fn seal(fd: impl AsFd, seals: Seals) -> Result<()> {
     const F_ADD_SEALS: usize = 1033;
     // SAFETY: integers only.
-    let ret = unsafe {
-        syscall3(
-            nr::FCNTL,
-            fd.as_fd().arg(),
-            F_ADD_SEALS,
-            seals.bits() as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::FCNTL, fd.as_fd().arg(), F_ADD_SEALS, seals.bits() as usize) };
     Errno::check(ret).map(drop)
 }
 
@@ -586,8 +471,7 @@ pub fn duplicate(fd: impl AsFd, least: i32) -> Result<OwnedFd> {
 /// dup3(2) onto the number `to`, which stays open at exec. What `to` was is closed.
 pub fn duplicate_onto(fd: impl AsFd, to: i32) -> Result<()> {
     // SAFETY: integers only; the caller means to replace `to`.
-    retry(|| Errno::check(unsafe { syscall3(nr::DUP3, fd.as_fd().arg(), to as usize, 0) }))
-        .map(drop)
+    retry(|| Errno::check(unsafe { syscall3(nr::DUP3, fd.as_fd().arg(), to as usize, 0) })).map(drop)
 }
 
 /// How flock(2) waits.
@@ -599,12 +483,18 @@ pub enum Lock {
     TryExclusive,
     /// Shared; waits.
     Shared,
+    /// Shared, or `EWOULDBLOCK` at once.
+    TryShared,
+    /// None any more.
+    Release,
 }
 
 /// flock(2).
 pub fn lock(fd: impl AsFd, how: Lock) -> Result<()> {
     let op = match how {
         Lock::Shared => 1,
+        Lock::TryShared => 1 | 4,
+        Lock::Release => 8,
         Lock::Exclusive => 2,
         Lock::TryExclusive => 2 | 4,
     };
@@ -615,14 +505,7 @@ pub fn lock(fd: impl AsFd, how: Lock) -> Result<()> {
 /// getdents64(2): fills `buf` with directory entries, to be walked with [`entries`].
 pub fn read_dir(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is as long as said.
-    Errno::check(unsafe {
-        syscall3(
-            nr::GETDENTS64,
-            fd.as_fd().arg(),
-            buf.as_mut_ptr() as usize,
-            buf.len(),
-        )
-    })
+    Errno::check(unsafe { syscall3(nr::GETDENTS64, fd.as_fd().arg(), buf.as_mut_ptr() as usize, buf.len()) })
 }
 
 /// The names in a buffer that [`read_dir`] filled, `.` and `..` left out, with their `d_type`.
@@ -680,8 +563,13 @@ pub fn seek_to(fd: impl AsFd, offset: u64) -> Result<()> {
 pub fn sendfile(to: impl AsFd, from: impl AsFd, len: usize) -> Result<usize> {
     retry(|| {
         // SAFETY: no offset is passed.
-        Errno::check(unsafe {
-            syscall4(nr::SENDFILE, to.as_fd().arg(), from.as_fd().arg(), 0, len)
-        })
+        Errno::check(unsafe { syscall4(nr::SENDFILE, to.as_fd().arg(), from.as_fd().arg(), 0, len) })
     })
+}
+
+/// Whether a number is that of an open descriptor.
+pub fn is_open(fd: i32) -> bool {
+    const F_GETFD: usize = 1;
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::FCNTL, fd as usize, F_GETFD, 0) }).is_ok()
 }

@@ -18,21 +18,8 @@ impl Shared {
     pub fn map(fd: impl AsFd, len: usize) -> Result<Shared> {
         const MAP_SHARED: usize = 1;
         // SAFETY: a new mapping at an address that the kernel chooses.
-        let ret = unsafe {
-            syscall6(
-                nr::MMAP,
-                0,
-                len,
-                READ_WRITE,
-                MAP_SHARED,
-                fd.as_fd().arg(),
-                0,
-            )
-        };
-        Ok(Shared {
-            start: Errno::check(ret)? as *mut u8,
-            len,
-        })
+        let ret = unsafe { syscall6(nr::MMAP, 0, len, READ_WRITE, MAP_SHARED, fd.as_fd().arg(), 0) };
+        Ok(Shared { start: Errno::check(ret)? as *mut u8, len })
     }
 
     /// Where it starts.
@@ -57,16 +44,6 @@ impl Drop for Shared {
 pub fn anonymous(len: usize) -> Result<*mut u8> {
     const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
     // SAFETY: a new mapping at an address that the kernel chooses.
-    let ret = unsafe {
-        syscall6(
-            nr::MMAP,
-            0,
-            len,
-            READ_WRITE,
-            MAP_PRIVATE_ANONYMOUS,
-            usize::MAX,
-            0,
-        )
-    };
+    let ret = unsafe { syscall6(nr::MMAP, 0, len, READ_WRITE, MAP_PRIVATE_ANONYMOUS, usize::MAX, 0) };
     Errno::check(ret).map(|at| at as *mut u8)
 }

@@ -112,32 +112,14 @@ pub fn fsopen(fstype: &CStr) -> Result<OwnedFd> {
 /// fsconfig(2): `key` without a value.
 pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
     // SAFETY: the key ends in NUL.
-    let ret = unsafe {
-        syscall5(
-            nr::FSCONFIG,
-            fs.as_fd().arg(),
-            0,
-            key.as_ptr() as usize,
-            0,
-            0,
-        )
-    };
+    let ret = unsafe { syscall5(nr::FSCONFIG, fs.as_fd().arg(), 0, key.as_ptr() as usize, 0, 0) };
     Errno::check(ret).map(drop)
 }
 
 /// fsconfig(2): `key=value`.
 pub fn fsconfig_string(fs: impl AsFd, key: &CStr, value: &CStr) -> Result<()> {
     // SAFETY: both strings end in NUL.
-    let ret = unsafe {
-        syscall5(
-            nr::FSCONFIG,
-            fs.as_fd().arg(),
-            1,
-            key.as_ptr() as usize,
-            value.as_ptr() as usize,
-            0,
-        )
-    };
+    let ret = unsafe { syscall5(nr::FSCONFIG, fs.as_fd().arg(), 1, key.as_ptr() as usize, value.as_ptr() as usize, 0) };
     Errno::check(ret).map(drop)
 }
 
@@ -156,11 +138,7 @@ pub fn fsmount(fs: impl AsFd, attr: Attr) -> Result<OwnedFd> {
 
 /// open_tree(2) with `OPEN_TREE_CLONE`: a detached copy of the mount at `path`; an empty path means `dir` itself.
 pub fn clone_tree(dir: impl AsFd, path: &CStr, reach: Reach, flags: AtFlags) -> Result<OwnedFd> {
-    let empty = if path.is_empty() {
-        AtFlags::EMPTY_PATH.bits() as usize
-    } else {
-        0
-    };
+    let empty = if path.is_empty() { AtFlags::EMPTY_PATH.bits() as usize } else { 0 };
     // SAFETY: the path ends in NUL.
     own_result(unsafe {
         syscall3(
@@ -179,25 +157,14 @@ pub fn attach(from: impl AsFd, to: impl AsFd) -> Result<()> {
     let empty = c"".as_ptr() as usize;
     // SAFETY: both paths are the empty string.
     let ret = unsafe {
-        syscall5(
-            nr::MOVE_MOUNT,
-            from.as_fd().arg(),
-            empty,
-            to.as_fd().arg(),
-            empty,
-            F_EMPTY_PATH | T_EMPTY_PATH,
-        )
+        syscall5(nr::MOVE_MOUNT, from.as_fd().arg(), empty, to.as_fd().arg(), empty, F_EMPTY_PATH | T_EMPTY_PATH)
     };
     Errno::check(ret).map(drop)
 }
 
 /// mount_setattr(2) at `path` below `dir`; an empty path means `dir` itself.
 pub fn set_attr(dir: impl AsFd, path: &CStr, reach: Reach, attr: &MountAttr) -> Result<()> {
-    let empty = if path.is_empty() {
-        AtFlags::EMPTY_PATH.bits() as usize
-    } else {
-        0
-    };
+    let empty = if path.is_empty() { AtFlags::EMPTY_PATH.bits() as usize } else { 0 };
     // SAFETY: the path ends in NUL, and `attr` is a struct mount_attr of the size given.
     let ret = unsafe {
         syscall5(
@@ -223,14 +190,7 @@ pub fn mount(
     let raw = |text: Option<&CStr>| text.map_or(0, |text| text.as_ptr() as usize);
     // SAFETY: every string ends in NUL or is absent.
     let ret = unsafe {
-        syscall5(
-            nr::MOUNT,
-            raw(source),
-            target.as_ptr() as usize,
-            raw(fstype),
-            flags.bits() as usize,
-            raw(data),
-        )
+        syscall5(nr::MOUNT, raw(source), target.as_ptr() as usize, raw(fstype), flags.bits() as usize, raw(data))
     };
     Errno::check(ret).map(drop)
 }

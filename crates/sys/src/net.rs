@@ -27,15 +27,7 @@ pub enum SocketType {
 pub fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1i32; 2];
     // SAFETY: two descriptors are stored.
-    let ret = unsafe {
-        syscall4(
-            nr::SOCKETPAIR,
-            AF_UNIX,
-            kind as usize | CLOEXEC,
-            0,
-            fds.as_mut_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall4(nr::SOCKETPAIR, AF_UNIX, kind as usize | CLOEXEC, 0, fds.as_mut_ptr() as usize) };
     Errno::check(ret)?;
     let [a, b] = fds;
     // SAFETY: both are new and ours.
@@ -66,14 +58,8 @@ struct Address {
 /// The address for `path`, or `ENAMETOOLONG`.
 fn address(path: &CStr) -> Result<(Address, usize)> {
     let bytes = path.to_bytes_with_nul();
-    let mut raw = Address {
-        family: AF_UNIX as u16,
-        path: [0; 108],
-    };
-    raw.path
-        .get_mut(..bytes.len())
-        .ok_or(Errno::NAMETOOLONG)?
-        .copy_from_slice(bytes);
+    let mut raw = Address { family: AF_UNIX as u16, path: [0; 108] };
+    raw.path.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(bytes);
     Ok((raw, size_of::<u16>() + bytes.len()))
 }
 
@@ -81,14 +67,7 @@ fn address(path: &CStr) -> Result<(Address, usize)> {
 pub fn bind(socket: impl AsFd, path: &CStr) -> Result<()> {
     let (raw, len) = address(path)?;
     // SAFETY: `raw` is a sockaddr_un of that length.
-    let ret = unsafe {
-        syscall3(
-            nr::BIND,
-            socket.as_fd().arg(),
-            (&raw const raw) as usize,
-            len,
-        )
-    };
+    let ret = unsafe { syscall3(nr::BIND, socket.as_fd().arg(), (&raw const raw) as usize, len) };
     Errno::check(ret).map(drop)
 }
 
@@ -97,14 +76,7 @@ pub fn connect(socket: impl AsFd, path: &CStr) -> Result<()> {
     let (raw, len) = address(path)?;
     retry(|| {
         // SAFETY: `raw` is a sockaddr_un of that length.
-        Errno::check(unsafe {
-            syscall3(
-                nr::CONNECT,
-                socket.as_fd().arg(),
-                (&raw const raw) as usize,
-                len,
-            )
-        })
+        Errno::check(unsafe { syscall3(nr::CONNECT, socket.as_fd().arg(), (&raw const raw) as usize, len) })
     })
     .map(drop)
 }
@@ -156,12 +128,8 @@ pub fn send(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<us
     if fds.len() > MAX_FDS {
         return Err(Errno::INVAL);
     }
-    let mut control = Control {
-        len: CONTROL_HEADER + 4 * fds.len(),
-        level: SOL_SOCKET,
-        kind: SCM_RIGHTS,
-        fds: [0; MAX_FDS],
-    };
+    let mut control =
+        Control { len: CONTROL_HEADER + 4 * fds.len(), level: SOL_SOCKET, kind: SCM_RIGHTS, fds: [0; MAX_FDS] };
     for (slot, fd) in control.fds.iter_mut().zip(fds) {
         *slot = fd.as_raw();
     }
@@ -172,42 +140,22 @@ pub fn send(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<us
         _pad: 0,
         parts: &raw mut part,
         parts_len: 1,
-        control: if fds.is_empty() {
-            core::ptr::null_mut()
-        } else {
-            &raw mut control
-        },
+        control: if fds.is_empty() { core::ptr::null_mut() } else { &raw mut control },
         // CMSG_SPACE: the payload rounded up to a word.
-        control_len: if fds.is_empty() {
-            0
-        } else {
-            CONTROL_HEADER + (4 * fds.len()).next_multiple_of(8)
-        },
+        control_len: if fds.is_empty() { 0 } else { CONTROL_HEADER + (4 * fds.len()).next_multiple_of(8) },
         flags: 0,
         _pad2: 0,
     };
     retry(|| {
         // SAFETY: the header names live buffers of the lengths it gives.
-        Errno::check(unsafe {
-            syscall3(
-                nr::SENDMSG,
-                socket.as_fd().arg(),
-                (&raw const header) as usize,
-                NOSIGNAL,
-            )
-        })
+        Errno::check(unsafe { syscall3(nr::SENDMSG, socket.as_fd().arg(), (&raw const header) as usize, NOSIGNAL) })
     })
 }
 
 /// recvmsg(2): the length of the data (0: the peer is gone), and the descriptors that came, close-on-exec.
 pub fn receive(socket: impl AsFd, data: &mut [u8]) -> Result<(usize, [Option<OwnedFd>; MAX_FDS])> {
     const CMSG_CLOEXEC: usize = 0x4000_0000;
-    let mut control = Control {
-        len: 0,
-        level: 0,
-        kind: 0,
-        fds: [-1; MAX_FDS],
-    };
+    let mut control = Control { len: 0, level: 0, kind: 0, fds: [-1; MAX_FDS] };
     let mut part = [data.as_mut_ptr() as usize, data.len()];
     let mut header = MessageHeader {
         name: 0,
@@ -222,14 +170,7 @@ pub fn receive(socket: impl AsFd, data: &mut [u8]) -> Result<(usize, [Option<Own
     };
     let n = retry(|| {
         // SAFETY: the header names live buffers of the lengths it gives.
-        Errno::check(unsafe {
-            syscall3(
-                nr::RECVMSG,
-                socket.as_fd().arg(),
-                (&raw mut header) as usize,
-                CMSG_CLOEXEC,
-            )
-        })
+        Errno::check(unsafe { syscall3(nr::RECVMSG, socket.as_fd().arg(), (&raw mut header) as usize, CMSG_CLOEXEC) })
     })?;
     let mut fds = [const { None }; MAX_FDS];
     if control.level == SOL_SOCKET && control.kind == SCM_RIGHTS {
@@ -240,4 +181,31 @@ pub fn receive(socket: impl AsFd, data: &mut [u8]) -> Result<(usize, [Option<Own
         }
     }
     Ok((n, fds))
+}
+
+/// socket(2) of `AF_INET`, close-on-exec: a handle for the ioctls of network devices.
+pub fn inet_socket() -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    own_result(unsafe { syscall3(nr::SOCKET, 2, SocketType::Datagram as usize | CLOEXEC, 0) })
+}
+
+/// SIOCSIFFLAGS with `IFF_UP`; see netdevice(7).
+pub fn link_up(socket: impl AsFd, name: &CStr) -> Result<()> {
+    const SIOCSIFFLAGS: usize = 0x8914;
+    const IFF_UP: u16 = 1;
+    // struct ifreq: a name of 16 bytes, then a union that begins with the flags.
+    let mut request = [0u8; 40];
+    let bytes = name.to_bytes_with_nul();
+    if bytes.len() > 16 {
+        return Err(Errno::INVAL);
+    }
+    for (to, from) in request.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    let [low, high] = IFF_UP.to_ne_bytes();
+    request[16] = low;
+    request[17] = high;
+    // SAFETY: the request has the size of struct ifreq.
+    let ret = unsafe { syscall3(nr::IOCTL, socket.as_fd().arg(), SIOCSIFFLAGS, request.as_ptr() as usize) };
+    Errno::check(ret).map(drop)
 }

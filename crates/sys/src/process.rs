@@ -1,12 +1,13 @@
 //! Processes: clone3(2), execveat(2), waitid(2), pidfds, signals.
 
 use core::ffi::{CStr, c_char};
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
-use crate::fd::{AsFd, OwnedFd, own_result};
-use crate::fs::AtFlags;
+use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
+use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
 
 flags! {
@@ -72,8 +73,8 @@ pub struct Child {
 /// execve or exit. `data` must be valid for it.
 pub unsafe fn vfork(
     flags: Clone,
-    cgroup: Option<&OwnedFd>,
-    stack: &mut [u8],
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &mut [MaybeUninit<u8>],
     child: extern "C" fn(*mut u8) -> !,
     data: *mut u8,
 ) -> Result<Child> {
@@ -104,24 +105,90 @@ pub unsafe fn vfork(
     Ok(Child { pid, pidfd })
 }
 
+/// What [`spawn`] executes.
+pub struct Program<'a> {
+    /// The program itself where `path` is empty, else the directory that a relative path starts from.
+    pub file: BorrowedFd<'a>,
+    /// The path.
+    pub path: &'a CStr,
+    /// Pointers to the arguments, then a null.
+    pub argv: &'a [*const c_char],
+    /// Pointers to the environment, then a null.
+    pub envp: &'a [*const c_char],
+    /// Close-on-exec descriptors that the program gets all the same, by their numbers.
+    pub keep: &'a [i32],
+    /// What the program has as standard input, output and error, where not what the caller has.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+struct Job<'a> {
+    program: &'a Program<'a>,
+    errno: AtomicI32,
+}
+
+/// Starts a program in new namespaces by [`vfork`]: whatever the size of the caller, nothing of it is copied, and
+/// none of its locks, handlers or threads matter. Returns once the program runs.
+///
+/// # Safety
+/// The pointers of `argv` and `envp` are to NUL-terminated strings.
+pub unsafe fn spawn(program: &Program<'_>, flags: Clone, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
+    if program.argv.last().is_none_or(|p| !p.is_null()) || program.envp.last().is_none_or(|p| !p.is_null()) {
+        return Err(Errno::INVAL);
+    }
+    let mut stack = [const { MaybeUninit::<u8>::uninit() }; 8192];
+    let job = Job { program, errno: AtomicI32::new(0) };
+    let data = (&raw const job).cast_mut().cast::<u8>();
+    // SAFETY: `execute` uses only `job`, which outlives the child's stay on our memory, and its own stack.
+    let child = unsafe { vfork(flags, cgroup, &mut stack, execute, data) }?;
+    match job.errno.load(Ordering::Relaxed) {
+        0 => Ok(child),
+        errno => {
+            // It has ended already. Where somebody else's wait(2) was faster, it is reaped all the same.
+            let _reaped = wait(&child.pidfd, Waiting::Block);
+            Err(Errno(errno))
+        }
+    }
+}
+
+extern "C" fn execute(data: *mut u8) -> ! {
+    // SAFETY: `spawn` passes its job, and is suspended while we use it.
+    let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
+    let program = job.program;
+    let prepared = (|| {
+        for (number, fd) in program.stdio.iter().enumerate() {
+            match fd {
+                // Onto itself it would stay close-on-exec.
+                Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
+                Some(fd) => duplicate_onto(fd, number as i32)?,
+                None => {}
+            }
+        }
+        for &fd in program.keep {
+            // SAFETY: the caller keeps it open; here it is a copy of ours.
+            set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
+        }
+        Ok(())
+    })();
+    let errno = match prepared {
+        // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
+        Ok(()) => unsafe {
+            let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
+            exec_at(program.file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags)
+        },
+        Err(errno) => errno,
+    };
+    job.errno.store(errno.0, Ordering::Relaxed);
+    exit(127)
+}
+
 /// fork(2): `None` in the child.
 ///
 /// # Safety
 /// The caller has a single thread, so that no lock of another one stays held in the child.
 pub unsafe fn fork(flags: Clone) -> Result<Option<Pid>> {
-    let args = CloneArgs {
-        flags: flags.bits(),
-        exit_signal: SIGCHLD,
-        ..CloneArgs::default()
-    };
+    let args = CloneArgs { flags: flags.bits(), exit_signal: SIGCHLD, ..CloneArgs::default() };
     // SAFETY: `args` is a clone_args of this size, and the child has a copy of our stack.
-    let ret = unsafe {
-        syscall2(
-            nr::CLONE3,
-            (&raw const args) as usize,
-            size_of::<CloneArgs>(),
-        )
-    };
+    let ret = unsafe { syscall2(nr::CLONE3, (&raw const args) as usize, size_of::<CloneArgs>()) };
     Ok(match Errno::check(ret)? {
         0 => None,
         pid => Some(pid as Pid),
@@ -213,23 +280,10 @@ fn wait_id(id_type: usize, id: i32, waiting: Waiting) -> Result<Option<Ended>> {
     let mut info = [0i32; 32];
     retry(|| {
         // SAFETY: `info` has the size of siginfo_t.
-        Errno::check(unsafe {
-            syscall5(
-                nr::WAITID,
-                id_type,
-                id as usize,
-                info.as_mut_ptr() as usize,
-                options,
-                0,
-            )
-        })
+        Errno::check(unsafe { syscall5(nr::WAITID, id_type, id as usize, info.as_mut_ptr() as usize, options, 0) })
     })?;
     let (code, pid, status) = (info[2], info[4], info[6]);
-    Ok((pid != 0).then_some(if code == CLD_EXITED {
-        Ended::Exited(status)
-    } else {
-        Ended::Killed(status)
-    }))
+    Ok((pid != 0).then_some(if code == CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) }))
 }
 
 /// pidfd_open(2).
@@ -241,15 +295,7 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
 /// pidfd_send_signal(2); signal 0 asks whether the process is there.
 pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     // SAFETY: no siginfo is passed.
-    let ret = unsafe {
-        syscall4(
-            nr::PIDFD_SEND_SIGNAL,
-            pidfd.as_fd().arg(),
-            signal as usize,
-            0,
-            0,
-        )
-    };
+    let ret = unsafe { syscall4(nr::PIDFD_SEND_SIGNAL, pidfd.as_fd().arg(), signal as usize, 0, 0) };
     Errno::check(ret).map(drop)
 }
 
@@ -317,15 +363,7 @@ pub fn default_signal(signal: i32) -> Result<()> {
     // struct sigaction: handler, flags, restorer, mask; all zero is SIG_DFL.
     let action = [0usize; 4];
     // SAFETY: SIG_DFL runs no code of ours.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
 }
 
@@ -334,15 +372,7 @@ pub fn ignore_signal(signal: i32) -> Result<()> {
     // SIG_IGN is 1.
     let action = [1usize, 0, 0, 0];
     // SAFETY: SIG_IGN runs no code of ours.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            action.as_ptr() as usize,
-            0,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
 }
 
@@ -350,14 +380,6 @@ pub fn ignore_signal(signal: i32) -> Result<()> {
 pub fn ignores_signal(signal: i32) -> Result<bool> {
     let mut action = [0usize; 4];
     // SAFETY: `action` has the size of the kernel's struct sigaction.
-    let ret = unsafe {
-        syscall4(
-            nr::RT_SIGACTION,
-            signal as usize,
-            0,
-            action.as_mut_ptr() as usize,
-            8,
-        )
-    };
+    let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, 0, action.as_mut_ptr() as usize, 8) };
     Errno::check(ret).map(|_| action[0] == 1)
 }

@@ -29,8 +29,7 @@ pub fn set_hostname(name: &[u8]) -> Result<()> {
 /// setdomainname(2).
 pub fn set_domainname(name: &[u8]) -> Result<()> {
     // SAFETY: the name is as long as said.
-    Errno::check(unsafe { syscall2(nr::SETDOMAINNAME, name.as_ptr() as usize, name.len()) })
-        .map(drop)
+    Errno::check(unsafe { syscall2(nr::SETDOMAINNAME, name.as_ptr() as usize, name.len()) }).map(drop)
 }
 
 /// The effective user id.
@@ -68,8 +67,7 @@ pub fn set_gid(gid: u32) -> Result<()> {
 /// setgroups(2).
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: the list is as long as said.
-    Errno::check(unsafe { syscall2(nr::SETGROUPS, groups.len(), groups.as_ptr() as usize) })
-        .map(drop)
+    Errno::check(unsafe { syscall2(nr::SETGROUPS, groups.len(), groups.as_ptr() as usize) }).map(drop)
 }
 
 /// A set of capabilities: bit `n` is capability `n`; see capabilities(7).
@@ -85,51 +83,25 @@ const CAP_VERSION_3: u32 = 0x2008_0522;
 
 /// capset(2) on this thread.
 pub fn set_capabilities(effective: CapSet, permitted: CapSet, inheritable: CapSet) -> Result<()> {
-    let header = CapHeader {
-        version: CAP_VERSION_3,
-        pid: 0,
-    };
+    let header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let low = [effective as u32, permitted as u32, inheritable as u32];
-    let high = [
-        (effective >> 32) as u32,
-        (permitted >> 32) as u32,
-        (inheritable >> 32) as u32,
-    ];
+    let high = [(effective >> 32) as u32, (permitted >> 32) as u32, (inheritable >> 32) as u32];
     let data = [low, high];
     // SAFETY: version 3 takes two triples.
-    let ret = unsafe {
-        syscall2(
-            nr::CAPSET,
-            (&raw const header) as usize,
-            data.as_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall2(nr::CAPSET, (&raw const header) as usize, data.as_ptr() as usize) };
     Errno::check(ret).map(drop)
 }
 
 /// capget(2) of this thread: effective, permitted, inheritable.
 pub fn capabilities() -> Result<(CapSet, CapSet, CapSet)> {
-    let mut header = CapHeader {
-        version: CAP_VERSION_3,
-        pid: 0,
-    };
+    let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let mut data = [[0u32; 3]; 2];
     // SAFETY: version 3 fills two triples.
-    let ret = unsafe {
-        syscall2(
-            nr::CAPGET,
-            (&raw mut header) as usize,
-            data.as_mut_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall2(nr::CAPGET, (&raw mut header) as usize, data.as_mut_ptr() as usize) };
     Errno::check(ret)?;
     let [low, high] = data;
     let set = |l: u32, h: u32| u64::from(l) | u64::from(h) << 32;
-    Ok((
-        set(low[0], high[0]),
-        set(low[1], high[1]),
-        set(low[2], high[2]),
-    ))
+    Ok((set(low[0], high[0]), set(low[1], high[1]), set(low[2], high[2])))
 }
 
 /// prctl(2).
@@ -212,15 +184,7 @@ pub struct Limit {
 /// prlimit(2): sets this process's limit on `resource`.
 pub fn set_limit(resource: u32, limit: Limit) -> Result<()> {
     // SAFETY: `limit` is a struct rlimit64.
-    let ret = unsafe {
-        syscall4(
-            nr::PRLIMIT64,
-            0,
-            resource as usize,
-            (&raw const limit) as usize,
-            0,
-        )
-    };
+    let ret = unsafe { syscall4(nr::PRLIMIT64, 0, resource as usize, (&raw const limit) as usize, 0) };
     Errno::check(ret).map(drop)
 }
 
@@ -228,23 +192,14 @@ pub fn set_limit(resource: u32, limit: Limit) -> Result<()> {
 pub fn limit(resource: u32) -> Result<Limit> {
     let mut limit = Limit { soft: 0, hard: 0 };
     // SAFETY: `limit` is a struct rlimit64.
-    let ret = unsafe {
-        syscall4(
-            nr::PRLIMIT64,
-            0,
-            resource as usize,
-            0,
-            (&raw mut limit) as usize,
-        )
-    };
+    let ret = unsafe { syscall4(nr::PRLIMIT64, 0, resource as usize, 0, (&raw mut limit) as usize) };
     Errno::check(ret).map(|_| limit)
 }
 
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC`: every descriptor from `first` on closes at exec.
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: only marks descriptors.
-    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) })
-        .map(drop)
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) }).map(drop)
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: a new session keyring of that name.
@@ -256,15 +211,7 @@ pub fn join_session_keyring(name: &CStr) -> Result<i32> {
 /// keyctl(2) `KEYCTL_DESCRIBE`: what the key is; the length with its NUL.
 pub fn describe_key(key: i32, buf: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is as long as said.
-    Errno::check(unsafe {
-        syscall4(
-            nr::KEYCTL,
-            6,
-            key as usize,
-            buf.as_mut_ptr() as usize,
-            buf.len(),
-        )
-    })
+    Errno::check(unsafe { syscall4(nr::KEYCTL, 6, key as usize, buf.as_mut_ptr() as usize, buf.len()) })
 }
 
 /// keyctl(2) `KEYCTL_SETPERM`.
@@ -310,33 +257,15 @@ pub fn set_scheduler(attr: &SchedAttr) -> Result<()> {
 /// sched_setaffinity(2) of `pid` (0: this thread): bit `n` of the mask is processor `n`.
 pub fn set_affinity(pid: i32, mask: &[u64]) -> Result<()> {
     // SAFETY: the mask is as long as said.
-    let ret = unsafe {
-        syscall3(
-            nr::SCHED_SETAFFINITY,
-            pid as usize,
-            size_of_val(mask),
-            mask.as_ptr() as usize,
-        )
-    };
+    let ret = unsafe { syscall3(nr::SCHED_SETAFFINITY, pid as usize, size_of_val(mask), mask.as_ptr() as usize) };
     Errno::check(ret).map(drop)
 }
 
 /// set_mempolicy(2).
 pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
-    let bits = if nodes.is_empty() {
-        0
-    } else {
-        nodes.len() * 64 + 1
-    };
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
     // SAFETY: the kernel reads one bit less than said.
-    let ret = unsafe {
-        syscall3(
-            nr::SET_MEMPOLICY,
-            mode as usize,
-            nodes.as_ptr() as usize,
-            bits,
-        )
-    };
+    let ret = unsafe { syscall3(nr::SET_MEMPOLICY, mode as usize, nodes.as_ptr() as usize, bits) };
     Errno::check(ret).map(drop)
 }
 
@@ -362,10 +291,7 @@ pub fn set_seccomp(program: &[SockFilter], flags: u32) -> Result<usize> {
         filter: *const SockFilter,
     }
     let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
-    let prog = Prog {
-        len,
-        filter: program.as_ptr(),
-    };
+    let prog = Prog { len, filter: program.as_ptr() };
     // SAFETY: `prog` names a program of that length.
     let ret = unsafe { syscall3(nr::SECCOMP, 1, flags as usize, (&raw const prog) as usize) };
     Errno::check(ret)

@@ -17,10 +17,7 @@ pub struct Timespec {
 impl Timespec {
     /// Milliseconds.
     pub const fn from_millis(ms: u64) -> Timespec {
-        Timespec {
-            sec: (ms / 1000) as i64,
-            nsec: (ms % 1000 * 1_000_000) as i64,
-        }
+        Timespec { sec: (ms / 1000) as i64, nsec: (ms % 1000 * 1_000_000) as i64 }
     }
 
     /// Nanoseconds since the clock's zero.

@@ -59,14 +59,7 @@ pub fn number(master: impl AsFd) -> Result<u32> {
 pub fn peer(master: impl AsFd) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     // SAFETY: the argument is an integer.
-    own_result(unsafe {
-        syscall3(
-            nr::IOCTL,
-            master.as_fd().arg(),
-            0x5441,
-            flags.bits() as usize,
-        )
-    })
+    own_result(unsafe { syscall3(nr::IOCTL, master.as_fd().arg(), 0x5441, flags.bits() as usize) })
 }
 
 /// `struct termios` as the kernel has it.

@@ -26,15 +26,9 @@ impl Group {
     }
 
     pub(super) fn set_devices(&mut self, devices: &DevicePlan, bin: &mut Bin) -> Result<(), Error> {
-        let held = self
-            .held
-            .get_mut(devices.dir)
-            .filter(|held| held.presence != Presence::Absent);
+        let held = self.held.get_mut(devices.dir).filter(|held| held.presence != Presence::Absent);
         let done = match held {
-            None => Err(Error::NoController {
-                controller: Controller::DEVICES,
-                origin: Some(ORIGIN),
-            }),
+            None => Err(Error::NoController { controller: Controller::DEVICES, origin: Some(ORIGIN) }),
             Some(held) if held.dir.version == Version::V1 => set_lines(held, &devices.set, bin),
             Some(held) => set_program(held, &devices.set),
         };
@@ -51,14 +45,9 @@ impl Group {
 /// Brings `devices.list` to the set by the rules that differ.
 fn set_lines(held: &Held, set: &DeviceSet, bin: &mut Bin) -> Result<(), Error> {
     const LIST: &str = "devices.list";
-    let list = held
-        .at()
-        .read(LIST, bin)
-        .map_err(|errno| held.error("read", LIST, errno))?;
-    let current = DeviceSet::from_list(&list).ok_or_else(|| Error::Parse {
-        path: held.at().join(LIST),
-        text: list.clone(),
-    })?;
+    let list = held.at().read(LIST, bin).map_err(|errno| held.error("read", LIST, errno))?;
+    let current =
+        DeviceSet::from_list(&list).ok_or_else(|| Error::Parse { path: held.at().join(LIST), text: list.clone() })?;
     let mut files: [Option<OwnedFd>; 2] = [None, None];
     for rule in current.transition(set) {
         let [allow, deny] = &mut files;
@@ -76,10 +65,7 @@ fn set_lines(held: &Held, set: &DeviceSet, bin: &mut Bin) -> Result<(), Error> {
         };
         let fd = match file.take() {
             Some(fd) => fd,
-            None => held
-                .at()
-                .open(name, OFlags::WRONLY)
-                .map_err(|errno| failed("open", errno))?,
+            None => held.at().open(name, OFlags::WRONLY).map_err(|errno| failed("open", errno))?,
         };
         io::write(&fd, &value).map_err(|errno| failed("write", errno))?;
         *file = Some(fd);
@@ -92,21 +78,10 @@ fn set_lines(held: &Held, set: &DeviceSet, bin: &mut Bin) -> Result<(), Error> {
 /// none, and at the end there is one.
 fn set_program(held: &mut Held, set: &DeviceSet) -> Result<(), Error> {
     let path = held.dir.path.clone();
-    let failed = |call, errno| Error::Call {
-        call,
-        path: path.clone(),
-        value: None,
-        errno,
-        origin: Some(ORIGIN),
-    };
-    let cgroup = held
-        .fd
-        .as_ref()
-        .ok_or_else(|| failed("open", Errno::NOENT))?;
-    let new = program(set).map_err(|_| Error::Invalid {
-        origin: ORIGIN,
-        why: "too many device rules for one program".into(),
-    })?;
+    let failed = |call, errno| Error::Call { call, path: path.clone(), value: None, errno, origin: Some(ORIGIN) };
+    let cgroup = held.fd.as_ref().ok_or_else(|| failed("open", Errno::NOENT))?;
+    let new = program(set)
+        .map_err(|_| Error::Invalid { origin: ORIGIN, why: "too many device rules for one program".into() })?;
     // A cgroup that we have just made has none.
     let old = if held.presence == Presence::Made && !held.programmed {
         Vec::new()
@@ -126,8 +101,7 @@ fn set_program(held: &mut Held, set: &DeviceSet) -> Result<(), Error> {
         return Ok(());
     }
     // Several, or one that somebody else has replaced by now: while both hold, the stricter wins.
-    bpf::attach_device_program(cgroup, &new, None)
-        .map_err(|errno| failed("bpf(BPF_PROG_ATTACH)", errno))?;
+    bpf::attach_device_program(cgroup, &new, None).map_err(|errno| failed("bpf(BPF_PROG_ATTACH)", errno))?;
     detach(cgroup, &old).map_err(|errno| failed("bpf(BPF_PROG_DETACH)", errno))
 }
 

@@ -14,12 +14,7 @@ use crate::layout::Version;
 use crate::plan::{Controller, Missing, Plan, Retry, When, Write};
 
 impl Group {
-    pub(super) fn write_all(
-        &mut self,
-        plan: &Plan,
-        when: When,
-        bin: &mut Bin,
-    ) -> Result<(), Error> {
+    pub(super) fn write_all(&mut self, plan: &Plan, when: When, bin: &mut Bin) -> Result<(), Error> {
         let mut refused: Vec<&Write> = Vec::new();
         for write in plan.writes.iter().filter(|write| write.when == when) {
             let done = self.write_one(write, bin);
@@ -27,11 +22,7 @@ impl Group {
                 (Retry::AfterNext, Err(error)) if error.errno() == Some(Errno::INVAL) => {
                     refused.push(write);
                     // Nothing comes after it that could make it fit.
-                    let next = plan
-                        .writes
-                        .iter()
-                        .skip_while(|w| !core::ptr::eq(*w, write))
-                        .nth(1);
+                    let next = plan.writes.iter().skip_while(|w| !core::ptr::eq(*w, write)).nth(1);
                     if next.is_none_or(|next| next.controller != write.controller) {
                         return Err(error);
                     }
@@ -46,16 +37,12 @@ impl Group {
             }
         }
         // Periods and bursts without a quota after them.
-        refused
-            .into_iter()
-            .try_for_each(|write| self.write_one(write, bin))
+        refused.into_iter().try_for_each(|write| self.write_one(write, bin))
     }
 
     fn write_one(&mut self, write: &Write, bin: &mut Bin) -> Result<(), Error> {
-        let unavailable = || Error::NoController {
-            controller: write.controller.clone(),
-            origin: Some(write.origin.clone()),
-        };
+        let unavailable =
+            || Error::NoController { controller: write.controller.clone(), origin: Some(write.origin.clone()) };
         let held = self.held.get_mut(write.dir).ok_or_else(unavailable)?;
         if held.presence == Presence::Absent {
             return Err(unavailable());
@@ -91,13 +78,11 @@ impl Group {
             (Err(Errno::NOENT), Missing::Fail) => {
                 Err(blocked.unwrap_or_else(|| lacking(held, write, bin)))
             }
-            (Err(Errno::BUSY), _) if write.file == "memory.limit_in_bytes" => {
-                Err(Error::MemoryInUse {
-                    limit: write.value.clone(),
-                    usage: number(held, "memory.usage_in_bytes", bin)?,
-                    peak: number(held, "memory.max_usage_in_bytes", bin)?,
-                })
-            }
+            (Err(Errno::BUSY), _) if write.file == "memory.limit_in_bytes" => Err(Error::MemoryInUse {
+                limit: write.value.clone(),
+                usage: number(held, "memory.usage_in_bytes", bin)?,
+                peak: number(held, "memory.max_usage_in_bytes", bin)?,
+            }),
             (Err(errno), _) => Err(refused(&write.file, &write.value, errno)),
         }
     }
@@ -123,12 +108,7 @@ fn enable(held: &mut Held, write: &Write, bin: &mut Bin) -> Result<(), Error> {
     // is an error here: the other writes find out for themselves.
     let mut verdict = Ok(());
     for controller in &held.dir.controllers {
-        let done = enable_above(
-            path,
-            mount_len,
-            &list(core::slice::from_ref(controller)),
-            bin,
-        );
+        let done = enable_above(path, mount_len, &list(core::slice::from_ref(controller)), bin);
         if *controller == write.controller {
             verdict = done;
         }
@@ -178,18 +158,10 @@ fn lacking(held: &Held, write: &Write, bin: &mut Bin) -> Error {
     }
 }
 
-fn enable_above(
-    path: &str,
-    mount_len: usize,
-    value: &str,
-    bin: &mut Bin,
-) -> Result<(), (String, Errno)> {
+fn enable_above(path: &str, mount_len: usize, value: &str, bin: &mut Bin) -> Result<(), (String, Errno)> {
     const FILE: &str = "cgroup.subtree_control";
     let (parent, _) = path.rsplit_once('/').unwrap_or_default();
-    let at = At {
-        path: parent,
-        fd: None,
-    };
+    let at = At { path: parent, fd: None };
     let mut done = at.write(FILE, value, bin);
     // ENOENT: the parent has not got the controller from its own parent.
     if done == Err(Errno::NOENT) && parent.len() > mount_len {
@@ -200,15 +172,9 @@ fn enable_above(
 }
 
 pub(super) fn number(held: &Held, file: &str, bin: &mut Bin) -> Result<u64, Error> {
-    let text = held
-        .at()
-        .read(file, bin)
-        .map_err(|errno| held.error("read", file, errno))?;
+    let text = held.at().read(file, bin).map_err(|errno| held.error("read", file, errno))?;
     match text.trim_end() {
         "max" => Ok(u64::MAX),
-        digits => digits.parse().map_err(|_| Error::Parse {
-            path: held.at().join(file),
-            text: text.clone(),
-        }),
+        digits => digits.parse().map_err(|_| Error::Parse { path: held.at().join(file), text: text.clone() }),
     }
 }

@@ -55,22 +55,15 @@ fn check_found(held: &Held, bin: &mut Bin) -> Result<(), Error> {
     let mut pids = Vec::new();
     remove::collect_pids(&held.dir.path, &mut pids, bin)?;
     if !pids.is_empty() {
-        return Err(Error::NotEmpty {
-            path: held.dir.path.clone(),
-            processes: pids.len(),
-        });
+        return Err(Error::NotEmpty { path: held.dir.path.clone(), processes: pids.len() });
     }
     let (file, frozen) = match held.dir.version {
-        Version::V1 if held.dir.controllers.contains(&Controller::FREEZER) => {
-            ("freezer.self_freezing", "1\n")
-        }
+        Version::V1 if held.dir.controllers.contains(&Controller::FREEZER) => ("freezer.self_freezing", "1\n"),
         Version::V1 => return Ok(()),
         Version::V2 => ("cgroup.freeze", "1\n"),
     };
     match held.at().read(file, bin) {
-        Ok(state) if state == frozen => Err(Error::Frozen {
-            path: held.dir.path.clone(),
-        }),
+        Ok(state) if state == frozen => Err(Error::Frozen { path: held.dir.path.clone() }),
         // Linux before 5.2 has no freezer on v2.
         Ok(_) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(held.error("read", file, errno)),
@@ -80,39 +73,18 @@ fn check_found(held: &Held, bin: &mut Bin) -> Result<(), Error> {
 /// Fills the cpuset lists that are still empty from the parent's, and the parent's from its own, since v1
 /// takes no process into a cpuset without cpus or memory nodes.
 pub(super) fn inherit_cpuset(path: &str, mount_len: usize, bin: &mut Bin) -> Result<(), Error> {
-    let Some((parent, _)) = path
-        .rsplit_once('/')
-        .filter(|(parent, _)| parent.len() >= mount_len)
-    else {
+    let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| parent.len() >= mount_len) else {
         return Ok(());
     };
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let (at, above) = (
-            At { path, fd: None },
-            At {
-                path: parent,
-                fd: None,
-            },
-        );
-        let failed = |call, at: At<'_>, errno| Error::Call {
-            call,
-            path: at.join(file),
-            value: None,
-            errno,
-            origin: None,
-        };
+        let (at, above) = (At { path, fd: None }, At { path: parent, fd: None });
+        let failed =
+            |call, at: At<'_>, errno| Error::Call { call, path: at.join(file), value: None, errno, origin: None };
         // One open for both: the list is empty as a rule, and then written.
-        let fd = at
-            .open(file, OFlags::RDWR)
-            .map_err(|errno| failed("open", at, errno))?;
-        let list =
-            io::read(&fd, io::Length::OnePiece).map_err(|errno| failed("read", at, errno))?;
+        let fd = at.open(file, OFlags::RDWR).map_err(|errno| failed("open", at, errno))?;
+        let list = io::read(&fd, io::Length::OnePiece).map_err(|errno| failed("read", at, errno))?;
         if list.trim_end().is_empty() {
-            let read = |bin: &mut Bin| {
-                above
-                    .read(file, bin)
-                    .map_err(|errno| failed("read", above, errno))
-            };
+            let read = |bin: &mut Bin| above.read(file, bin).map_err(|errno| failed("read", above, errno));
             let mut list = read(bin)?;
             if list.trim_end().is_empty() {
                 inherit_cpuset(parent, mount_len, bin)?;

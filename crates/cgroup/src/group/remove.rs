@@ -30,11 +30,7 @@ impl Group {
         let mut first = Ok(());
         for held in v2.into_iter().chain(v1) {
             let there = held.presence != Presence::Absent;
-            let done = if there {
-                remove_tree(&held.dir.path, held.dir.version, deadline)
-            } else {
-                Ok(())
-            };
+            let done = if there { remove_tree(&held.dir.path, held.dir.version, deadline) } else { Ok(()) };
             match done {
                 Ok(()) => {
                     held.presence = Presence::Absent;
@@ -81,21 +77,14 @@ impl Group {
 
     /// Whether the container's cgroup is there.
     pub fn exists(&self) -> bool {
-        self.primary()
-            .is_some_and(|held| io::open_dir(&held.dir.path).is_ok())
+        self.primary().is_some_and(|held| io::open_dir(&held.dir.path).is_ok())
     }
 
     /// The directory that stands for all: on v1 the one that no limit may do without.
     fn primary(&self) -> Option<&Held> {
-        let there = || {
-            self.held
-                .iter()
-                .filter(|held| held.presence != Presence::Absent)
-        };
+        let there = || self.held.iter().filter(|held| held.presence != Presence::Absent);
         let of = |c: Controller| {
-            there().find(move |held| {
-                held.dir.controllers.contains(&c) && held.dir.version == Version::V1
-            })
+            there().find(move |held| held.dir.controllers.contains(&c) && held.dir.version == Version::V1)
         };
         of(Controller::DEVICES).or_else(|| there().next())
     }
@@ -104,13 +93,7 @@ impl Group {
 /// Adds the processes of the cgroup at `path` and below.
 pub(super) fn collect_pids(path: &str, pids: &mut Vec<Pid>, bin: &mut Bin) -> Result<(), Error> {
     let at = At { path, fd: None };
-    let failed = |call, file: &str, errno| Error::Call {
-        call,
-        path: at.join(file),
-        value: None,
-        errno,
-        origin: None,
-    };
+    let failed = |call, file: &str, errno| Error::Call { call, path: at.join(file), value: None, errno, origin: None };
     let mut file = "cgroup.procs";
     let text = match at.read_all(file, bin) {
         // A threaded cgroup has threads only.
@@ -123,10 +106,7 @@ pub(super) fn collect_pids(path: &str, pids: &mut Vec<Pid>, bin: &mut Bin) -> Re
     match text {
         Ok(text) => {
             for line in text.lines() {
-                pids.push(line.parse().map_err(|_| Error::Parse {
-                    path: at.join(file),
-                    text: line.into(),
-                })?);
+                pids.push(line.parse().map_err(|_| Error::Parse { path: at.join(file), text: line.into() })?);
             }
         }
         // Removed in between: no processes.
@@ -134,9 +114,7 @@ pub(super) fn collect_pids(path: &str, pids: &mut Vec<Pid>, bin: &mut Bin) -> Re
         Err(errno) => return Err(failed("read", file, errno)),
     }
     match io::subdirectories(path) {
-        Ok(names) => names
-            .iter()
-            .try_for_each(|name| collect_pids(&at.join(name), pids, bin)),
+        Ok(names) => names.iter().try_for_each(|name| collect_pids(&at.join(name), pids, bin)),
         Err(Errno::NOENT | Errno::NODEV) => Ok(()),
         Err(errno) => Err(failed("read", "", errno)),
     }
@@ -149,13 +127,7 @@ fn remove_tree(path: &str, version: Version, deadline: i64) -> Result<(), Error>
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(errno) => errno,
     };
-    let failed = |errno| Error::Call {
-        call: "rmdir",
-        path: path.into(),
-        value: None,
-        errno,
-        origin: None,
-    };
+    let failed = |errno| Error::Call { call: "rmdir", path: path.into(), value: None, errno, origin: None };
     // A read-only mount says EROFS even of what is not there.
     let names = match io::subdirectories(path) {
         Ok(names) => names,
@@ -191,13 +163,7 @@ fn remove_tree(path: &str, version: Version, deadline: i64) -> Result<(), Error>
 pub(super) fn wait_event(path: &str, line: &'static str, deadline: i64) -> Result<(), Error> {
     const FILE: &str = "cgroup.events";
     let at = At { path, fd: None };
-    let failed = |call, errno| Error::Call {
-        call,
-        path: at.join(FILE),
-        value: None,
-        errno,
-        origin: None,
-    };
+    let failed = |call, errno| Error::Call { call, path: at.join(FILE), value: None, errno, origin: None };
     let fd = match at.open(FILE, OFlags::RDONLY) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
@@ -215,15 +181,9 @@ pub(super) fn wait_event(path: &str, line: &'static str, deadline: i64) -> Resul
         }
         let left = deadline - now(Clock::Monotonic).as_nanos();
         if left <= 0 {
-            return Err(Error::TimedOut {
-                path: String::from(path),
-                waited_for: line,
-            });
+            return Err(Error::TimedOut { path: String::from(path), waited_for: line });
         }
-        let left = Timespec {
-            sec: left / 1_000_000_000,
-            nsec: left % 1_000_000_000,
-        };
+        let left = Timespec { sec: left / 1_000_000_000, nsec: left % 1_000_000_000 };
         let mut fds = [PollFd::new(fd.borrow(), PollFlags::PRI)];
         match poll(&mut fds, Some(left)) {
             Ok(_) | Err(Errno::INTR) => {}

@@ -52,17 +52,9 @@ impl Bed {
         if let Err(error) = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)) {
             return skipped(&format!("cannot make a cgroup: {error}"));
         }
-        let name = format!(
-            "/orlop-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("/orlop-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = CgroupPath::from_config(Some(&name), "").unwrap();
-        Some(Bed {
-            layout,
-            path,
-            children: vec![],
-        })
+        Some(Bed { layout, path, children: vec![] })
     }
 
     pub(super) fn plan(&self, resources: &Resources) -> Plan {
@@ -83,10 +75,7 @@ impl Bed {
             Version::V2 => true,
         });
         let path = format!("{}/{file}", dir.unwrap().path);
-        fs::read_to_string(&path)
-            .unwrap_or_else(|e| panic!("{path}: {e}"))
-            .trim_end()
-            .into()
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim_end().into()
     }
 
     pub(super) fn v1(&self) -> bool {
@@ -94,11 +83,7 @@ impl Bed {
     }
 
     pub(super) fn has(&self, controller: &str) -> bool {
-        let v2 = self
-            .layout
-            .hierarchies
-            .iter()
-            .find(|h| h.version == Version::V2);
+        let v2 = self.layout.hierarchies.iter().find(|h| h.version == Version::V2);
         let on_v2 = v2.is_some_and(|h| {
             let list = fs::read_to_string(format!("{}/cgroup.controllers", h.mount)).unwrap();
             list.split_whitespace().any(|c| c == controller)
@@ -110,12 +95,7 @@ impl Bed {
     fn left(&self) -> Vec<String> {
         let place = |h: &Hierarchy| h.locate(self.layout.mode, &self.path).unwrap();
         let there = |path: &String| fs::exists(path).unwrap();
-        self.layout
-            .hierarchies
-            .iter()
-            .map(place)
-            .filter(there)
-            .collect()
+        self.layout.hierarchies.iter().map(place).filter(there).collect()
     }
 }
 
@@ -161,10 +141,7 @@ fn ten_limits(bed: &Bed) -> Resources {
         resources.pids = Some(Limit::At(33));
     }
     if bed.has("hugetlb") {
-        resources.huge_pages = vec![HugePages {
-            page_size: "2MB".into(),
-            limit: 4 << 20,
-        }];
+        resources.huge_pages = vec![HugePages { page_size: "2MB".into(), limit: 4 << 20 }];
     }
     resources
 }
@@ -183,15 +160,8 @@ fn create_apply_adopt_remove() {
         let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
         for dir in group.dirs() {
             let suffix = format!(":/{}", bed.path.as_str());
-            let name = dir
-                .controllers
-                .first()
-                .filter(|_| dir.version == Version::V1)
-                .map_or("", |c| c.as_str());
-            let line = own
-                .lines()
-                .find(|line| line.split(':').nth(1) == Some(name))
-                .unwrap();
+            let name = dir.controllers.first().filter(|_| dir.version == Version::V1).map_or("", |c| c.as_str());
+            let line = own.lines().find(|line| line.split(':').nth(1) == Some(name)).unwrap();
             assert!(line.ends_with(&suffix), "{name}: {line}");
         }
         if bed.v1() && bed.has("memory") {
@@ -220,10 +190,7 @@ fn create_apply_adopt_remove() {
         assert_eq!(bed.left(), Vec::<String>::new());
         // Again is no error, nor is opening what is gone.
         group.remove(PATIENCE).unwrap();
-        Group::open(&bed.layout, &bed.path)
-            .unwrap()
-            .remove(PATIENCE)
-            .unwrap();
+        Group::open(&bed.layout, &bed.path).unwrap().remove(PATIENCE).unwrap();
     }
 }
 
@@ -297,10 +264,7 @@ fn a_failing_create_leaves_nothing() {
     let plan = plan(&bed.layout, &deep, &resources, Options::default()).unwrap();
     let error = Group::create(&plan).unwrap_err();
     assert!(error.to_string().contains("cpuset.cpus"), "{error}");
-    assert_eq!(
-        error.origin().unwrap().as_str(),
-        "/linux/resources/cpu/cpus"
-    );
+    assert_eq!(error.origin().unwrap().as_str(), "/linux/resources/cpu/cpus");
     assert_eq!(bed.left(), Vec::<String>::new());
 }
 
@@ -333,13 +297,7 @@ fn undo() {
         return;
     };
     let deep = CgroupPath::from_config(Some(&format!("/{}/a/b", bed.path.as_str())), "").unwrap();
-    let plan = plan(
-        &bed.layout,
-        &deep,
-        &Resources::default(),
-        Options::default(),
-    )
-    .unwrap();
+    let plan = plan(&bed.layout, &deep, &Resources::default(), Options::default()).unwrap();
     Group::create(&plan).unwrap().undo().unwrap();
     assert_eq!(bed.left(), Vec::<String>::new());
 }
@@ -353,18 +311,14 @@ fn memory_in_use() {
         std::eprintln!("skipped: no memory on v1");
         return;
     }
-    let limit = |n| Resources {
-        memory: Memory {
-            limit: Some(Limit::At(n)),
-            ..Memory::default()
-        },
-        ..Resources::default()
-    };
+    let limit =
+        |n| Resources { memory: Memory { limit: Some(Limit::At(n)), ..Memory::default() }, ..Resources::default() };
     let plan = bed.plan(&limit(512 << 20));
     let mut group = Group::create(&plan).unwrap();
     group.apply(&plan).unwrap();
     // Memory that is not to be reclaimed: anonymous, and locked by being in use without swap.
-    let code = "import mmap,time; m=mmap.mmap(-1,64<<20); m.write(b'x'*(64<<20)); print('ready',flush=True); time.sleep(1000)";
+    let code =
+        "import mmap,time; m=mmap.mmap(-1,64<<20); m.write(b'x'*(64<<20)); print('ready',flush=True); time.sleep(1000)";
     let shell = format!("echo $$; read go; exec python3 -c \"{code}\"");
     let child = Command::new("sh")
         .arg("-c")
@@ -379,23 +333,13 @@ fn memory_in_use() {
     group.adopt(pid, Joined::Nothing).unwrap();
     use std::io::{BufRead, Write as _};
     stdin.write_all(b"go\n").unwrap();
-    let lines: Vec<_> = std::io::BufReader::new(stdout)
-        .lines()
-        .take(2)
-        .map(Result::unwrap)
-        .collect();
+    let lines: Vec<_> = std::io::BufReader::new(stdout).lines().take(2).map(Result::unwrap).collect();
     if lines.get(1).map(String::as_str) != Some("ready") {
         std::eprintln!("skipped: no python3");
         return;
     }
-    let error = group
-        .apply(&bed.plan(&limit(1 << 20)))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("unable to set memory limit to 1048576 (current usage: "),
-        "{error}"
-    );
+    let error = group.apply(&bed.plan(&limit(1 << 20))).unwrap_err().to_string();
+    assert!(error.starts_with("unable to set memory limit to 1048576 (current usage: "), "{error}");
     assert!(error.contains(", peak usage: "), "{error}");
 }
 
@@ -430,20 +374,11 @@ fn device_lists() {
             ],
             "c *:* m\nc 1:3 rwm",
         ),
-        (
-            vec![rule(Allow, Character, Some(1), Some(3), "r")],
-            "c 1:3 r",
-        ),
+        (vec![rule(Allow, Character, Some(1), Some(3), "r")], "c 1:3 r"),
         (vec![rule(Allow, All, None, None, "rwm")], "a *:* rwm"),
-        (
-            vec![rule(Allow, Character, Some(1), Some(5), "w")],
-            "c 1:5 w",
-        ),
+        (vec![rule(Allow, Character, Some(1), Some(5), "w")], "c 1:5 w"),
     ] {
-        let plan = bed.plan(&Resources {
-            devices: Some(rules),
-            ..Resources::default()
-        });
+        let plan = bed.plan(&Resources { devices: Some(rules), ..Resources::default() });
         let group = group.get_or_insert_with(|| Group::create(&plan).unwrap());
         group.update(&plan).unwrap();
         assert_eq!(bed.read(group, "devices", "devices.list"), want);
@@ -456,10 +391,7 @@ fn disabled() {
     let Some(bed) = Bed::new(On::Host) else {
         return;
     };
-    let options = Options {
-        manager: Manager::Disabled,
-        ..Options::default()
-    };
+    let options = Options { manager: Manager::Disabled, ..Options::default() };
     let plan = plan(&bed.layout, &bed.path, &ten_limits(&bed), options).unwrap();
     let mut group = Group::create(&plan).unwrap();
     group.apply(&plan).unwrap();

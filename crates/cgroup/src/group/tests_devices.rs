@@ -32,19 +32,11 @@ impl Opener {
              done; echo $r; done"
         );
         let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.arg("-c").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Opener {
-            child,
-            stdin,
-            stdout,
-        }
+        Opener { child, stdin, stdout }
     }
 
     fn try_all(&mut self) -> String {
@@ -90,21 +82,13 @@ fn lists() -> Vec<Vec<DeviceRule>> {
         DEFAULT_DEVICES.to_vec(),
         vec![],
         vec![rule(Allow, All, None, "rwm")],
-        vec![
-            rule(Allow, All, None, "rwm"),
-            rule(Deny, Character, Some(3), "w"),
-        ],
-        vec![
-            rule(Allow, Character, Some(3), "r"),
-            rule(Allow, Character, None, "w"),
-        ],
+        vec![rule(Allow, All, None, "rwm"), rule(Deny, Character, Some(3), "w")],
+        vec![rule(Allow, Character, Some(3), "r"), rule(Allow, Character, None, "w")],
         DEFAULT_DEVICES.to_vec(),
     ];
     let mut seed = 99u64;
     let mut below = |n: u64| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % n
     };
     while lists.len() < 60 {
@@ -113,12 +97,7 @@ fn lists() -> Vec<Vec<DeviceRule>> {
             let verdict = if below(3) == 0 { Deny } else { Allow };
             let kind = if below(8) == 0 { All } else { Character };
             let minor = [None, Some(3), Some(5), Some(7), Some(9)][below(5) as usize];
-            list.push(rule(
-                verdict,
-                kind,
-                minor,
-                ["r", "w", "rw", "rwm"][below(4) as usize],
-            ));
+            list.push(rule(verdict, kind, minor, ["r", "w", "rw", "rwm"][below(4) as usize]));
         }
         if DeviceSet::from_rules(&list).is_ok() {
             lists.push(list);
@@ -139,10 +118,7 @@ fn the_same_list_on_both_versions() {
         let mut group: Option<Group> = None;
         for rules in lists() {
             let set = DeviceSet::from_rules(&rules).unwrap();
-            let plan = bed.plan(&Resources {
-                devices: Some(rules.clone()),
-                ..Resources::default()
-            });
+            let plan = bed.plan(&Resources { devices: Some(rules.clone()), ..Resources::default() });
             match &mut group {
                 Some(group) => group.update(&plan).unwrap(),
                 None => {
@@ -152,8 +128,7 @@ fn the_same_list_on_both_versions() {
                         std::eprintln!("skipped: {error}");
                         break;
                     }
-                    new.adopt(opener.child.id() as i32, Joined::Nothing)
-                        .unwrap();
+                    new.adopt(opener.child.id() as i32, Joined::Nothing).unwrap();
                     group = Some(new);
                 }
             }
@@ -172,10 +147,7 @@ fn the_same_list_on_both_versions() {
 #[test]
 fn a_hundred_updates_leave_one_program() {
     let Some(bed) = Bed::new(On::V2) else { return };
-    let plan = bed.plan(&Resources {
-        devices: Some(DEFAULT_DEVICES.to_vec()),
-        ..Resources::default()
-    });
+    let plan = bed.plan(&Resources { devices: Some(DEFAULT_DEVICES.to_vec()), ..Resources::default() });
     let mut group = Group::create(&plan).unwrap();
     if let Err(error) = group.apply(&plan) {
         assert!(error.is_permission(), "{error}");

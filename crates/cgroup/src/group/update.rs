@@ -44,10 +44,7 @@ impl Group {
             done = self.set_devices(devices, &mut bin);
         }
         if done.is_err() {
-            let back = Plan {
-                writes: old,
-                ..Plan::default()
-            };
+            let back = Plan { writes: old, ..Plan::default() };
             // The first error is the one to tell; a value that cannot be restored is the kernel's last word.
             let _ = self.write_all(&back, When::Apply, &mut bin);
         }
@@ -75,8 +72,7 @@ impl Group {
     }
 
     fn v2(&self) -> Option<&Held> {
-        let v2 =
-            |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
         self.held.iter().find(v2)
     }
 
@@ -86,11 +82,7 @@ impl Group {
     fn values(&self, plan: &Plan, bin: &mut Bin) -> Vec<Write> {
         let mut old: Vec<Write> = Vec::new();
         for write in &plan.writes {
-            let Some(held) = self
-                .held
-                .get(write.dir)
-                .filter(|held| held.presence != Presence::Absent)
-            else {
+            let Some(held) = self.held.get(write.dir).filter(|held| held.presence != Presence::Absent) else {
                 continue;
             };
             let (file, text) = match (held.at().read(&write.file, bin), &write.missing) {
@@ -104,31 +96,17 @@ impl Group {
             let Some(value) = restorable(&file, &text) else {
                 continue;
             };
-            if old
-                .iter()
-                .any(|old| old.dir == write.dir && old.file == file)
-            {
+            if old.iter().any(|old| old.dir == write.dir && old.file == file) {
                 continue;
             }
-            old.push(Write {
-                file,
-                value,
-                missing: Missing::Skip,
-                when: When::Apply,
-                ..write.clone()
-            });
+            old.push(Write { file, value, missing: Missing::Skip, when: When::Apply, ..write.clone() });
         }
         // Limit and swap, period and quota: whichever goes first, the other is tried again after it.
         for i in 0..old.len() {
-            let next_is_kin = old
-                .get(i + 1)
-                .is_some_and(|next| Some(&next.controller) == old.get(i).map(|w| &w.controller));
+            let next_is_kin =
+                old.get(i + 1).is_some_and(|next| Some(&next.controller) == old.get(i).map(|w| &w.controller));
             if let Some(write) = old.get_mut(i) {
-                write.retry = if next_is_kin {
-                    Retry::AfterNext
-                } else {
-                    Retry::No
-                };
+                write.retry = if next_is_kin { Retry::AfterNext } else { Retry::No };
             }
         }
         old
@@ -137,10 +115,7 @@ impl Group {
     /// Throttles and reclaims a v2 cgroup that uses more than its new limit: the directory and the
     /// `memory.high` to restore.
     fn shrink(&self, plan: &Plan, bin: &mut Bin) -> Option<(usize, String)> {
-        let write = plan
-            .writes
-            .iter()
-            .find(|write| write.file == "memory.max")?;
+        let write = plan.writes.iter().find(|write| write.file == "memory.max")?;
         let limit: u64 = write.value.parse().ok()?;
         let held = self.held.get(write.dir)?;
         if number(held, "memory.current", bin).ok()? <= limit {
@@ -148,9 +123,7 @@ impl Group {
         }
         let high = held.at().read("memory.high", bin).ok()?;
         // Writing it reclaims at once, and makes what allocates on top of it reclaim too.
-        held.at()
-            .write("memory.high", &format!("{limit}"), bin)
-            .ok()?;
+        held.at().write("memory.high", &format!("{limit}"), bin).ok()?;
         Some((write.dir, high.trim_end().into()))
     }
 }

@@ -9,9 +9,7 @@ use super::{Controller, Home, Missing, Origin, Planner, Retry, When, Write};
 use crate::convert;
 use crate::error::Error;
 use crate::layout::{Mode, Version};
-use crate::resources::{
-    BlockIo, Cpu, HugePages, Limit, Memory, Network, Rdma, Resources, Throttle,
-};
+use crate::resources::{BlockIo, Cpu, HugePages, Limit, Memory, Network, Rdma, Resources, Throttle};
 
 const NOT_ON_V2: &str = "cgroup v2 has no such setting";
 const NO_KERNEL_LIMIT: &str = "Linux has no separate limit of kernel memory any more";
@@ -65,11 +63,7 @@ impl Planner<'_> {
             dir: home.dir,
             file: file.into(),
             value: value.to_string(),
-            controller: if on_v2 {
-                Controller::IO
-            } else {
-                controller.clone()
-            },
+            controller: if on_v2 { Controller::IO } else { controller.clone() },
             origin,
             missing: Missing::Fail,
             retry: Retry::No,
@@ -88,11 +82,7 @@ impl Planner<'_> {
         let origin = Origin::new("/linux/resources/pids/limit");
         let home = self.home(&Controller::PIDS, &origin)?;
         // systemd knows no limit of 0; the kernel lets the one process that is cloned into the cgroup live.
-        let limit = if limit == Limit::At(0) {
-            Limit::At(1)
-        } else {
-            limit
-        };
+        let limit = if limit == Limit::At(0) { Limit::At(1) } else { limit };
         let write = self.write(home, &Controller::PIDS, "pids.max", limit, origin);
         self.push(write);
         Ok(())
@@ -104,10 +94,9 @@ impl Planner<'_> {
         const RESERVATION: Origin = Origin::new("/linux/resources/memory/reservation");
         const SWAPPINESS: Origin = Origin::new("/linux/resources/memory/swappiness");
         const C: Controller = Controller::MEMORY;
-        for (limit, pointer) in [
-            (m.kernel, "/linux/resources/memory/kernel"),
-            (m.kernel_tcp, "/linux/resources/memory/kernelTCP"),
-        ] {
+        for (limit, pointer) in
+            [(m.kernel, "/linux/resources/memory/kernel"), (m.kernel_tcp, "/linux/resources/memory/kernelTCP")]
+        {
             if Limit::unless_zero(limit).is_some() {
                 self.ignore(pointer, NO_KERNEL_LIMIT);
             }
@@ -127,10 +116,7 @@ impl Planner<'_> {
             (swap.is_some(), SWAP),
             (reservation.is_some(), RESERVATION),
             (swappiness.is_some(), SWAPPINESS),
-            (
-                m.disable_oom_killer,
-                Origin::new("/linux/resources/memory/disableOOMKiller"),
-            ),
+            (m.disable_oom_killer, Origin::new("/linux/resources/memory/disableOOMKiller")),
         ];
         let Some((_, first)) = first.into_iter().find(|(set, _)| *set) else {
             return Ok(());
@@ -176,10 +162,7 @@ impl Planner<'_> {
             };
             self.plan.check = Some((bytes(limit), bytes(swap)));
         }
-        let swap = convert::swap(swap, limit).map_err(|why| Error::Invalid {
-            origin: SWAP,
-            why: why.into(),
-        })?;
+        let swap = convert::swap(swap, limit).map_err(|why| Error::Invalid { origin: SWAP, why: why.into() })?;
         if let Some(limit) = limit {
             let write = self.write(home, &C, "memory.max", limit, LIMIT);
             self.push(write);
@@ -250,9 +233,7 @@ impl Planner<'_> {
         let v1 = home.version == Version::V1;
         let share = match (v1, shares) {
             (_, None) => None,
-            (false, Some(n)) => {
-                Some(self.write(home, &C, "cpu.weight", convert::shares_to_weight(n), SHARES))
-            }
+            (false, Some(n)) => Some(self.write(home, &C, "cpu.weight", convert::shares_to_weight(n), SHARES)),
             // The kernel cuts what is out of range without a word.
             (true, Some(0..2)) => {
                 return Err(invalid(SHARES, "the minimum allowed cpu-shares is 2"));
@@ -264,27 +245,13 @@ impl Planner<'_> {
         };
         let idle = cpu.idle.map(|n| self.write(home, &C, "cpu.idle", n, IDLE));
         // An idle group refuses a weight: become idle last, stop being idle first.
-        let (before, after) = if cpu.idle == Some(0) {
-            (idle, share)
-        } else {
-            (share, idle)
-        };
+        let (before, after) = if cpu.idle == Some(0) { (idle, share) } else { (share, idle) };
         self.plan.writes.extend(before.into_iter().chain(after));
         if v1 {
             self.cpu_v1(home, cpu.burst, quota, period);
             for (value, file, origin, write) in [
-                (
-                    rt_period.map(|n| n.to_string()),
-                    "cpu.rt_period_us",
-                    RT_PERIOD,
-                    Write::retried as fn(_) -> _,
-                ),
-                (
-                    rt_runtime.map(Limit::v1),
-                    "cpu.rt_runtime_us",
-                    RT_RUNTIME,
-                    |write| write,
-                ),
+                (rt_period.map(|n| n.to_string()), "cpu.rt_period_us", RT_PERIOD, Write::retried as fn(_) -> _),
+                (rt_runtime.map(Limit::v1), "cpu.rt_runtime_us", RT_RUNTIME, |write| write),
             ] {
                 if let Some(value) = value {
                     let planned = self.write(home, &C, file, value, origin);
@@ -299,11 +266,7 @@ impl Planner<'_> {
             self.push(write.retried());
         }
         if quota.is_some() || period.is_some() {
-            let value = format!(
-                "{} {}",
-                quota.unwrap_or(Limit::Max),
-                period.unwrap_or(100_000)
-            );
+            let value = format!("{} {}", quota.unwrap_or(Limit::Max), period.unwrap_or(100_000));
             let origin = if quota.is_some() { QUOTA } else { PERIOD };
             let write = self.write(home, &C, "cpu.max", value, origin);
             self.push(write);
@@ -311,13 +274,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn cpu_v1(
-        &mut self,
-        home: Home,
-        burst: Option<u64>,
-        quota: Option<Limit>,
-        period: Option<u64>,
-    ) {
+    fn cpu_v1(&mut self, home: Home, burst: Option<u64>, quota: Option<Limit>, period: Option<u64>) {
         const C: Controller = Controller::CPU;
         if let Some(period) = period {
             let origin = Origin::new("/linux/resources/cpu/period");
@@ -365,9 +322,9 @@ impl Planner<'_> {
             let home = self.home(&C, &origin)?;
             // Which file there is depends on the scheduler, and is known once the cgroup exists.
             let write = match home.version {
-                Version::V1 => self
-                    .write(home, &C, "blkio.weight", weight, origin)
-                    .or_else("blkio.bfq.weight", weight.to_string()),
+                Version::V1 => {
+                    self.write(home, &C, "blkio.weight", weight, origin).or_else("blkio.bfq.weight", weight.to_string())
+                }
                 Version::V2 => self
                     .write(home, &C, "io.bfq.weight", weight, origin)
                     .or_else("io.weight", convert::blkio_to_io_weight(weight).to_string()),
@@ -379,8 +336,7 @@ impl Planner<'_> {
             let home = self.home(&C, &Origin::new(pointer))?;
             match home.version {
                 Version::V1 => {
-                    let write =
-                        self.write(home, &C, "blkio.leaf_weight", weight, Origin::new(pointer));
+                    let write = self.write(home, &C, "blkio.leaf_weight", weight, Origin::new(pointer));
                     self.push(write);
                 }
                 Version::V2 => self.ignore(pointer, NOT_ON_V2),
@@ -399,10 +355,7 @@ impl Planner<'_> {
                         .or_else("blkio.bfq.weight_device", value),
                     Version::V2 => self
                         .write(home, &C, "io.bfq.weight", value, origin)
-                        .or_else(
-                            "io.weight",
-                            format!("{number} {}", convert::blkio_to_io_weight(weight)),
-                        ),
+                        .or_else("io.weight", format!("{number} {}", convert::blkio_to_io_weight(weight))),
                 };
                 self.push(write);
             }
@@ -415,53 +368,24 @@ impl Planner<'_> {
                         let write = self.write(home, &C, "blkio.leaf_weight_device", value, origin);
                         self.push(write);
                     }
-                    Version::V2 => self.plan.ignored.push(super::Ignored {
-                        origin,
-                        why: NOT_ON_V2,
-                    }),
+                    Version::V2 => self.plan.ignored.push(super::Ignored { origin, why: NOT_ON_V2 }),
                 }
             }
         }
         for (list, field, v1, v2) in [
-            (
-                &io.read_bps,
-                "throttleReadBpsDevice",
-                "blkio.throttle.read_bps_device",
-                "rbps",
-            ),
-            (
-                &io.write_bps,
-                "throttleWriteBpsDevice",
-                "blkio.throttle.write_bps_device",
-                "wbps",
-            ),
-            (
-                &io.read_iops,
-                "throttleReadIOPSDevice",
-                "blkio.throttle.read_iops_device",
-                "riops",
-            ),
-            (
-                &io.write_iops,
-                "throttleWriteIOPSDevice",
-                "blkio.throttle.write_iops_device",
-                "wiops",
-            ),
+            (&io.read_bps, "throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),
+            (&io.write_bps, "throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"),
+            (&io.read_iops, "throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops"),
+            (&io.write_iops, "throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"),
         ] {
             for (index, Throttle { device, rate }) in list.iter().enumerate() {
                 let origin = Origin::within(&format!("{BASE}/{field}"), index, "/rate");
                 let home = self.home(&C, &origin)?;
                 let write = match (home.version, rate) {
-                    (Version::V1, rate) => {
-                        self.write(home, &C, v1, format!("{device} {rate}"), origin)
-                    }
+                    (Version::V1, rate) => self.write(home, &C, v1, format!("{device} {rate}"), origin),
                     // 0 lifts the limit on v1, and is out of range on v2.
-                    (Version::V2, 0) => {
-                        self.write(home, &C, "io.max", format!("{device} {v2}=max"), origin)
-                    }
-                    (Version::V2, rate) => {
-                        self.write(home, &C, "io.max", format!("{device} {v2}={rate}"), origin)
-                    }
+                    (Version::V2, 0) => self.write(home, &C, "io.max", format!("{device} {v2}=max"), origin),
+                    (Version::V2, rate) => self.write(home, &C, "io.max", format!("{device} {v2}={rate}"), origin),
                 };
                 self.push(write);
             }
@@ -474,10 +398,7 @@ impl Planner<'_> {
         for (index, HugePages { page_size, limit }) in limits.iter().enumerate() {
             let origin = Origin::within("/linux/resources/hugepageLimits", index, "/limit");
             if page_size.is_empty() || !page_size.bytes().all(|b| b.is_ascii_alphanumeric()) {
-                return Err(invalid(
-                    origin,
-                    &format!("invalid huge page size {page_size:?}"),
-                ));
+                return Err(invalid(origin, &format!("invalid huge page size {page_size:?}")));
             }
             let home = self.home(&C, &origin)?;
             let suffix = match home.version {
@@ -497,12 +418,7 @@ impl Planner<'_> {
 
     fn rdma(&mut self, limits: &[Rdma]) -> Result<(), Error> {
         const C: Controller = Controller::RDMA;
-        for Rdma {
-            device,
-            handles,
-            objects,
-        } in limits
-        {
+        for Rdma { device, handles, objects } in limits {
             let origin = Origin::within("/linux/resources/rdma", device, "");
             if device.is_empty() || device.contains([' ', '\n']) {
                 return Err(invalid(origin, &format!("invalid RDMA device {device:?}")));
@@ -554,28 +470,16 @@ impl Planner<'_> {
 
     /// The home of a controller that v2 does not have.
     fn home_v1(&self, controller: &Controller, origin: &Origin) -> Result<Home, Error> {
-        let dir = self
-            .plan
-            .dirs
-            .iter()
-            .position(|dir| dir.controllers.contains(controller));
-        let dir = dir.ok_or_else(|| Error::NoController {
-            controller: controller.clone(),
-            origin: Some(origin.clone()),
-        })?;
-        Ok(Home {
-            dir,
-            version: Version::V1,
-        })
+        let dir = self.plan.dirs.iter().position(|dir| dir.controllers.contains(controller));
+        let dir =
+            dir.ok_or_else(|| Error::NoController { controller: controller.clone(), origin: Some(origin.clone()) })?;
+        Ok(Home { dir, version: Version::V1 })
     }
 
     fn unified(&mut self, keys: &[(String, String)]) -> Result<(), Error> {
         if !keys.is_empty() && self.layout.mode != Mode::Unified {
             let origin = Origin::new("/linux/resources/unified");
-            return Err(invalid(
-                origin,
-                "invalid configuration: cannot use unified on cgroup v1",
-            ));
+            return Err(invalid(origin, "invalid configuration: cannot use unified on cgroup v1"));
         }
         for (key, value) in keys {
             let origin = Origin::within("/linux/resources/unified", key, "");
@@ -584,8 +488,7 @@ impl Planner<'_> {
                 return Err(invalid(origin, &why));
             }
             let Some((controller, _)) = key.split_once('.').filter(|(c, _)| !c.is_empty()) else {
-                let why =
-                    format!("unified resource {key:?} must be in the form CONTROLLER.PARAMETER");
+                let why = format!("unified resource {key:?} must be in the form CONTROLLER.PARAMETER");
                 return Err(invalid(origin, &why));
             };
             let controller = Controller(Cow::Owned(controller.into()));
@@ -600,19 +503,13 @@ impl Planner<'_> {
 }
 
 fn invalid(origin: Origin, why: &str) -> Error {
-    Error::Invalid {
-        origin,
-        why: why.into(),
-    }
+    Error::Invalid { origin, why: why.into() }
 }
 
 /// A newline would make two writes of one in some kernel files.
 fn one_line(text: &str, origin: &Origin) -> Result<(), Error> {
     if text.contains('\n') {
-        return Err(invalid(
-            origin.clone(),
-            &format!("{text:?} has more than one line"),
-        ));
+        return Err(invalid(origin.clone(), &format!("{text:?} has more than one line")));
     }
     Ok(())
 }

@@ -27,15 +27,9 @@ fn v2() -> Layout {
 
 /// v1 with memory and cpu, and v2 beside it.
 fn hybrid() -> Layout {
-    let two = V1
-        .lines()
-        .filter(|line| line.contains("memory") || line.contains("/cpu "));
+    let two = V1.lines().filter(|line| line.contains("memory") || line.contains("/cpu "));
     let text: String = two.map(|line| format!("{line}\n")).collect();
-    Layout::parse(
-        &(text + "50 31 0:50 / /c/unified rw - cgroup2 cgroup2 rw\n"),
-        "",
-    )
-    .unwrap()
+    Layout::parse(&(text + "50 31 0:50 / /c/unified rw - cgroup2 cgroup2 rw\n"), "").unwrap()
 }
 
 /// Everything that a plan says, one line each; or the error.
@@ -62,14 +56,7 @@ fn show(layout: &Layout, resources: &Resources, options: Options) -> String {
         if write.when == When::Create {
             out.push_str(" early");
         }
-        let _ = writeln!(
-            out,
-            " {}",
-            write
-                .origin
-                .as_str()
-                .trim_start_matches("/linux/resources/")
-        );
+        let _ = writeln!(out, " {}", write.origin.as_str().trim_start_matches("/linux/resources/"));
     }
     for ignored in &plan.ignored {
         let _ = writeln!(out, "ignored {}", ignored.origin);
@@ -87,17 +74,11 @@ fn check(layout: &Layout, resources: Resources, want: &str) {
 }
 
 fn memory(memory: Memory) -> Resources {
-    Resources {
-        memory,
-        ..Resources::default()
-    }
+    Resources { memory, ..Resources::default() }
 }
 
 fn cpu(cpu: Cpu) -> Resources {
-    Resources {
-        cpu,
-        ..Resources::default()
-    }
+    Resources { cpu, ..Resources::default() }
 }
 
 const fn at(n: u64) -> Option<Limit> {
@@ -117,21 +98,9 @@ fn nothing_asked_nothing_written() {
             swappiness: Some(u64::MAX),
             ..Memory::default()
         },
-        cpu: Cpu {
-            shares: Some(0),
-            quota: at(0),
-            period: Some(0),
-            realtime_runtime: at(0),
-            ..Cpu::default()
-        },
-        block_io: BlockIo {
-            weight: Some(0),
-            ..BlockIo::default()
-        },
-        network: Network {
-            class_id: Some(0),
-            priorities: vec![],
-        },
+        cpu: Cpu { shares: Some(0), quota: at(0), period: Some(0), realtime_runtime: at(0), ..Cpu::default() },
+        block_io: BlockIo { weight: Some(0), ..BlockIo::default() },
+        network: Network { class_id: Some(0), priorities: vec![] },
         ..Resources::default()
     };
     check(&v1(), zeros.clone(), "");
@@ -141,31 +110,15 @@ fn nothing_asked_nothing_written() {
 #[test]
 fn pids() {
     for (limit, want) in [(-1, "max"), (-7, "max"), (0, "1"), (1, "1"), (2048, "2048")] {
-        let resources = Resources {
-            pids: Some(Limit::from_signed(limit)),
-            ..Resources::default()
-        };
-        check(
-            &v1(),
-            resources.clone(),
-            &format!("/c/pids/x/pids.max={want} pids/limit"),
-        );
-        check(
-            &v2(),
-            resources,
-            &format!("/c/x/pids.max={want} pids/limit\nenable pids"),
-        );
+        let resources = Resources { pids: Some(Limit::from_signed(limit)), ..Resources::default() };
+        check(&v1(), resources.clone(), &format!("/c/pids/x/pids.max={want} pids/limit"));
+        check(&v2(), resources, &format!("/c/x/pids.max={want} pids/limit\nenable pids"));
     }
 }
 
 #[test]
 fn memories() {
-    let both = memory(Memory {
-        limit: at(100),
-        swap: at(150),
-        reservation: at(50),
-        ..Memory::default()
-    });
+    let both = memory(Memory { limit: at(100), swap: at(150), reservation: at(50), ..Memory::default() });
     check(
         &v1(),
         both.clone(),
@@ -183,10 +136,7 @@ fn memories() {
 /c/x/memory.low=50 memory/reservation
 enable memory",
     );
-    let unlimited = memory(Memory {
-        limit: Some(Limit::Max),
-        ..Memory::default()
-    });
+    let unlimited = memory(Memory { limit: Some(Limit::Max), ..Memory::default() });
     check(
         &v1(),
         unlimited.clone(),
@@ -202,11 +152,7 @@ enable memory",
 /c/x/memory.swap.max=max or nothing memory/limit
 enable memory",
     );
-    let no_swap = memory(Memory {
-        limit: at(100),
-        swap: at(100),
-        ..Memory::default()
-    });
+    let no_swap = memory(Memory { limit: at(100), swap: at(100), ..Memory::default() });
     check(
         &v2(),
         no_swap,
@@ -245,79 +191,36 @@ enable",
 
 #[test]
 fn contradictions() {
-    let swappiness = memory(Memory {
-        swappiness: Some(101),
-        ..Memory::default()
-    });
+    let swappiness = memory(Memory { swappiness: Some(101), ..Memory::default() });
     check(
         &v1(),
         swappiness,
         "invalid memory swappiness value: 101 (valid range is 0-100) [/linux/resources/memory/swappiness]",
     );
-    let low = memory(Memory {
-        limit: at(100),
-        swap: at(99),
-        ..Memory::default()
-    });
-    check(
-        &v2(),
-        low,
-        "memory+swap limit should be >= memory limit [/linux/resources/memory/swap]",
-    );
-    let alone = memory(Memory {
-        swap: at(99),
-        ..Memory::default()
-    });
-    check(
-        &v2(),
-        alone,
-        "unable to set swap limit without memory limit [/linux/resources/memory/swap]",
-    );
-    for (shares, why) in [
-        (1, "the minimum allowed cpu-shares is 2"),
-        (262_145, "the maximum allowed cpu-shares is 262144"),
-    ] {
-        let shares = cpu(Cpu {
-            shares: Some(shares),
-            ..Cpu::default()
-        });
-        check(
-            &v1(),
-            shares,
-            &format!("{why} [/linux/resources/cpu/shares]"),
-        );
+    let low = memory(Memory { limit: at(100), swap: at(99), ..Memory::default() });
+    check(&v2(), low, "memory+swap limit should be >= memory limit [/linux/resources/memory/swap]");
+    let alone = memory(Memory { swap: at(99), ..Memory::default() });
+    check(&v2(), alone, "unable to set swap limit without memory limit [/linux/resources/memory/swap]");
+    for (shares, why) in
+        [(1, "the minimum allowed cpu-shares is 2"), (262_145, "the maximum allowed cpu-shares is 262144")]
+    {
+        let shares = cpu(Cpu { shares: Some(shares), ..Cpu::default() });
+        check(&v1(), shares, &format!("{why} [/linux/resources/cpu/shares]"));
     }
     let size = |page_size: &str| Resources {
-        huge_pages: vec![HugePages {
-            page_size: page_size.into(),
-            limit: 1,
-        }],
+        huge_pages: vec![HugePages { page_size: page_size.into(), limit: 1 }],
         ..Resources::default()
     };
+    check(&v1(), size("../2MB"), "invalid huge page size \"../2MB\" [/linux/resources/hugepageLimits/0/limit]");
     check(
         &v1(),
-        size("../2MB"),
-        "invalid huge page size \"../2MB\" [/linux/resources/hugepageLimits/0/limit]",
-    );
-    check(
-        &v1(),
-        cpu(Cpu {
-            cpus: "0\n1".into(),
-            ..Cpu::default()
-        }),
+        cpu(Cpu { cpus: "0\n1".into(), ..Cpu::default() }),
         "\"0\\n1\" has more than one line [/linux/resources/cpu/cpus]",
     );
-    let rdma = Rdma {
-        device: "a b".into(),
-        handles: None,
-        objects: None,
-    };
+    let rdma = Rdma { device: "a b".into(), handles: None, objects: None };
     check(
         &v1(),
-        Resources {
-            rdma: vec![rdma],
-            ..Resources::default()
-        },
+        Resources { rdma: vec![rdma], ..Resources::default() },
         "invalid RDMA device \"a b\" [/linux/resources/rdma/a b]",
     );
 }
@@ -364,66 +267,26 @@ ignored /linux/resources/cpu/realtimePeriod
 enable cpuset cpu",
     );
     // What stops being idle does so before it gets a weight.
-    let awake = cpu(Cpu {
-        shares: Some(2),
-        idle: Some(0),
-        ..Cpu::default()
-    });
-    check(
-        &v2(),
-        awake,
-        "/c/x/cpu.idle=0 cpu/idle\n/c/x/cpu.weight=1 cpu/shares\nenable cpu",
-    );
-    let unlimited = cpu(Cpu {
-        quota: Some(Limit::Max),
-        ..Cpu::default()
-    });
-    check(
-        &v1(),
-        unlimited.clone(),
-        "/c/cpu/x/cpu.cfs_quota_us=-1 cpu/quota",
-    );
-    check(
-        &v2(),
-        unlimited,
-        "/c/x/cpu.max=max 100000 cpu/quota\nenable cpu",
-    );
-    let period = cpu(Cpu {
-        period: Some(50_000),
-        ..Cpu::default()
-    });
-    check(
-        &v2(),
-        period,
-        "/c/x/cpu.max=max 50000 cpu/period\nenable cpu",
-    );
-    let realtime = cpu(Cpu {
-        realtime_runtime: at(3),
-        ..Cpu::default()
-    });
-    check(
-        &v2(),
-        realtime,
-        "ignored /linux/resources/cpu/realtimeRuntime\nenable",
-    );
+    let awake = cpu(Cpu { shares: Some(2), idle: Some(0), ..Cpu::default() });
+    check(&v2(), awake, "/c/x/cpu.idle=0 cpu/idle\n/c/x/cpu.weight=1 cpu/shares\nenable cpu");
+    let unlimited = cpu(Cpu { quota: Some(Limit::Max), ..Cpu::default() });
+    check(&v1(), unlimited.clone(), "/c/cpu/x/cpu.cfs_quota_us=-1 cpu/quota");
+    check(&v2(), unlimited, "/c/x/cpu.max=max 100000 cpu/quota\nenable cpu");
+    let period = cpu(Cpu { period: Some(50_000), ..Cpu::default() });
+    check(&v2(), period, "/c/x/cpu.max=max 50000 cpu/period\nenable cpu");
+    let realtime = cpu(Cpu { realtime_runtime: at(3), ..Cpu::default() });
+    check(&v2(), realtime, "ignored /linux/resources/cpu/realtimeRuntime\nenable");
 }
 
 #[test]
 fn block_io() {
-    let device = BlockDevice {
-        major: 8,
-        minor: 16,
-    };
+    let device = BlockDevice { major: 8, minor: 16 };
     let throttle = |rate| vec![Throttle { device, rate }];
     let resources = Resources {
         block_io: BlockIo {
             weight: Some(500),
             leaf_weight: Some(20),
-            weight_device: vec![WeightDevice {
-                device,
-                weight: Some(1000),
-                leaf_weight: Some(30),
-            }],
+            weight_device: vec![WeightDevice { device, weight: Some(1000), leaf_weight: Some(30) }],
             read_bps: throttle(1),
             write_bps: throttle(2),
             read_iops: throttle(3),
@@ -431,7 +294,10 @@ fn block_io() {
         },
         ..Resources::default()
     };
-    check(&v1(), resources.clone(), "\
+    check(
+        &v1(),
+        resources.clone(),
+        "\
 /c/blkio/x/blkio.weight=500 or blkio.bfq.weight=500 blockIO/weight
 /c/blkio/x/blkio.leaf_weight=20 blockIO/leafWeight
 /c/blkio/x/blkio.weight_device=8:16 1000 or blkio.bfq.weight_device=8:16 1000 blockIO/weightDevice/0/weight
@@ -439,7 +305,8 @@ fn block_io() {
 /c/blkio/x/blkio.throttle.read_bps_device=8:16 1 blockIO/throttleReadBpsDevice/0/rate
 /c/blkio/x/blkio.throttle.write_bps_device=8:16 2 blockIO/throttleWriteBpsDevice/0/rate
 /c/blkio/x/blkio.throttle.read_iops_device=8:16 3 blockIO/throttleReadIOPSDevice/0/rate
-/c/blkio/x/blkio.throttle.write_iops_device=8:16 0 blockIO/throttleWriteIOPSDevice/0/rate");
+/c/blkio/x/blkio.throttle.write_iops_device=8:16 0 blockIO/throttleWriteIOPSDevice/0/rate",
+    );
     check(
         &v2(),
         resources,
@@ -459,22 +326,9 @@ enable io",
 #[test]
 fn the_rest() {
     let resources = Resources {
-        huge_pages: vec![HugePages {
-            page_size: "2MB".into(),
-            limit: 4,
-        }],
-        rdma: vec![Rdma {
-            device: "mlx5_0".into(),
-            handles: Some(2),
-            objects: Some(3),
-        }],
-        network: Network {
-            class_id: Some(9),
-            priorities: vec![Priority {
-                name: "eth0".into(),
-                priority: 5,
-            }],
-        },
+        huge_pages: vec![HugePages { page_size: "2MB".into(), limit: 4 }],
+        rdma: vec![Rdma { device: "mlx5_0".into(), handles: Some(2), objects: Some(3) }],
+        network: Network { class_id: Some(9), priorities: vec![Priority { name: "eth0".into(), priority: 5 }] },
         ..Resources::default()
     };
     check(
@@ -502,28 +356,14 @@ enable hugetlb rdma",
 
 #[test]
 fn unified_keys() {
-    let unified = |key: &str, value: &str| Resources {
-        unified: vec![(key.into(), value.into())],
-        ..Resources::default()
-    };
+    let unified =
+        |key: &str, value: &str| Resources { unified: vec![(key.into(), value.into())], ..Resources::default() };
     for (key, want) in [
-        (
-            "memory.high",
-            "/c/x/memory.high=1 unified/memory.high\nenable memory",
-        ),
+        ("memory.high", "/c/x/memory.high=1 unified/memory.high\nenable memory"),
         ("misc.max", "/c/x/misc.max=1 unified/misc.max\nenable misc"),
-        (
-            "cgroup.max.depth",
-            "/c/x/cgroup.max.depth=1 unified/cgroup.max.depth\nenable",
-        ),
-        (
-            "a/b.c",
-            "unified resource \"a/b.c\" must be a file name (no slashes) [/linux/resources/unified/a~1b.c]",
-        ),
-        (
-            "high",
-            "unified resource \"high\" must be in the form CONTROLLER.PARAMETER [/linux/resources/unified/high]",
-        ),
+        ("cgroup.max.depth", "/c/x/cgroup.max.depth=1 unified/cgroup.max.depth\nenable"),
+        ("a/b.c", "unified resource \"a/b.c\" must be a file name (no slashes) [/linux/resources/unified/a~1b.c]"),
+        ("high", "unified resource \"high\" must be in the form CONTROLLER.PARAMETER [/linux/resources/unified/high]"),
         (
             ".high",
             "unified resource \".high\" must be in the form CONTROLLER.PARAMETER [/linux/resources/unified/.high]",
@@ -555,15 +395,9 @@ enable io",
 #[test]
 fn hybrid_hosts() {
     let resources = Resources {
-        memory: Memory {
-            limit: at(5),
-            ..Memory::default()
-        },
+        memory: Memory { limit: at(5), ..Memory::default() },
         pids: at(6),
-        huge_pages: vec![HugePages {
-            page_size: "2MB".into(),
-            limit: 4,
-        }],
+        huge_pages: vec![HugePages { page_size: "2MB".into(), limit: 4 }],
         ..Resources::default()
     };
     check(
@@ -576,12 +410,8 @@ fn hybrid_hosts() {
 /c/unified/x/hugetlb.2MB.rsvd.max=4 or nothing hugepageLimits/0/limit
 enable pids hugetlb",
     );
-    let only_memory =
-        Layout::parse("35 31 0:32 / /c/memory rw - cgroup cgroup rw,memory\n", "").unwrap();
-    let pids = Resources {
-        pids: at(1),
-        ..Resources::default()
-    };
+    let only_memory = Layout::parse("35 31 0:32 / /c/memory rw - cgroup cgroup rw,memory\n", "").unwrap();
+    let pids = Resources { pids: at(1), ..Resources::default() };
     check(
         &only_memory,
         pids,
@@ -593,21 +423,12 @@ enable pids hugetlb",
 fn who_can_do_without() {
     let default = CgroupPath::from_config(None, "x").unwrap();
     let given = CgroupPath::from_config(Some("/x"), "x").unwrap();
-    let rootless = Options {
-        rootless: true,
-        ..Options::default()
-    };
-    let limited = Resources {
-        pids: at(1),
-        ..Resources::default()
-    };
+    let rootless = Options { rootless: true, ..Options::default() };
+    let limited = Resources { pids: at(1), ..Resources::default() };
     let none = Resources::default();
     let own = "3:memory:/\n3:cpu:/\n0::/\n";
     let mut hybrid = hybrid();
-    hybrid
-        .hierarchies
-        .iter_mut()
-        .for_each(|h| h.own = Some("".into()));
+    hybrid.hierarchies.iter_mut().for_each(|h| h.own = Some("".into()));
     let v2 = Layout::unified("/c", own);
     use Need::*;
     for (layout, path, resources, options, want) in [
@@ -616,27 +437,9 @@ fn who_can_do_without() {
         (&v2, &default, &none, rootless, vec![IfPermitted]),
         (&v2, &default, &limited, rootless, vec![ForLimits]),
         (&v2, &default, &none, Options::default(), vec![Required]),
-        (
-            &hybrid,
-            &given,
-            &none,
-            Options::default(),
-            vec![Required, Required, Wanted],
-        ),
-        (
-            &hybrid,
-            &given,
-            &limited,
-            Options::default(),
-            vec![Required, Required, Required],
-        ),
-        (
-            &hybrid,
-            &default,
-            &limited,
-            rootless,
-            vec![IfPermitted, IfPermitted, ForLimits],
-        ),
+        (&hybrid, &given, &none, Options::default(), vec![Required, Required, Wanted]),
+        (&hybrid, &given, &limited, Options::default(), vec![Required, Required, Required]),
+        (&hybrid, &default, &limited, rootless, vec![IfPermitted, IfPermitted, ForLimits]),
     ] {
         let plan = plan(layout, path, resources, options).unwrap();
         let needs: Vec<_> = plan.dirs.iter().map(|dir| dir.need).collect();
@@ -646,21 +449,9 @@ fn who_can_do_without() {
 
 #[test]
 fn managers() {
-    let systemd = Options {
-        manager: Manager::Systemd,
-        ..Options::default()
-    };
-    assert_eq!(
-        show(&v2(), &Resources::default(), systemd),
-        "not supported: the systemd cgroup manager []"
-    );
-    let disabled = Options {
-        manager: Manager::Disabled,
-        ..Options::default()
-    };
-    let limited = Resources {
-        pids: at(1),
-        ..Resources::default()
-    };
+    let systemd = Options { manager: Manager::Systemd, ..Options::default() };
+    assert_eq!(show(&v2(), &Resources::default(), systemd), "not supported: the systemd cgroup manager []");
+    let disabled = Options { manager: Manager::Disabled, ..Options::default() };
+    let limited = Resources { pids: at(1), ..Resources::default() };
     assert_eq!(show(&v2(), &limited, disabled), "");
 }

@@ -44,29 +44,18 @@ impl Kernel {
     fn write(&mut self, rule: &DeviceRule) -> bool {
         let allow = rule.verdict == Verdict::Allow;
         if rule.kind == DeviceKind::All {
-            *self = Kernel {
-                allow,
-                list: vec![],
-            };
+            *self = Kernel { allow, list: vec![] };
             return true;
         }
         let bits = rule.access.bits();
-        let same = |e: &(DeviceKind, Option<u32>, Option<u32>, u8)| {
-            (e.0, e.1, e.2) == (rule.kind, rule.major, rule.minor)
-        };
+        let same =
+            |e: &(DeviceKind, Option<u32>, Option<u32>, u8)| (e.0, e.1, e.2) == (rule.kind, rule.major, rule.minor);
         if allow == self.allow {
             let wider = |a: Option<u32>, b: Option<u32>| a.is_none() || a == b;
             let punched = self.list.iter().any(|e| {
-                !same(e)
-                    && e.0 == rule.kind
-                    && wider(e.1, rule.major)
-                    && wider(e.2, rule.minor)
-                    && e.3 & bits != 0
+                !same(e) && e.0 == rule.kind && wider(e.1, rule.major) && wider(e.2, rule.minor) && e.3 & bits != 0
             });
-            self.list
-                .iter_mut()
-                .filter(|e| same(e))
-                .for_each(|e| e.3 &= !bits);
+            self.list.iter_mut().filter(|e| same(e)).for_each(|e| e.3 &= !bits);
             self.list.retain(|e| e.3 != 0);
             return !punched;
         }
@@ -78,14 +67,11 @@ impl Kernel {
     }
 
     fn allows(&self, kind: DeviceKind, access: u8, major: u32, minor: u32) -> bool {
-        let mut hits = self.list.iter().filter(|e| {
-            e.0 == kind && e.1.is_none_or(|n| n == major) && e.2.is_none_or(|n| n == minor)
-        });
-        if self.allow {
-            !hits.any(|e| e.3 & access != 0)
-        } else {
-            hits.any(|e| access & !e.3 == 0)
-        }
+        let mut hits = self
+            .list
+            .iter()
+            .filter(|e| e.0 == kind && e.1.is_none_or(|n| n == major) && e.2.is_none_or(|n| n == minor));
+        if self.allow { !hits.any(|e| e.3 & access != 0) } else { hits.any(|e| access & !e.3 == 0) }
     }
 }
 
@@ -109,11 +95,7 @@ impl Random {
         // The largest number has all bits set, as a sign-extended comparison would get wrong.
         let number = |n| [None, Some(0), Some(1), Some(u32::MAX)][n as usize];
         DeviceRule {
-            verdict: if self.below(3) == 0 {
-                Verdict::Deny
-            } else {
-                Verdict::Allow
-            },
+            verdict: if self.below(3) == 0 { Verdict::Deny } else { Verdict::Allow },
             kind,
             major: number(self.below(4)),
             minor: number(self.below(4)),
@@ -134,10 +116,7 @@ fn random_lists() {
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..4000 {
         let rules = random.rules();
-        let mut kernel = Kernel {
-            allow: false,
-            list: vec![],
-        };
+        let mut kernel = Kernel { allow: false, list: vec![] };
         let whole = rules.iter().all(|rule| kernel.write(rule));
         let set = match DeviceSet::from_rules(&rules) {
             Ok(set) => set,
@@ -184,14 +163,9 @@ fn transitions() {
         let (from, to) = (set(), set());
         let list = |set: &DeviceSet| -> Vec<_> {
             let exceptions = set.exceptions.iter();
-            exceptions
-                .map(|(d, a)| (d.kind, d.major, d.minor, a.bits()))
-                .collect()
+            exceptions.map(|(d, a)| (d.kind, d.major, d.minor, a.bits())).collect()
         };
-        let mut kernel = Kernel {
-            allow: from.default == Verdict::Allow,
-            list: list(&from),
-        };
+        let mut kernel = Kernel { allow: from.default == Verdict::Allow, list: list(&from) };
         for rule in from.transition(&to) {
             kernel.write(&rule);
         }
@@ -208,28 +182,13 @@ fn sizes() {
         let set = DeviceSet::from_rules(rules).unwrap();
         program(&set).unwrap().map(|p| p.len())
     };
-    let all = DeviceRule {
-        verdict: Verdict::Allow,
-        kind: DeviceKind::All,
-        major: None,
-        minor: None,
-        access: Access::ALL,
-    };
+    let all =
+        DeviceRule { verdict: Verdict::Allow, kind: DeviceKind::All, major: None, minor: None, access: Access::ALL };
     assert_eq!(len(&[]), Some(2));
     assert_eq!(len(&[all]), None);
-    assert_eq!(
-        len(&crate::device::DEFAULT_DEVICES),
-        Some(7 + 1 + 2 + 1 + 2 + 8 * 3 + 2 + 2)
-    );
+    assert_eq!(len(&crate::device::DEFAULT_DEVICES), Some(7 + 1 + 2 + 1 + 2 + 8 * 3 + 2 + 2));
     // A wildcard swallows what it covers.
-    let wide = DeviceRule {
-        kind: DeviceKind::Character,
-        ..all
-    };
-    let narrow = DeviceRule {
-        major: Some(1),
-        access: Access::READ,
-        ..wide
-    };
+    let wide = DeviceRule { kind: DeviceKind::Character, ..all };
+    let narrow = DeviceRule { major: Some(1), access: Access::READ, ..wide };
     assert_eq!(len(&[narrow, wide]), Some(7 + 1 + 1 + 2));
 }

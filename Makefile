@@ -1,0 +1,63 @@
+# run    a container of the bundle that ships here, and how long it took to start (root; SUDO=1: by sudo)
+# test   unit tests, then the end-to-end tests on this host and in a VM (root; NO_VM=1: only this host)
+# lint   formatting, clippy, and the rules of the tree
+# bench  orlop beside runc and crun (RUNC= and CRUN= name others), and the least that is possible
+# fuzz, doc, install (PREFIX, DESTDIR), clean
+CARGO ?= cargo
+PREFIX ?= /usr/local
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# The binary is built by itself: the dependencies of other crates' tests would bring std into it, and with it a
+# second panic handler.
+# Workspaces of their own, so that their features are not unified with the binary's.
+APART := integration-tests benches
+# The probe and the floor program are single files for rustc, not packages.
+BARE := fixtures/probe/main.rs benches/floor/main.rs
+
+.PHONY: all run test unit integration lint bench install doc fuzz clean
+
+all:
+	$(CARGO) build --release -p orlop-cli
+
+run: all
+	fixtures/demo $(TARGET)
+
+test:
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory integration
+
+unit:
+	$(CARGO) test --workspace --exclude orlop-cli
+	$(CARGO) test -p orlop --features oci-spec
+	$(CARGO) test -p orlop-cli
+	$(CARGO) test --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
+
+integration: all
+	integration-tests/setup
+	integration-tests/run
+
+lint:
+	$(CARGO) fmt --all --check
+	rustfmt --edition 2024 --check $(wildcard $(BARE))
+	$(CARGO) clippy --workspace --exclude orlop-cli --all-targets -- -D warnings
+	$(CARGO) clippy -p orlop-cli --all-targets -- -D warnings
+	for dir in $(patsubst %/Cargo.toml,%,$(wildcard $(APART:=/Cargo.toml))); do \
+		$(CARGO) fmt --manifest-path $$dir/Cargo.toml --check && \
+		$(CARGO) clippy --manifest-path $$dir/Cargo.toml --target-dir $(TARGET)/lint \
+			--all-targets -- -D warnings || exit 1; done
+	integration-tests/tidy
+
+bench: all
+	benches/run $(TARGET)
+
+install: all
+	install -D -m 755 $(TARGET)/release/orlop $(DESTDIR)$(PREFIX)/bin/orlop
+
+doc:
+	$(CARGO) doc --workspace --no-deps
+
+fuzz:
+	@[ -x fuzz/run ] || { echo 'fuzz: there is no target yet'; exit 1; }
+	fuzz/run
+
+clean:
+	$(CARGO) clean

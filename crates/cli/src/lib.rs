@@ -1,0 +1,26 @@
+//! The command line of orlop, a drop-in for runc: options, log, output, environment. No kernel logic.
+//!
+//! [`table`] defines every option and command; [`command::parse`] turns `argv` into a typed
+//! [`command::Command`]; [`run`] leads from the program's entry to its exit status.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc as liballoc;
+
+pub mod alloc;
+pub mod command;
+pub mod completion;
+pub mod environment;
+mod foreground;
+pub mod help;
+pub mod log;
+pub mod man;
+pub mod output;
+pub mod parse;
+pub mod run;
+pub mod table;
+pub mod time;
+pub mod value;
+pub mod verbs;
+
+#[cfg(test)]
+mod tests;

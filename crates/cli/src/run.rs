@@ -1,0 +1,216 @@
+//! From the program's entry to its exit status.
+
+use core::ffi::CStr;
+use core::fmt::Write as _;
+use core::panic::PanicInfo;
+
+use liballoc::format;
+use liballoc::vec::Vec;
+
+use orlop_sys::event::{self, PollFd, PollFlags};
+use orlop_sys::fd::{CWD, STDERR, STDIN, STDOUT};
+use orlop_sys::fs::{self, OFlags, OnExec};
+use orlop_sys::process;
+use orlop_sys::start::Args;
+use orlop_sys::time::Timespec;
+
+use crate::command::{
+    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, List,
+    Mounts, Program, Ps, Refused, Restore, Run, Spec, Update,
+};
+use crate::environment::{Caller, Environment, Root};
+use crate::log::{Failure, Log, complain};
+use crate::{completion, help, man, output};
+
+/// What every command is given.
+pub struct Context<'a> {
+    /// The name that the program was called by.
+    pub program: Program,
+    /// The global options.
+    pub global: &'a Global<'a>,
+    /// The environment.
+    pub env: Environment<'a>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The state directory.
+    pub root: Root,
+    /// The log.
+    pub log: &'a Log,
+    /// The environment as the kernel gave it, for programs that are executed.
+    pub args: Args,
+}
+
+/// What a command ends with: the program's exit status, or a failure to be logged.
+pub type Outcome = Result<i32, Failure>;
+
+macro_rules! verbs {
+    ($($name:ident $what:literal ($($options:ty)?);)*) => {
+        /// What each command does. The table of functions keeps this crate free of kernel logic.
+        #[allow(missing_docs)] // the commands' names
+        pub struct Verbs {
+            $(pub $name: fn(&Context<'_>, $(&$options)?) -> Outcome,)*
+        }
+
+        impl Verbs {
+            /// Every command is refused.
+            pub const UNSUPPORTED: Verbs = Verbs {
+                $($name: |_, $(_: &$options)?| Err(unsupported($what)),)*
+            };
+        }
+    };
+}
+
+verbs! {
+    checkpoint "checkpoint" (Checkpoint<'_>);
+    create "create" (Create<'_>);
+    delete "delete" (Delete<'_>);
+    doctor "doctor" (Doctor);
+    events "events" (Events<'_>);
+    exec "exec" (Exec<'_>);
+    explain "explain" (Explain<'_>);
+    features "features" ();
+    info "info" ();
+    kill "kill" (Kill<'_>);
+    list "list" (List);
+    mounts "mounts" (Mounts<'_>);
+    pause "pause" (Id<'_>);
+    ps "ps" (Ps<'_>);
+    restore "restore" (Restore<'_>);
+    resume "resume" (Id<'_>);
+    run "run" (Run<'_>);
+    spec "spec" (Spec<'_>);
+    start "start" (Id<'_>);
+    state "state" (Id<'_>);
+    update "update" (Update<'_>);
+    wait "wait" (Id<'_>);
+}
+
+fn unsupported(what: &str) -> Failure {
+    Failure::new(format!("{what}: not supported yet"))
+}
+
+impl Verbs {
+    /// Calls what `command` names. Only what works on containers needs the context, which may be refused.
+    fn call<'a>(
+        &self,
+        program: Program,
+        command: &Command<'_>,
+        context: impl FnOnce() -> Result<Context<'a>, Failure>,
+    ) -> Outcome {
+        match command {
+            Command::Checkpoint(options) => (self.checkpoint)(&context()?, options),
+            Command::Create(options) => (self.create)(&context()?, options),
+            Command::Delete(options) => (self.delete)(&context()?, options),
+            Command::Doctor(options) => (self.doctor)(&context()?, options),
+            Command::Events(options) => (self.events)(&context()?, options),
+            Command::Exec(options) => (self.exec)(&context()?, options),
+            Command::Explain(options) => (self.explain)(&context()?, options),
+            Command::Features => (self.features)(&context()?),
+            Command::Info => (self.info)(&context()?),
+            Command::Kill(options) => (self.kill)(&context()?, options),
+            Command::List(options) => (self.list)(&context()?, options),
+            Command::Mounts(options) => (self.mounts)(&context()?, options),
+            Command::Pause(options) => (self.pause)(&context()?, options),
+            Command::Ps(options) => (self.ps)(&context()?, options),
+            Command::Restore(options) => (self.restore)(&context()?, options),
+            Command::Resume(options) => (self.resume)(&context()?, options),
+            Command::Run(options) => (self.run)(&context()?, options),
+            Command::Spec(options) => (self.spec)(&context()?, options),
+            Command::Start(options) => (self.start)(&context()?, options),
+            Command::State(options) => (self.state)(&context()?, options),
+            Command::Update(options) => (self.update)(&context()?, options),
+            Command::Wait(options) => (self.wait)(&context()?, options),
+            Command::Help(topic) => print(&help::help(program, *topic)),
+            Command::Version => print(&help::version(program)),
+            Command::Completion(shell) => print(&completion::script(*shell, program)),
+            Command::Man(topic) => print(&man::page(program, *topic)),
+        }
+    }
+}
+
+fn print(text: &str) -> Outcome {
+    output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
+}
+
+/// The program: reads the command line, opens the log, calls the command, logs its failure.
+pub fn main(args: Args, verbs: &Verbs) -> i32 {
+    let arguments: Vec<&CStr> = args.iter().collect();
+    let program = Program::of(arguments.first().copied().unwrap_or_default());
+    let parsed = command::parse(&arguments);
+    let global = match &parsed {
+        Ok(Invocation { global, .. }) | Err(Refused { global, .. }) => global,
+    };
+    let log = match hold_standard().and_then(|()| Log::open(global, program.name())) {
+        Ok(log) => log,
+        Err(failure) => {
+            Log::stderr(global.log_format).fail(&failure);
+            return failure.status;
+        }
+    };
+    let outcome = match &parsed {
+        Ok(Invocation { command, .. }) => verbs.call(program, command, || context(program, global, args, &log)),
+        Err(refused) => Err(refuse(program, refused)),
+    };
+    match outcome {
+        Ok(status) => {
+            log.settle();
+            status
+        }
+        Err(failure) => {
+            log.fail(&failure);
+            failure.status
+        }
+    }
+}
+
+/// Opens /dev/null where standard input, output or error is closed: else the next file opened would be taken
+/// for it, and the log would get what is meant for standard error.
+fn hold_standard() -> Result<(), Failure> {
+    let mut polled = [STDIN, STDOUT, STDERR].map(|fd| PollFd::new(fd, PollFlags::NONE));
+    let failed = |errno| Failure::new(format!("open /dev/null: {errno}"));
+    if event::poll(&mut polled, Some(Timespec::default())).map_err(failed)? == 0 {
+        return Ok(());
+    }
+    for fd in polled {
+        if fd.happened.contains(PollFlags::NVAL) {
+            // The lowest free number is the closed one's.
+            let null = fs::open_at(CWD, c"/dev/null", OFlags::RDWR, 0).map_err(failed)?;
+            fs::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
+            null.into_raw();
+        }
+    }
+    Ok(())
+}
+
+fn context<'a>(program: Program, global: &'a Global<'a>, args: Args, log: &'a Log) -> Result<Context<'a>, Failure> {
+    let env = Environment::new(args.env());
+    let caller = Caller::this();
+    let root = Root::find(global, &env, caller)?;
+    root.prepare()?;
+    Ok(Context { program, global, env, caller, root, log, args })
+}
+
+/// Shows the help that would have helped, as runc does, and hands the reason on.
+fn refuse(program: Program, refused: &Refused<'_>) -> Failure {
+    if let Some(topic) = refused.help {
+        let text = format!("Incorrect Usage.\n\n{}\n", help::help(program, topic));
+        if let Err(errno) = output::print(&text) {
+            complain(&format!("write standard output: {errno}"));
+        }
+    }
+    Failure::new(refused.message.clone()).status(refused.status)
+}
+
+/// What a panic ends in: its place on standard error, and 134 as after abort(3).
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    struct Stderr;
+    impl core::fmt::Write for Stderr {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            // Straight from the formatter: a panic of the allocator must get through.
+            fs::write_all(STDERR, text.as_bytes()).map_err(|_| core::fmt::Error)
+        }
+    }
+    // Nobody is left to be told that this failed.
+    let _ = writeln!(Stderr, "orlop: {info}");
+    process::exit(134)
+}

@@ -1,0 +1,251 @@
+//! What the commands do: each hands its options to the library, and prints what comes back.
+
+use core::ffi::CStr;
+
+use liballoc::borrow::ToOwned;
+use liballoc::format;
+use liballoc::string::{String, ToString};
+use liballoc::vec::Vec;
+
+use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
+use orlop::{Bundle, CreateOptions, Force, Host, Runtime, Scope, explain};
+use orlop_sys::fs::{self, OFlags};
+use orlop_sys::{CWD, Errno};
+
+use crate::command::{
+    self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
+};
+use crate::environment::{RootOrigin, listen_fds};
+use crate::foreground;
+use crate::log::Failure;
+use crate::output;
+use crate::run::{Context, Outcome, Verbs};
+
+/// The commands that this build has.
+pub const VERBS: Verbs =
+    Verbs { create, delete, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
+
+impl From<orlop::Error> for Failure {
+    fn from(error: orlop::Error) -> Failure {
+        let mut failure = Failure::new(error.to_string());
+        let text = |value: Option<&str>| value.map(ToOwned::to_owned);
+        let fields = [
+            ("container", text(error.container())),
+            ("phase", error.phase().map(|phase| phase.name().to_owned())),
+            ("origin", text(error.origin())),
+            ("call", text(error.call())),
+            ("errno", error.errno().map(|errno| Errno(errno).name().to_owned())),
+            ("hint", text(error.advice())),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                failure = failure.field(name, value);
+            }
+        }
+        failure
+    }
+}
+
+fn runtime(context: &Context<'_>) -> Runtime {
+    Runtime::new(&context.root.path)
+}
+
+/// A global option that only some commands understand, and none yet.
+fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
+    let asked = [(context.global.trace.is_some(), "--trace"), (context.global.criu.is_some(), "--criu")];
+    match asked.iter().find(|(asked, _)| *asked) {
+        Some((_, option)) => Err(Failure::new(format!("{option}: not supported yet"))),
+        None => Ok(()),
+    }
+}
+
+fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
+    Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
+}
+
+fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateOptions, Failure> {
+    refuse_unsupported(context)?;
+    let sockets = [(options.console_socket, "--console-socket"), (options.pidfd_socket, "--pidfd-socket")];
+    if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
+        return Err(Failure::new(format!("{option}: not supported yet")));
+    }
+    let preserve_fds = options.preserve_fds + listen_fds(&context.env);
+    for fd in 3..3 + preserve_fds as i32 {
+        if !orlop_sys::fs::is_open(fd) {
+            return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
+        }
+    }
+    Ok(CreateOptions {
+        pid_file: options.pid_file.map(ToOwned::to_owned),
+        root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
+        keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
+        preserve_fds,
+        cgroup_manager: cgroup_manager(context),
+    })
+}
+
+fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
+    match context.global.cgroup_manager {
+        CgroupManager::Cgroupfs => orlop::CgroupManager::Cgroupfs,
+        CgroupManager::Systemd => orlop::CgroupManager::Systemd,
+        CgroupManager::Disabled => orlop::CgroupManager::Disabled,
+    }
+}
+
+fn warn(context: &Context<'_>, warnings: &[Warning]) {
+    for warning in warnings {
+        context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text));
+    }
+}
+
+fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
+    let how = create_options(context, options)?;
+    let bundle = bundle(options.bundle, options.config)?;
+    let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
+    warn(context, &warnings);
+    Ok(0)
+}
+
+fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
+    let how = create_options(context, &options.create)?;
+    let bundle = bundle(options.create.bundle, options.create.config)?;
+    if options.detach {
+        let running = runtime(context).run(options.create.id, &bundle, &how)?;
+        warn(context, running.warnings());
+        running.detach()?;
+        return Ok(0);
+    }
+    // Before there is a child that a signal could be meant for.
+    let signals = foreground::Signals::take_over()?;
+    let running = runtime(context).run(options.create.id, &bundle, &how)?;
+    warn(context, running.warnings());
+    context.log.settle();
+    foreground::attend(running, &signals, options.keep)
+}
+
+fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
+    runtime(context).container(options.id)?.start()?;
+    Ok(0)
+}
+
+fn state(context: &Context<'_>, options: &Id<'_>) -> Outcome {
+    let state = runtime(context).container(options.id)?.state()?;
+    print(&(state.to_json(Layout::Spaces) + "\n"))
+}
+
+fn kill(context: &Context<'_>, options: &Kill<'_>) -> Outcome {
+    let scope = match options.scope {
+        command::Scope::Init => Scope::Init,
+        command::Scope::All => Scope::All,
+    };
+    runtime(context).container(one(options.target)?)?.kill(options.signal, scope)?;
+    Ok(0)
+}
+
+fn one(target: Target<'_>) -> Result<&str, Failure> {
+    match target {
+        Target::Id(id) => Ok(id),
+        Target::Regex(_) => Err(Failure::new("--regex: not supported yet")),
+    }
+}
+
+fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
+    let force = if options.force { Force::Yes } else { Force::No };
+    runtime(context).delete(one(options.target)?, force)?;
+    Ok(0)
+}
+
+fn list(context: &Context<'_>, options: &List) -> Outcome {
+    let root_is_missing = || fs::access_at(CWD, &context.root.path, 0, fs::AtFlags::NONE) == Err(Errno::NOENT);
+    if context.root.origin == RootOrigin::Given && root_is_missing() {
+        let path = context.root.path.to_string_lossy();
+        return Err(Failure::new(format!("--root {path}: no such file or directory")));
+    }
+    let runtime = runtime(context);
+    let mut states: Vec<ContainerState<'static>> = Vec::new();
+    for (id, state) in runtime.list()? {
+        match state {
+            Ok(mut state) => {
+                state.owner = owner(&runtime, &id).into();
+                states.push(state);
+            }
+            // One that cannot be read must not hide the others.
+            Err(error) => context.log.note(Level::Warning, error.to_string()),
+        }
+    }
+    if options.quiet {
+        let ids: String = states.iter().flat_map(|state| [state.id.as_str(), "\n"]).collect();
+        return print(&ids);
+    }
+    match options.format {
+        Listing::Json if states.is_empty() => print("null"),
+        Listing::Json => print(&states.as_slice().to_json(Layout::Compact)),
+        Listing::Table => {
+            let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(ToOwned::to_owned).to_vec();
+            let rows = states.iter().map(|state| {
+                let texts: [&str; 4] = [state.status.name(), &state.bundle, &state.created, &state.owner];
+                let mut row = Vec::with_capacity(6);
+                row.push(state.id.to_string());
+                row.push(state.pid.to_string());
+                row.extend(texts.map(ToOwned::to_owned));
+                row
+            });
+            let rows: Vec<Vec<String>> = core::iter::once(header).chain(rows).collect();
+            print(&output::table(&rows))
+        }
+    }
+}
+
+/// The owner's name as the host's /etc/passwd has it, else `#uid`, as runc prints it.
+fn owner(runtime: &Runtime, id: &str) -> String {
+    let Ok(uid) = runtime.container(id).and_then(|container| container.owner()) else { return String::new() };
+    if uid == 0 { "root".to_owned() } else { format!("#{uid}") }
+}
+
+fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
+    let host = Host::probe()?;
+    let hierarchy = if host.is_unified() { Hierarchy::Unified } else { Hierarchy::Legacy };
+    let config = if options.rootless {
+        Config::example_rootless(hierarchy, host.euid, orlop_sys::thread::egid())
+    } else {
+        Config::example(hierarchy)
+    };
+    let path = match (options.config, options.bundle) {
+        (Some(config), _) => config.to_owned(),
+        (None, Some(bundle)) => {
+            let path = [bundle.to_bytes(), b"/config.json"].concat();
+            liballoc::ffi::CString::new(path).map_err(|_| Failure::new("--bundle holds a NUL character"))?
+        }
+        (None, None) => c"config.json".to_owned(),
+    };
+    let shown = path.to_string_lossy();
+    let file =
+        fs::open_at(CWD, &path, OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL, 0o666).map_err(|errno| match errno {
+            Errno::EXIST => Failure::new(format!("File {shown} exists. Remove it first")),
+            errno => Failure::new(format!("spec: open {shown}: {errno}")),
+        })?;
+    fs::write_all(&file, config.to_json(Layout::Tabs).as_bytes())
+        .map_err(|errno| Failure::new(format!("spec: write {shown}: {errno}")))?;
+    let _ = context;
+    Ok(0)
+}
+
+fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
+    refuse_unsupported(context)?;
+    let bundle = bundle(options.bundle, options.config)?;
+    let how = CreateOptions { cgroup_manager: cgroup_manager(context), ..CreateOptions::default() };
+    let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
+    match options.format {
+        LogFormat::Text => print(&explain::text(&plan)),
+        LogFormat::Json => print(&explain::json(&plan)),
+    }
+}
+
+fn features(_: &Context<'_>) -> Outcome {
+    print(&(orlop::features::features().to_json(Layout::Spaces) + "\n"))
+}
+
+fn print(text: &str) -> Outcome {
+    output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
+}

@@ -1,0 +1,39 @@
+//! The sealed init program: maps the plan whose descriptor its first argument names, and runs it.
+#![no_std]
+#![no_main]
+
+use orlop_init::plan::View;
+use orlop_init::{Context, run};
+use orlop_sys::fd::OwnedFd;
+use orlop_sys::mem::Shared;
+use orlop_sys::start::Args;
+use orlop_sys::{fs, process, thread};
+
+orlop_sys::program!(main);
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    process::exit(134)
+}
+
+const SIGKILL: i32 = 9;
+
+fn main(args: Args) -> i32 {
+    // First of all: nobody in the container may trace this process or read its descriptors (CVE-2016-9962).
+    if thread::set_dumpable(false).is_err() || thread::set_parent_death_signal(SIGKILL).is_err() {
+        return 1;
+    }
+    let umask = fs::umask(0);
+    let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };
+    // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
+    let plan = unsafe { OwnedFd::from_raw(plan) };
+    let Ok(stat) = fs::stat(&plan) else { return 1 };
+    let Ok(mapping) = Shared::map(&plan, stat.size as usize) else { return 1 };
+    // SAFETY: the runtime of the same build wrote it; it is unmapped only by execve(2) or exit(2).
+    let Some((view, scratch)) = (unsafe { View::new(mapping.start(), mapping.size()) }) else { return 1 };
+    drop(plan);
+    // SAFETY: the runtime passed these descriptors for init to own.
+    let mut context = unsafe { Context::new(&view, scratch, umask) };
+    run(&mut context, view.steps);
+    1
+}

@@ -1,0 +1,201 @@
+//! What a running init knows: the plan, its descriptors, and the few results that later steps use.
+
+use core::ffi::CStr;
+use core::sync::atomic::Ordering;
+
+use orlop_sys::fd::{BorrowedFd, OwnedFd};
+use orlop_sys::{Errno, fs, process};
+
+use crate::plan::{Blob, Header, Status, View, index};
+use crate::step::{Call, SLOTS, Slot, Text};
+
+/// Why a step failed: which call, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The call.
+    pub call: Call,
+    /// Its error.
+    pub errno: Errno,
+}
+
+/// The outcome of a step.
+pub(crate) type Result<T> = core::result::Result<T, Failure>;
+
+/// Names the call that an error comes from.
+pub(crate) trait At<T> {
+    /// The same result, with the call named.
+    fn at(self, call: Call) -> Result<T>;
+}
+
+impl<T> At<T> for orlop_sys::Result<T> {
+    #[inline]
+    fn at(self, call: Call) -> Result<T> {
+        self.map_err(|errno| Failure { call, errno })
+    }
+}
+
+/// A plan that contradicts itself: a bug, never the user's doing.
+pub(crate) const BROKEN: Failure = Failure { call: Call::Plan, errno: Errno::BADMSG };
+
+/// Init's state.
+pub struct Context<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) blob: Blob<'a>,
+    /// The descriptors that the plan speaks of.
+    slots: [Option<OwnedFd>; SLOTS],
+    /// The other end is the runtime's.
+    pub(crate) wake: Option<OwnedFd>,
+    /// The connection of `orlop start`, which waits for the outcome.
+    pub(crate) starter: Option<OwnedFd>,
+    /// Memory for the program's path, `HOME`, and the arrays of execve(2).
+    pub(crate) scratch: &'a mut [u8],
+    /// The file mode mask that the caller had.
+    pub(crate) umask: u32,
+    /// Whether the working directory is set.
+    pub(crate) cwd_set: bool,
+    /// Whether the last mount point was there already.
+    pub(crate) target_was_there: bool,
+    /// `HOME=…` in the scratch.
+    pub(crate) home: Option<usize>,
+    /// Whether the scratch begins with the program's path.
+    pub(crate) program_found: bool,
+}
+
+/// How the scratch is divided: the program's path, then `HOME`, then the arrays.
+pub(crate) const PATH_AREA: usize = 4096;
+pub(crate) const HOME_AREA: usize = 4096;
+
+impl<'a> Context<'a> {
+    /// The state at the beginning of a plan.
+    ///
+    /// # Safety
+    /// The header's slots and wake name open descriptors that nobody else closes.
+    #[allow(unsafe_code)] // taking the inherited descriptors over
+    pub unsafe fn new(view: &View<'a>, scratch: &'a mut [u8], umask: u32) -> Context<'a> {
+        // SAFETY: the caller vouches for the number.
+        let own = |raw: i32| (raw >= 0).then(|| unsafe { OwnedFd::from_raw(raw) });
+        Context {
+            header: view.header,
+            blob: view.blob,
+            slots: view.header.slots.map(own),
+            wake: own(view.header.wake),
+            starter: None,
+            scratch,
+            umask,
+            cwd_set: false,
+            target_was_there: false,
+            home: None,
+            program_found: false,
+        }
+    }
+
+    /// The descriptor in a slot.
+    pub(crate) fn fd(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
+        self.slots.get(index(slot)).and_then(Option::as_ref).map(OwnedFd::borrow).ok_or(BROKEN)
+    }
+
+    /// Fills a slot; what it held is closed.
+    pub(crate) fn put(&mut self, slot: Slot, fd: OwnedFd) -> Result<()> {
+        *self.slots.get_mut(index(slot)).ok_or(BROKEN)? = Some(fd);
+        Ok(())
+    }
+
+    /// Empties a slot.
+    pub(crate) fn take(&mut self, slot: Slot) -> Result<OwnedFd> {
+        self.slots.get_mut(index(slot)).and_then(Option::take).ok_or(BROKEN)
+    }
+
+    /// A string of the plan.
+    pub(crate) fn text(&self, text: Text) -> Result<&'a CStr> {
+        self.blob.text(text).ok_or(BROKEN)
+    }
+
+    /// More about a failure that is on its way.
+    pub(crate) fn note(&self, detail: u32) {
+        self.header.detail.store(detail, Ordering::Relaxed);
+    }
+
+    /// Waits until every entry of the runtime before `index` is done. Ends init where the runtime is gone.
+    pub(crate) fn await_runtime(&self, index: u32) {
+        let header = self.header;
+        while header.done.load(Ordering::Acquire) < index {
+            header.init_sleeps.store(1, Ordering::SeqCst);
+            if header.done.load(Ordering::SeqCst) < index {
+                let mut byte = [0u8; 1];
+                match self.wake.as_ref().map(|wake| fs::read(wake, &mut byte)) {
+                    Some(Ok(1)) => {}
+                    _ => process::exit(1),
+                }
+            }
+            header.init_sleeps.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Says that every step before `index` is done.
+    pub(crate) fn reached(&self, index: u32) {
+        self.header.at.store(index, Ordering::SeqCst);
+        let awaited = self.header.runtime_awaits.load(Ordering::SeqCst);
+        if awaited != 0 && index >= awaited {
+            self.header.runtime_awaits.store(0, Ordering::SeqCst);
+            self.wake_runtime();
+        }
+    }
+
+    /// Makes the runtime look at the header. Where it is gone there is nobody to tell.
+    fn wake_runtime(&self) {
+        if let Some(wake) = &self.wake {
+            let _gone = orlop_sys::net::send(wake, &[1], &[]);
+        }
+    }
+
+    /// Records a failure, for the runtime and for `orlop start`, and ends.
+    pub(crate) fn fail(&self, failure: Failure) -> ! {
+        let header = self.header;
+        header.call.store(failure.call as u32, Ordering::Relaxed);
+        header.errno.store(failure.errno.0, Ordering::Relaxed);
+        header.status.store(Status::Failed as u32, Ordering::SeqCst);
+        if let Some(starter) = &self.starter {
+            let report = Report {
+                step: header.at.load(Ordering::Relaxed),
+                call: failure.call as u32,
+                errno: failure.errno.0 as u32,
+                detail: header.detail.load(Ordering::Relaxed),
+            };
+            // The starter may have been killed: then nobody wants to know.
+            let _gone = orlop_sys::net::send(starter, &report.to_bytes(), &[]);
+        }
+        process::exit(1)
+    }
+}
+
+/// What init tells `orlop start` when it cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The index of the step.
+    pub step: u32,
+    /// The number of the [`Call`].
+    pub call: u32,
+    /// The error number.
+    pub errno: u32,
+    /// What else the step has to say.
+    pub detail: u32,
+}
+
+impl Report {
+    /// As it travels.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let words = [self.step, self.call, self.errno, self.detail];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// As it arrived; `None` where it is not whole.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Report> {
+        let bytes: &[u8; 16] = bytes.try_into().ok()?;
+        let mut words = bytes.chunks_exact(4).filter_map(|word| word.try_into().ok().map(u32::from_ne_bytes));
+        Some(Report { step: words.next()?, call: words.next()?, errno: words.next()?, detail: words.next()? })
+    }
+}

@@ -1,0 +1,80 @@
+//! Who the container's process is and what it may do; see credentials(7), capabilities(7).
+
+use orlop_sys::thread::{self, Limit};
+use orlop_sys::{Errno, fs, process};
+
+use crate::context::{At, Context, Failure, Result};
+use crate::step::{CALLERS_UMASK, Call, Capabilities, List};
+use orlop_sys::thread::SockFilter;
+
+pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    thread::set_limit(resource, Limit { soft, hard }).at(Call::Prlimit)
+}
+
+pub(crate) fn seccomp(ctx: &Context<'_>, program: List<SockFilter>, flags: u32) -> Result<()> {
+    thread::set_seccomp(ctx.blob.filter(program), flags).at(Call::Seccomp).map(drop)
+}
+
+/// The kernel says EINVAL to the first capability that it does not have, whatever its version.
+pub(crate) fn bounding(ctx: &Context<'_>, keep: Capabilities) -> Result<()> {
+    for capability in 0..64 {
+        if keep.0 & (1 << capability) != 0 {
+            continue;
+        }
+        match thread::drop_bounding(capability) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => {
+                ctx.note(capability);
+                return Err(Failure { call: Call::CapbsetDrop, errno });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Groups before the user: who is no longer root may not change them. Capabilities are kept across the
+/// change, for the step that sets them all.
+pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set_groups: bool) -> Result<()> {
+    if uid != 0 {
+        thread::keep_capabilities(true).at(Call::Keepcaps)?;
+    }
+    if set_groups {
+        thread::set_groups(ctx.blob.words(groups)).at(Call::Setgroups)?;
+    }
+    thread::set_gid(gid).at(Call::Setresgid)?;
+    thread::set_uid(uid).at(Call::Setresuid)?;
+    if uid != 0 {
+        thread::keep_capabilities(false).at(Call::Keepcaps)?;
+        // A change of user leaves the kernel's default, which an administrator may have loosened.
+        thread::set_dumpable(false).at(Call::Dumpable)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn capabilities(effective: Capabilities, permitted: Capabilities, inheritable: Capabilities) -> Result<()> {
+    thread::set_capabilities(effective.0, permitted.0, inheritable.0).at(Call::Capset)
+}
+
+pub(crate) fn ambient(ctx: &Context<'_>, set: Capabilities) -> Result<()> {
+    thread::clear_ambient().at(Call::AmbientClear)?;
+    for capability in (0..64).filter(|capability| set.0 & (1 << capability) != 0) {
+        ctx.note(capability);
+        thread::raise_ambient(capability).at(Call::AmbientRaise)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn umask(ctx: &Context<'_>, mask: u32) {
+    fs::umask(if mask == CALLERS_UMASK { ctx.umask } else { mask });
+}
+
+/// Ignored signals survive execve(2), and so does the mask: Python's SIGPIPE, nohup's SIGHUP.
+pub(crate) fn signals() -> Result<()> {
+    const KILL: i32 = 9;
+    const STOP: i32 = 19;
+    for signal in (1..=process::LAST_SIGNAL).filter(|&signal| signal != KILL && signal != STOP) {
+        process::default_signal(signal).at(Call::Sigaction)?;
+    }
+    process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
+}

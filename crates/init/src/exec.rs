@@ -1,0 +1,200 @@
+//! The end of a plan: the working directory, the program, waiting for `start`, execve(2).
+
+use core::ffi::{CStr, c_char};
+use core::sync::atomic::Ordering;
+
+use orlop_sys::fs::{AtFlags, FileType, OFlags};
+use orlop_sys::{CWD, Errno, fs, net, process, thread};
+
+use crate::context::{At, BROKEN, Context, Failure, HOME_AREA, PATH_AREA, Result};
+use crate::passwd;
+use crate::plan::Status;
+use crate::step::{Attempt, Call, Slot, Text};
+
+/// CVE-2024-21626: a path such as /proc/self/fd/7 leads to a directory of the host. The kernel then gives no
+/// path below the root for it.
+pub(crate) fn chdir(ctx: &mut Context<'_>, path: Text, attempt: Attempt) -> Result<()> {
+    if ctx.cwd_set {
+        return Ok(());
+    }
+    match fs::chdir(ctx.text(path)?) {
+        Ok(()) => {}
+        // Root may be refused what the container's user may enter (an NFS export), so that tries again.
+        Err(Errno::ACCES | Errno::PERM) if attempt == Attempt::First => return Ok(()),
+        Err(errno) => {
+            return Err(Failure { call: Call::Chdir, errno });
+        }
+    }
+    let mut buf = [0u8; 4096];
+    let len = match fs::getcwd(&mut buf) {
+        Ok(len) => len,
+        Err(Errno::NOENT) => {
+            return Err(Failure { call: Call::CwdCheck, errno: Errno::NOENT });
+        }
+        Err(errno) => {
+            return Err(Failure { call: Call::Getcwd, errno });
+        }
+    };
+    if len == 0 || buf.first() != Some(&b'/') {
+        return Err(Failure { call: Call::CwdCheck, errno: Errno::NOENT });
+    }
+    ctx.cwd_set = true;
+    Ok(())
+}
+
+/// The value of a variable that the program will see.
+fn variable<'a>(ctx: &Context<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    ctx.blob.texts(ctx.header.env).iter().find_map(|&entry| {
+        let entry = ctx.blob.text(entry)?.to_bytes();
+        entry.strip_prefix(name)?.strip_prefix(b"=")
+    })
+}
+
+pub(crate) fn home(ctx: &mut Context<'_>, uid: u32) -> Result<()> {
+    if variable(ctx, b"HOME").is_some_and(|home| !home.is_empty()) {
+        return Ok(());
+    }
+    let area = ctx.scratch.get_mut(PATH_AREA..PATH_AREA + HOME_AREA).ok_or(BROKEN)?;
+    let (prefix, room) = area.split_at_mut_checked(5).ok_or(BROKEN)?;
+    prefix.copy_from_slice(b"HOME=");
+    if !passwd::home(uid, room)? {
+        room.get_mut(..2).ok_or(BROKEN)?.copy_from_slice(b"/\0");
+    }
+    ctx.home = Some(PATH_AREA);
+    Ok(())
+}
+
+/// Finds what execve(2) will be given, so that a missing program is an error of `create`, as engines expect.
+pub(crate) fn find_program(ctx: &mut Context<'_>) -> Result<()> {
+    let name = program_name(ctx)?.to_bytes();
+    if name.contains(&b'/') {
+        let path = candidate(ctx.scratch, b"", name)?;
+        check_program(path)?;
+    } else {
+        // As Go's exec.LookPath: the first entry with an executable file wins; without one, what stood in the way
+        // of the last that was there is not told, as the shell's 127 is what callers map it to.
+        let path = variable(ctx, b"PATH").unwrap_or_default();
+        let found = path.split(|&b| b == b':').any(|directory| {
+            let directory = if directory.is_empty() { b"." } else { directory };
+            candidate(ctx.scratch, directory, name).is_ok_and(|path| check_program(path).is_ok())
+        });
+        if !found {
+            return Err(Failure { call: Call::Lookup, errno: Errno::NOENT });
+        }
+    }
+    ctx.program_found = true;
+    Ok(())
+}
+
+fn program_name<'a>(ctx: &Context<'a>) -> Result<&'a CStr> {
+    let first = ctx.blob.texts(ctx.header.args).first().ok_or(BROKEN)?;
+    ctx.text(*first)
+}
+
+/// Writes `directory/name` to the start of the scratch.
+fn candidate<'s>(scratch: &'s mut [u8], directory: &[u8], name: &[u8]) -> Result<&'s CStr> {
+    let too_long = Failure { call: Call::Lookup, errno: Errno::NAMETOOLONG };
+    let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+    let mut room = scratch.get_mut(..PATH_AREA).ok_or(BROKEN)?;
+    for part in [directory, slash, name, b"\0"] {
+        let (to, rest) = room.split_at_mut_checked(part.len()).ok_or(too_long)?;
+        to.copy_from_slice(part);
+        room = rest;
+    }
+    let path = scratch.get(..PATH_AREA).ok_or(BROKEN)?;
+    CStr::from_bytes_until_nul(path).map_err(|_| BROKEN)
+}
+
+fn check_program(path: &CStr) -> Result<()> {
+    let stat = fs::stat_at(CWD, path, AtFlags::NONE).at(Call::Statx)?;
+    if stat.file_type() == FileType::Directory {
+        return Err(Failure { call: Call::Lookup, errno: Errno::ISDIR });
+    }
+    const EXECUTE: u32 = 1;
+    fs::access_at(CWD, path, EXECUTE, AtFlags::EACCESS).at(Call::Access)?;
+    // Root may "execute" what has no x bit at all as far as access(2) is concerned on some file systems.
+    if stat.mode & 0o111 == 0 {
+        return Err(Failure { call: Call::Access, errno: Errno::ACCES });
+    }
+    Ok(())
+}
+
+pub(crate) fn descriptors(first: u32) -> Result<()> {
+    thread::close_on_exec_from(first).at(Call::CloseRange)
+}
+
+pub(crate) fn detach() -> Result<()> {
+    thread::set_parent_death_signal(0).at(Call::Pdeathsig)
+}
+
+/// `start` connects, takes the socket's file away, and then sends a byte: where it is killed in between, the
+/// container ends, rather than run without anybody's knowledge.
+pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
+    ctx.wake = None;
+    let listener = ctx.take(listener)?;
+    loop {
+        let starter = net::accept(&listener).at(Call::Accept)?;
+        let mut byte = [0u8; 1];
+        match fs::read(&starter, &mut byte) {
+            Ok(1) if byte == [GO] => {
+                ctx.starter = Some(starter);
+                return Ok(());
+            }
+            // A connection that says nothing is somebody who only looked whether we are here.
+            Ok(_) | Err(Errno::CONNRESET) => {}
+            Err(errno) => {
+                return Err(Failure { call: Call::Read, errno });
+            }
+        }
+    }
+}
+
+/// What `start` sends.
+pub const GO: u8 = b'g';
+
+#[allow(unsafe_code)] // pointers for execve(2)
+pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
+    let args = ctx.blob.texts(ctx.header.args);
+    let env = ctx.blob.texts(ctx.header.env);
+    let program = if ctx.program_found { None } else { Some(program_name(ctx)?) };
+    let (strings, arrays) = ctx.scratch.split_at_mut_checked(PATH_AREA + HOME_AREA).ok_or(BROKEN)?;
+    let program = match program {
+        Some(program) => program,
+        None => CStr::from_bytes_until_nul(strings).map_err(|_| BROKEN)?,
+    };
+    let home = match ctx.home {
+        Some(at) => Some(CStr::from_bytes_until_nul(strings.get(at..).ok_or(BROKEN)?).map_err(|_| BROKEN)?),
+        None => None,
+    };
+    // SAFETY: any bytes are a pointer-sized integer.
+    let (_, pointers, _) = unsafe { arrays.align_to_mut::<usize>() };
+    let (argv, rest) = pointers.split_at_mut_checked(args.len() + 1).ok_or(BROKEN)?;
+    let envp = rest.get_mut(..env.len() + 2).ok_or(BROKEN)?;
+    for (to, &text) in argv.iter_mut().zip(args) {
+        *to = ctx.blob.text(text).ok_or(BROKEN)?.as_ptr() as usize;
+    }
+    let mut to = envp.iter_mut();
+    for &text in env {
+        let entry = ctx.blob.text(text).ok_or(BROKEN)?;
+        // An empty HOME makes way for the one that was found.
+        if home.is_some() && entry.to_bytes() == b"HOME=" {
+            continue;
+        }
+        *to.next().ok_or(BROKEN)? = entry.as_ptr() as usize;
+    }
+    if let Some(home) = home {
+        *to.next().ok_or(BROKEN)? = home.as_ptr() as usize;
+    }
+    let argv: *const *const c_char = argv.as_ptr().cast();
+    let envp: *const *const c_char = envp.as_ptr().cast();
+    ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
+    // SAFETY: the scratch was zeroed, so each array ends in a null; every pointer is to a string of the mapping.
+    let errno = unsafe { process::exec_at(CWD, program, argv, envp, AtFlags::NONE) };
+    ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
+    Err(Failure { call: Call::Execve, errno })
+}
+
+/// Reads a file of the container in pieces; for [`passwd`].
+pub(crate) fn open_in_container(path: &CStr) -> orlop_sys::Result<orlop_sys::OwnedFd> {
+    fs::open_at(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)
+}

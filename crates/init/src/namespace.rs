@@ -1,0 +1,63 @@
+//! Namespaces and what belongs to them; see namespaces(7).
+
+use orlop_sys::fs::OFlags;
+use orlop_sys::process::Clone as CloneFlags;
+use orlop_sys::{CWD, Errno, fs, net, process, thread, tty};
+
+use crate::context::{At, Context, Failure, Result};
+use crate::step::{Call, Slot, Text};
+
+pub(crate) fn unshare(namespaces: CloneFlags) -> Result<()> {
+    thread::unshare(namespaces).at(Call::Unshare)
+}
+
+pub(crate) fn open(ctx: &mut Context<'_>, path: Text, namespace: CloneFlags, out: Slot) -> Result<()> {
+    let fd = fs::open_at(CWD, ctx.text(path)?, OFlags::RDONLY, 0).at(Call::Open)?;
+    let kind = tty::namespace_type(&fd).at(Call::NamespaceType)?;
+    if kind != namespace.bits() {
+        return Err(Failure { call: Call::NamespaceType, errno: Errno::INVAL });
+    }
+    ctx.put(out, fd)
+}
+
+pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> Result<()> {
+    let fd = ctx.take(from)?;
+    thread::setns(&fd, namespace).at(Call::Setns)
+}
+
+/// Groups first: who has become another user may no longer change them.
+pub(crate) fn become_root() -> Result<()> {
+    thread::set_gid(0).at(Call::Setresgid)?;
+    thread::set_uid(0).at(Call::Setresuid)
+}
+
+pub(crate) fn hostname(ctx: &Context<'_>, name: Text) -> Result<()> {
+    thread::set_hostname(ctx.text(name)?.to_bytes()).at(Call::Sethostname)
+}
+
+pub(crate) fn domainname(ctx: &Context<'_>, name: Text) -> Result<()> {
+    thread::set_domainname(ctx.text(name)?.to_bytes()).at(Call::Setdomainname)
+}
+
+pub(crate) fn keyring(ctx: &Context<'_>, name: Text) -> Result<()> {
+    match thread::join_session_keyring(ctx.text(name)?) {
+        // Without keyrings in the kernel there is none of the caller's to leak; a filter that runs us may
+        // forbid the call, and then the container cannot use the caller's keys either.
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(Failure { call: Call::Keyctl, errno }),
+    }
+}
+
+pub(crate) fn session() -> Result<()> {
+    match process::setsid() {
+        // A process group leader has a session already; the first process of a pid namespace is none.
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(Failure { call: Call::Setsid, errno }),
+    }
+}
+
+/// A new network namespace has a loopback device, and it is down.
+pub(crate) fn loopback() -> Result<()> {
+    let socket = net::inet_socket().at(Call::Socket)?;
+    net::link_up(&socket, c"lo").at(Call::LinkUp)
+}

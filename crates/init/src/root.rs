@@ -1,0 +1,186 @@
+//! The container's root file system before the pivot: every path is resolved inside it by openat2(2), and
+//! what is made is made below a directory that is already open.
+
+use core::ffi::CStr;
+
+use orlop_sys::fd::{BorrowedFd, OwnedFd};
+use orlop_sys::fs::{AtFlags, OFlags, Resolve};
+use orlop_sys::{Errno, fs};
+
+use crate::context::{At, BROKEN, Context, Failure, Result};
+use crate::mount::INSIDE;
+use crate::step::{Call, DeviceKind, Follow, Slot, Text};
+
+/// What the last component of a path is made as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leaf {
+    Directory,
+    File,
+}
+
+/// Opens a path of the container, following its links inside the root.
+pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> orlop_sys::Result<OwnedFd> {
+    let path = if path.to_bytes() == b"/" { c"." } else { path };
+    fs::open_at2(root, path, flags, 0, INSIDE)
+}
+
+/// A mount point.
+pub(crate) struct Found {
+    pub(crate) fd: OwnedFd,
+    pub(crate) was_there: bool,
+}
+
+/// Opens a path of the container; what is missing of it is made, directories with mode 0755.
+pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
+    let opened = match follow {
+        Follow::Links => open(root, path, OFlags::PATH),
+        // As it stands, or not at all: the kernel says ELOOP to the first link.
+        Follow::Nothing => fs::open_at2(root, path, OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS),
+    };
+    match opened {
+        Ok(fd) => Ok(Found { fd, was_there: true }),
+        Err(Errno::NOENT) => make(root, path, leaf).map(|fd| Found { fd, was_there: false }),
+        Err(Errno::LOOP) if follow == Follow::Nothing => {
+            Err(Failure { call: Call::DirectoryCheck, errno: Errno::LOOP })
+        }
+        Err(errno) => Err(Failure { call: Call::Openat2, errno }),
+    }
+}
+
+/// The components of a path that are not `.`, each with the place where it ends.
+fn components(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
+    let mut end = 0;
+    path.split(|&b| b == b'/').filter_map(move |name| {
+        end += name.len() + 1;
+        (!name.is_empty() && name != b".").then_some((name, end - 1))
+    })
+}
+
+/// A path with room for a NUL, so that each of its prefixes can be passed to the kernel.
+struct PathBuf([u8; 4097]);
+
+impl PathBuf {
+    fn new() -> PathBuf {
+        PathBuf([0; 4097])
+    }
+
+    fn set(&mut self, path: &[u8]) -> Result<&CStr> {
+        let too_long = Failure { call: Call::Openat2, errno: Errno::NAMETOOLONG };
+        let room = self.0.get_mut(..=path.len()).ok_or(too_long)?;
+        let (last, text) = room.split_last_mut().ok_or(BROKEN)?;
+        text.copy_from_slice(path);
+        *last = 0;
+        CStr::from_bytes_with_nul(room).map_err(|_| BROKEN)
+    }
+}
+
+fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+    let path = path.to_bytes();
+    let last = components(path).map(|(_, end)| end).last().ok_or(BROKEN)?;
+    let mut buf = PathBuf::new();
+    let mut parent: Option<OwnedFd> = None;
+    for (name, end) in components(path) {
+        let here = parent.as_ref().map_or(root, OwnedFd::borrow);
+        // By the whole prefix, so that a link on the way is followed as it will be in the container.
+        let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
+        let next = match open(root, prefix, OFlags::PATH) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) if name == b".." => {
+                return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
+            }
+            Err(Errno::NOENT) => {
+                let leaf = if end == last { leaf } else { Leaf::Directory };
+                make_one(here, buf.set(name)?, leaf)?
+            }
+            Err(errno) => {
+                return Err(Failure { call: Call::Openat2, errno });
+            }
+        };
+        parent = Some(next);
+    }
+    parent.ok_or(BROKEN)
+}
+
+/// Makes one file or directory below an open directory, and opens it without following anything: whoever
+/// races with us can give us another file of the root, but none outside.
+fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+    let (made, call) = match leaf {
+        Leaf::Directory => (fs::mkdir_at(parent, name, 0o755), Call::Mkdirat),
+        Leaf::File => (fs::mknod_at(parent, name, 0o100644, 0, 0), Call::Mknodat),
+    };
+    match made {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Failure { call, errno }),
+    }
+    let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
+    fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
+}
+
+/// The directory that holds `path`'s last component, made where missing, and that component.
+fn parent_of<'b>(root: BorrowedFd<'_>, path: &CStr, buf: &'b mut PathBuf) -> Result<(OwnedFd, &'b CStr)> {
+    let path = path.to_bytes();
+    let (name, end) = components(path).last().ok_or(BROKEN)?;
+    let directory = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
+    let directory = if directory.is_empty() { b"." } else { directory };
+    let parent = open_or_make(root, buf.set(directory)?, Leaf::Directory, Follow::Links)?;
+    Ok((parent.fd, buf.set(name)?))
+}
+
+pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) -> Result<()> {
+    let (root, path) = (ctx.fd(root)?, ctx.text(path)?);
+    match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(_) => return Ok(()),
+        Err(Errno::NOENT) => {}
+        Err(errno) => {
+            return Err(Failure { call: Call::Openat2, errno });
+        }
+    }
+    let mut buf = PathBuf::new();
+    let (parent, name) = parent_of(root, path, &mut buf)?;
+    match fs::mkdir_at(&parent, name, mode) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Failure { call: Call::Mkdirat, errno }),
+    }
+}
+
+/// What a device node is made with.
+pub(crate) struct Node {
+    pub(crate) kind: DeviceKind,
+    pub(crate) mode: u32,
+    pub(crate) number: (u32, u32),
+    pub(crate) owner: (u32, u32),
+}
+
+pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> Result<()> {
+    let mut buf = PathBuf::new();
+    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
+    let (major, minor) = node.number;
+    match fs::mknod_at(&parent, name, node.kind.mode() | node.mode, major, minor) {
+        Ok(()) => {}
+        // An image may bring its devices; only the same one will do.
+        Err(Errno::EXIST) => {
+            let stat = fs::stat_at(&parent, name, AtFlags::SYMLINK_NOFOLLOW).at(Call::Statx)?;
+            let same = node.kind.is(stat.file_type()) && (node.kind == DeviceKind::Fifo || stat.rdev == node.number);
+            if !same {
+                return Err(Failure { call: Call::DeviceCheck, errno: Errno::EXIST });
+            }
+        }
+        Err(errno) => {
+            return Err(Failure { call: Call::Mknodat, errno });
+        }
+    }
+    let (uid, gid) = node.owner;
+    if uid != 0 || gid != 0 {
+        fs::chown_at(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Fchownat)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn symlink(ctx: &Context<'_>, root: Slot, path: Text, target: Text) -> Result<()> {
+    let mut buf = PathBuf::new();
+    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
+    match fs::symlink_at(ctx.text(target)?, &parent, name) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Failure { call: Call::Symlinkat, errno }),
+    }
+}

@@ -1,0 +1,99 @@
+//! Walking the plan.
+
+use core::sync::atomic::Ordering;
+
+use crate::context::{Context, Result};
+use crate::mount::{MountPoint, NewFs};
+use crate::plan::Status;
+use crate::root::Node;
+use crate::step::Step;
+use crate::{credentials, exec, mount, namespace, root};
+use orlop_sys::thread;
+
+use crate::context::At;
+use crate::step::Call;
+
+/// Does every step of init in order, waiting for those of the runtime between them. Returns only from a plan
+/// without an end: a good one ends in execve(2), a bad one in exit(2).
+pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
+    ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
+    let mut runtime_owes = false;
+    for (index, step) in steps.iter().enumerate() {
+        let index = index as u32;
+        if let Step::Runtime {} = step {
+            runtime_owes = true;
+            continue;
+        }
+        ctx.reached(index);
+        if runtime_owes {
+            ctx.await_runtime(index);
+            runtime_owes = false;
+        }
+        if let Err(failure) = apply(ctx, step) {
+            ctx.fail(failure);
+        }
+    }
+}
+
+/// Does one step.
+pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
+    match *step {
+        Step::Runtime {} => Ok(()),
+        Step::Unshare { namespaces } => namespace::unshare(namespaces),
+        Step::OpenNamespace { path, namespace, out } => namespace::open(ctx, path, namespace, out),
+        Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
+        Step::BecomeRoot {} => namespace::become_root(),
+        Step::Session {} => namespace::session(),
+        Step::Loopback {} => namespace::loopback(),
+        Step::Keyring { name } => namespace::keyring(ctx, name),
+        Step::Hostname { name } => namespace::hostname(ctx, name),
+        Step::Domainname { name } => namespace::domainname(ctx, name),
+        Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
+        Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, out),
+        Step::PrivateParent { path } => mount::private_parent(ctx, path),
+        Step::MakeFs { fstype, params, attr, mode_of, target, out } => {
+            mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target }, out)
+        }
+        Step::CloneTree { path, reach, out } => mount::clone_tree(ctx, path, reach, out),
+        Step::SetAttr { mount, set, clear, reach } => mount::set_attr(ctx, mount, set, clear, reach),
+        Step::SetPropagation { mount, propagation, reach } => mount::set_propagation(ctx, mount, propagation, reach),
+        Step::Target { root, path, make, like, over_proc, follow, out } => {
+            mount::target(ctx, &MountPoint { root, path, make, like, over_proc, follow }, out)
+        }
+        Step::Attach { mount, target } => mount::attach(ctx, mount, target),
+        Step::Close { slot } => ctx.take(slot).map(drop),
+        Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),
+        Step::Device { root, path, kind, mode, major, minor, uid, gid } => {
+            let node = Node { kind, mode, number: (major, minor), owner: (uid, gid) };
+            root::device(ctx, root, path, &node)
+        }
+        Step::Symlink { root, path, target } => root::symlink(ctx, root, path, target),
+        Step::OpenNull { out } => mount::open_null(ctx, out),
+        Step::Mask { root, path, null } => mount::mask(ctx, root, path, null),
+        Step::ReadOnlyPath { root, path } => mount::readonly_path(ctx, root, path),
+        Step::Pivot { root } => mount::pivot(ctx, root),
+        Step::MoveRoot { root } => mount::move_root(ctx, root),
+        Step::Chroot { root } => mount::chroot(ctx, root),
+        Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
+        Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
+        Step::NoNewPrivileges {} => thread::no_new_privileges().at(Call::NoNewPrivileges),
+        Step::Seccomp { program, flags } => credentials::seccomp(ctx, program, flags),
+        Step::Bounding { keep } => credentials::bounding(ctx, keep),
+        Step::User { uid, gid, groups, set_groups } => credentials::user(ctx, uid, gid, groups, set_groups),
+        Step::Capabilities { effective, permitted, inheritable } => {
+            credentials::capabilities(effective, permitted, inheritable)
+        }
+        Step::Ambient { set } => credentials::ambient(ctx, set),
+        Step::Umask { mask } => {
+            credentials::umask(ctx, mask);
+            Ok(())
+        }
+        Step::Home { uid } => exec::home(ctx, uid),
+        Step::FindProgram {} => exec::find_program(ctx),
+        Step::Descriptors { first } => exec::descriptors(first),
+        Step::Signals {} => credentials::signals(),
+        Step::Detach {} => exec::detach(),
+        Step::AwaitStart { listener } => exec::await_start(ctx, listener),
+        Step::Exec {} => exec::exec(ctx),
+    }
+}

@@ -1,0 +1,80 @@
+//! How `orlop explain` prints the fields of a step. The init program has none of this.
+
+use core::fmt::{self, Write};
+
+use orlop_sys::mount::{Attr, Propagation, Reach};
+use orlop_sys::process::Clone as CloneFlags;
+use orlop_sys::thread::SockFilter;
+
+use crate::plan::Blob;
+use crate::step::{
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text,
+};
+
+/// A field that can be printed, given the blob that its strings stand in.
+pub trait Show {
+    /// Prints it.
+    fn show(&self, blob: &Blob<'_>, out: &mut dyn Write) -> fmt::Result;
+}
+
+macro_rules! show {
+    ($($kind:ty: |$value:ident, $blob:ident, $out:ident| $body:expr;)*) => {$(
+        impl Show for $kind {
+            fn show(&self, $blob: &Blob<'_>, $out: &mut dyn Write) -> fmt::Result {
+                let $value = self;
+                let _ = $blob;
+                $body
+            }
+        }
+    )*};
+}
+
+fn text(at: Text, blob: &Blob<'_>, out: &mut dyn Write) -> fmt::Result {
+    for chunk in blob.text(at).map(|text| text.to_bytes().utf8_chunks()).into_iter().flatten() {
+        out.write_str(chunk.valid())?;
+        if !chunk.invalid().is_empty() {
+            out.write_char('\u{fffd}')?;
+        }
+    }
+    Ok(())
+}
+
+show! {
+    Text: |value, blob, out| text(*value, blob, out);
+    Slot: |value, _blob, out| write!(out, "#{}", value.0);
+    u32: |value, _blob, out| if *value == CALLERS_UMASK { out.write_str("-") } else { write!(out, "{value}") };
+    u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };
+    bool: |value, _blob, out| write!(out, "{value}");
+    Attr: |value, _blob, out| if value.is_empty() { out.write_str("-") } else { write!(out, "{value}") };
+    Propagation: |value, _blob, out| write!(out, "{value}");
+    CloneFlags: |value, _blob, out| write!(out, "{value}");
+    Reach: |value, _blob, out| out.write_str(match value { Reach::One => "one", Reach::Tree => "tree" });
+    Make: |value, _blob, out| out.write_str(match value {
+        Make::Directory => "directory", Make::File => "file", Make::LikeSource => "like-source" });
+    ModeOf: |value, _blob, out| out.write_str(match value { ModeOf::Nothing => "-", ModeOf::Target => "target" });
+    OverProc: |value, _blob, out| out.write_str(match value {
+        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
+    Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
+    Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
+    DeviceKind: |value, _blob, out| out.write_str(match value {
+        DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
+    Capabilities: |value, _blob, out| write!(out, "{:#x}", value.0);
+    List<SockFilter>: |value, _blob, out| write!(out, "{} instructions", value.len);
+    List<u32>: |value, blob, out| {
+        for (i, n) in blob.words(*value).iter().enumerate() {
+            write!(out, "{}{n}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    };
+    List<Param>: |value, blob, out| {
+        for (i, param) in blob.params(*value).iter().enumerate() {
+            if i > 0 { out.write_char(',')?; }
+            text(param.key, blob, out)?;
+            if param.value != NO_VALUE {
+                out.write_char('=')?;
+                text(param.value, blob, out)?;
+            }
+        }
+        Ok(())
+    };
+}

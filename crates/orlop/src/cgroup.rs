@@ -1,0 +1,211 @@
+//! From the configuration to `orlop-cgroup`'s plan.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use orlop_cgroup::{
+    self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
+};
+
+use orlop_sys::Errno;
+
+use crate::config::{self, Config, DeviceRuleKind};
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::plan::{Options, Origin, invalid};
+
+/// How init comes into its cgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Placement {
+    /// There is none to come into.
+    Nowhere,
+    /// It is born there.
+    AtBirth,
+    /// It is put there, at least in part.
+    Adopted,
+}
+
+pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
+    if plan.dirs.is_empty() {
+        Placement::Nowhere
+    } else if plan.dirs.iter().all(|dir| dir.version == Version::V2) {
+        Placement::AtBirth
+    } else {
+        Placement::Adopted
+    }
+}
+
+pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<cgroup::Plan> {
+    let path = path(config, options.id)?;
+    let resources = resources(&config.linux.resources, Devices::OfContainer)?;
+    let how =
+        cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, manager: options.cgroup_manager };
+    cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)
+}
+
+fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
+    let given = Some(config.linux.cgroups_path.as_str());
+    CgroupPath::from_config(given, id).map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))
+}
+
+/// An error of the cgroup crate, as ours.
+pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
+    let kind = match &error {
+        cgroup::Error::NotSupported(_) => Kind::NotSupported,
+        _ => Kind::System,
+    };
+    Error::new(kind, alloc::format!("{error}"))
+}
+
+/// Sends a signal to every process of the cgroup, again and again until none is left that has not got it: one that
+/// forks meanwhile has a child that has not.
+pub(crate) fn signal(group: &cgroup::Group, signal: i32) -> Result<()> {
+    let mut sent: Vec<i32> = Vec::new();
+    loop {
+        let pids = group.pids().map_err(from_cgroup)?;
+        let new: Vec<i32> = pids.into_iter().filter(|pid| *pid > 0 && !sent.contains(pid)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for pid in new {
+            match orlop_sys::process::kill(pid, signal) {
+                Ok(()) | Err(Errno::SRCH) => sent.push(pid),
+                Err(errno) => {
+                    return Err(Error::system("kill", alloc::format!("process {pid}"), errno));
+                }
+            }
+        }
+    }
+}
+
+/// Whether device rules are those of a new container, or an update's, which leaves them alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Devices {
+    /// The configuration's, then the ones that every container needs.
+    OfContainer,
+    /// None.
+    #[allow(dead_code)] // `update` is not built yet
+    Unchanged,
+}
+
+/// The same limits, as the cgroup crate has them.
+pub(crate) fn resources(from: &config::Resources<'_>, devices: Devices) -> Result<cgroup::Resources> {
+    let signed = |value: Option<i64>| value.map(Limit::from_signed);
+    let memory = cgroup::Memory {
+        limit: signed(from.memory.limit),
+        swap: signed(from.memory.swap),
+        reservation: signed(from.memory.reservation),
+        kernel: signed(from.memory.kernel),
+        kernel_tcp: signed(from.memory.kernel_tcp),
+        swappiness: from.memory.swappiness,
+        disable_oom_killer: from.memory.disable_oom_killer,
+        check_before_update: from.memory.check_before_update,
+    };
+    let cpu = cgroup::Cpu {
+        shares: from.cpu.shares,
+        quota: signed(from.cpu.quota),
+        burst: from.cpu.burst,
+        period: from.cpu.period,
+        realtime_runtime: signed(from.cpu.realtime_runtime),
+        realtime_period: from.cpu.realtime_period,
+        idle: from.cpu.idle,
+        cpus: from.cpu.cpus.as_str().into(),
+        mems: from.cpu.mems.as_str().into(),
+    };
+    let huge_pages = from.hugepage_limits.iter();
+    let rdma = from.rdma.iter();
+    Ok(cgroup::Resources {
+        memory,
+        cpu,
+        pids: signed(from.pids.limit),
+        block_io: block_io(&from.block_io)?,
+        huge_pages: huge_pages
+            .map(|huge| cgroup::HugePages { page_size: huge.page_size.as_str().into(), limit: huge.limit })
+            .collect(),
+        rdma: rdma
+            .map(|(device, limit)| cgroup::Rdma {
+                device: String::from(device.as_str()),
+                handles: limit.hca_handles,
+                objects: limit.hca_objects,
+            })
+            .collect(),
+        network: cgroup::Network {
+            class_id: from.network.class_id,
+            priorities: from
+                .network
+                .priorities
+                .iter()
+                .map(|p| cgroup::Priority { name: p.name.as_str().into(), priority: p.priority })
+                .collect(),
+        },
+        devices: match devices {
+            Devices::OfContainer => Some(device_rules(&from.devices)?),
+            Devices::Unchanged => None,
+        },
+        unified: from.unified.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+    })
+}
+
+fn number(n: i64, origin: Origin) -> Result<u32> {
+    u32::try_from(n).map_err(|_| invalid(alloc::format!("{n} is no device number"), origin))
+}
+
+fn block_io(from: &config::BlockIo) -> Result<cgroup::BlockIo> {
+    let device = |major: i64, minor: i64, origin: Origin| -> Result<BlockDevice> {
+        Ok(BlockDevice { major: number(major, origin)?, minor: number(minor, origin)? })
+    };
+    let throttles = |list: &[config::ThrottleDevice], pointer: &'static str| {
+        let each = list.iter().enumerate().map(|(index, throttle)| {
+            let device = device(throttle.major, throttle.minor, Origin::member(pointer, index))?;
+            Ok(cgroup::Throttle { device, rate: throttle.rate })
+        });
+        each.collect::<Result<Vec<_>>>()
+    };
+    let weights = from.weight_device.iter().enumerate().map(|(index, weight)| {
+        let origin = Origin::member("/linux/resources/blockIO/weightDevice", index);
+        Ok(cgroup::WeightDevice {
+            device: device(weight.major, weight.minor, origin)?,
+            weight: weight.weight,
+            leaf_weight: weight.leaf_weight,
+        })
+    });
+    Ok(cgroup::BlockIo {
+        weight: from.weight,
+        leaf_weight: from.leaf_weight,
+        weight_device: weights.collect::<Result<Vec<_>>>()?,
+        read_bps: throttles(&from.throttle_read_bps_device, "/linux/resources/blockIO/throttleReadBpsDevice")?,
+        write_bps: throttles(&from.throttle_write_bps_device, "/linux/resources/blockIO/throttleWriteBpsDevice")?,
+        read_iops: throttles(&from.throttle_read_iops_device, "/linux/resources/blockIO/throttleReadIOPSDevice")?,
+        write_iops: throttles(&from.throttle_write_iops_device, "/linux/resources/blockIO/throttleWriteIOPSDevice")?,
+    })
+}
+
+/// The configuration's rules in order, then what a container cannot do without, as runc appends it.
+fn device_rules(from: &[config::DeviceRule]) -> Result<Vec<DeviceRule>> {
+    let mut rules = Vec::with_capacity(from.len() + DEFAULT_DEVICES.len());
+    for (index, rule) in from.iter().enumerate() {
+        let origin = Origin::member("/linux/resources/devices", index);
+        let number = |n: Option<i64>| n.filter(|n| *n != -1).map(|n| number(n, origin)).transpose();
+        let mut access = Access::NONE;
+        for (asked, bit) in
+            [(rule.access.read, Access::READ), (rule.access.write, Access::WRITE), (rule.access.mknod, Access::MKNOD)]
+        {
+            if asked {
+                access = access.with(bit);
+            }
+        }
+        rules.push(DeviceRule {
+            verdict: if rule.allow { Verdict::Allow } else { Verdict::Deny },
+            kind: match rule.kind {
+                DeviceRuleKind::All => DeviceKind::All,
+                DeviceRuleKind::Char => DeviceKind::Character,
+                DeviceRuleKind::Block => DeviceKind::Block,
+            },
+            major: number(rule.major)?,
+            minor: number(rule.minor)?,
+            access: if access.is_empty() { Access::ALL } else { access },
+        });
+    }
+    rules.extend_from_slice(&DEFAULT_DEVICES);
+    Ok(rules)
+}

@@ -1,0 +1,271 @@
+//! Carrying a plan out, and taking everything back where that fails.
+
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use orlop_cgroup::{Group, Joined, PATIENCE};
+use orlop_sys::fs::{self, AtFlags, OFlags};
+use orlop_sys::net::{self, SocketType};
+use orlop_sys::process::Pid;
+use orlop_sys::time::{self, Clock};
+use orlop_sys::{CWD, OwnedFd};
+
+use crate::bundle::Bundle;
+use crate::cgroup::from_cgroup;
+use crate::error::{Error, Kind, Result};
+use crate::launch::{Birth, Launch};
+use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
+use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
+
+/// How a container is made, besides its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// A file to hold init's pid as the caller sees it: digits, and nothing else.
+    pub pid_file: Option<CString>,
+    /// How the root is changed.
+    pub root_change: RootChange,
+    /// The session keyring.
+    pub keyring: SessionKeyring,
+    /// How many of the caller's descriptors from 3 on the container's program gets.
+    pub preserve_fds: u32,
+    /// Who makes the cgroup.
+    pub cgroup_manager: orlop_cgroup::Manager,
+}
+
+/// Everything that was made so far, to be taken back in reverse unless it is kept.
+struct Made<'a> {
+    root: &'a CStr,
+    state: Option<StateDir>,
+    group: Option<Group>,
+    launch: Option<Launch>,
+    pid_file: Option<CString>,
+}
+
+impl Made<'_> {
+    /// Takes everything back. What cannot be is named in the error, and `delete --force` finds it again.
+    fn undo(self, error: Error) -> Error {
+        if let Some(launch) = &self.launch {
+            launch.kill();
+        }
+        let mut left: Vec<String> = Vec::new();
+        if let Some(path) = &self.pid_file
+            && let Err(errno) = fs::unlink_at(CWD, path, AtFlags::NONE)
+        {
+            left.push(format!("{}: {errno}", path.to_string_lossy()));
+        }
+        if let Some(mut group) = self.group {
+            let removed = group.remove(PATIENCE).and_then(|()| group.undo());
+            left.extend(removed.err().map(|error| format!("{error}")));
+        }
+        if left.is_empty()
+            && let Some(state) = self.state
+        {
+            left.extend(state.remove(self.root).err().map(|error| format!("{error}")));
+        }
+        if left.is_empty() { error } else { error.hint(format!("and this could not be undone: {}", left.join(", "))) }
+    }
+}
+
+/// A container that has been made, and whoever watches over it.
+pub(crate) struct Created {
+    pub(crate) launch: Launch,
+    pub(crate) plan: Plan,
+    pub(crate) group: Option<Group>,
+    pub(crate) state: StateDir,
+}
+
+/// Makes a container: to the point where it waits for `start`, or runs.
+pub(crate) fn create(
+    root: &CStr,
+    bundle: &Bundle,
+    plan: Plan,
+    gate: Gate,
+    options: &CreateOptions,
+    id: &str,
+) -> Result<Created> {
+    let mut made = Made { root, state: None, group: None, launch: None, pid_file: None };
+    match make(&mut made, bundle, &plan, gate, options, id) {
+        Ok(()) => match made {
+            Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
+            made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
+        },
+        Err(error) => Err(made.undo(error)),
+    }
+}
+
+fn make(
+    made: &mut Made<'_>,
+    bundle: &Bundle,
+    plan: &Plan,
+    gate: Gate,
+    options: &CreateOptions,
+    id: &str,
+) -> Result<()> {
+    let born = plan.clone_index();
+    let (before, after) = plan.entries.split_at_checked(born + 1).unwrap_or((&plan.entries, &[]));
+    for entry in before {
+        let Act::Runtime(task) = entry.act else {
+            continue;
+        };
+        prepare(made, bundle, plan, task, gate, options, id).map_err(|error| placed(error, entry))?;
+    }
+    // What needs nothing of init is done while init works; then the rest in order.
+    let mut done: Vec<bool> = after.iter().map(|entry| matches!(entry.act, Act::Init(_))).collect();
+    for overlaps in [true, false] {
+        for (index, entry) in after.iter().enumerate() {
+            let Act::Runtime(task) = entry.act else {
+                continue;
+            };
+            if task.overlaps() != overlaps {
+                continue;
+            }
+            if !overlaps && let Some(launch) = &made.launch {
+                launch.await_init(plan, (born + 1 + index) as u32)?;
+            }
+            accompany(made, plan, task).map_err(|error| placed(error, entry))?;
+            if let Some(place) = done.get_mut(index) {
+                *place = true;
+            }
+            let until = done.iter().position(|done| !done).unwrap_or(done.len());
+            if let Some(launch) = &made.launch {
+                launch.complete((born + 1 + until) as u32);
+            }
+        }
+    }
+    let Some(launch) = &made.launch else {
+        return Ok(());
+    };
+    if gate == Gate::Start {
+        let waits = plan.entries.len().saturating_sub(1 + plan.after_gate());
+        launch.await_init(plan, waits as u32)?;
+    }
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, launch.pid())?;
+        made.pid_file = Some(path.clone());
+    }
+    Ok(())
+}
+
+fn placed(error: Error, entry: &Entry) -> Error {
+    if error.phase().is_some() {
+        return error;
+    }
+    // A cgroup error names the limit itself.
+    let origin = error.origin().map(String::from).or_else(|| entry.origin.to_pointer());
+    error.at(entry.phase, origin)
+}
+
+fn prepare(
+    made: &mut Made<'_>,
+    bundle: &Bundle,
+    plan: &Plan,
+    task: Task,
+    gate: Gate,
+    options: &CreateOptions,
+    id: &str,
+) -> Result<()> {
+    match task {
+        Task::StateDirectory => {
+            let state = made.state.insert(StateDir::create(made.root, id)?);
+            let config = bundle.config()?;
+            let record = Record {
+                version: RECORD_VERSION,
+                bundle: bundle.path().into(),
+                rootfs: plan.rootfs.clone(),
+                created: crate::time::rfc3339(time::now(Clock::Realtime)),
+                annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
+                cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+            };
+            state.write_record(&record, bundle.text())
+        }
+        Task::CgroupCreate => {
+            made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+            Ok(())
+        }
+        Task::Clone { into_cgroup, .. } => {
+            let state = made.state.as_ref().ok_or_else(broken)?;
+            let listener = if gate == Gate::Start { Some(listen(state)?) } else { None };
+            let birth = Birth {
+                cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),
+                slots: listener.iter().map(|fd| (slot::LISTENER, fd.borrow())).collect(),
+                preserve_fds: options.preserve_fds,
+            };
+            made.launch = Some(Launch::start(plan, &birth)?);
+            Ok(())
+        }
+        _ => Err(broken()),
+    }
+}
+
+/// What is done beside a running init.
+fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
+    let launch = made.launch.as_ref().ok_or_else(broken)?;
+    match task {
+        Task::CgroupAdopt => {
+            let group = made.group.as_ref().ok_or_else(broken)?;
+            let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
+            group.adopt(launch.pid(), joined).map_err(from_cgroup)
+        }
+        Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
+        Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
+        Task::Record => {
+            let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            made.state.as_ref().ok_or_else(broken)?.write_init(init)
+        }
+        _ => Err(broken()),
+    }
+}
+
+fn broken() -> Error {
+    Error::new(Kind::System, "the plan's entries are out of order")
+}
+
+fn listen(state: &StateDir) -> Result<OwnedFd> {
+    let failed = |call| move |errno| Error::system(call, format!("the socket {}", START.to_string_lossy()), errno);
+    let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket"))?;
+    net::bind(&socket, &state.start_address()?).map_err(failed("bind"))?;
+    net::listen(&socket, 1).map_err(failed("listen"))?;
+    Ok(socket)
+}
+
+/// The runtime's procfs is the host's: only here is the path what it seems to be.
+fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
+    let path = crate::state::c_string(&format!("/proc/{pid}/oom_score_adj"))?;
+    let text = format!("{value}");
+    let written = fs::open_at(CWD, &path, OFlags::WRONLY, 0).and_then(|file| fs::write_all(&file, text.as_bytes()));
+    written.map_err(|errno| {
+        let error = Error::system("write", format!("oom_score_adj {value}"), errno);
+        match errno {
+            orlop_sys::Errno::ACCES | orlop_sys::Errno::PERM => {
+                error.hint("a value below the caller's own needs CAP_SYS_RESOURCE")
+            }
+            _ => error,
+        }
+    })
+}
+
+/// Whoever reads the file reads all of it or finds none: it is written beside its place and then renamed.
+fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
+    let failed = |call| {
+        let path = path.to_string_lossy().into_owned();
+        move |errno| Error::system(call, format!("the pid file {path}"), errno)
+    };
+    let bytes = path.to_bytes();
+    let name_at = bytes.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
+    let (directory, name) = bytes.split_at_checked(name_at).unwrap_or((b"", bytes));
+    let beside = [directory, b".", name, b".", format!("{pid}").as_bytes()].concat();
+    let beside = CString::new(beside).map_err(|_| broken())?;
+    let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL | OFlags::NOFOLLOW;
+    let file = fs::open_at(CWD, &beside, flags, 0o644).map_err(failed("openat"))?;
+    let written = fs::write_all(&file, format!("{pid}").as_bytes())
+        .map_err(failed("write"))
+        .and_then(|()| fs::rename_at(CWD, &beside, CWD, path).map_err(failed("renameat2")));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _gone = fs::unlink_at(CWD, &beside, AtFlags::NONE);
+    }
+    written
+}

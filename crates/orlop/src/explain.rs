@@ -1,0 +1,183 @@
+//! A plan for people: what `orlop explain` prints, and what a failed step was about.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write;
+
+use orlop_init::show::Show;
+use orlop_init::step::{Call, Step};
+use orlop_sys::Errno;
+
+use crate::error::{Error, Kind};
+use crate::plan::{Act, Entry, Plan, Task};
+
+/// The plan as lines of text: number, phase, who, what, with which arguments, and the field that asks for it.
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::with_capacity(plan.entries.len() * 96);
+    for (number, entry) in plan.entries.iter().enumerate() {
+        let who = if matches!(entry.act, Act::Runtime(_)) { "runtime" } else { "init" };
+        // Writing to a string does not fail.
+        let _ = write!(out, "{number:3} {:10} {who:7} {}", entry.phase.name(), entry.name());
+        for (name, value) in arguments(plan, entry) {
+            let _ = write!(out, " {name}={value}");
+        }
+        if !entry.origin.is_none() {
+            let _ = write!(out, "  [{}]", entry.origin);
+        }
+        out.push('\n');
+        if matches!(entry.act, Act::Runtime(Task::CgroupLimits)) {
+            for write in &plan.cgroup.writes {
+                let _ = writeln!(out, "      {} = {}  [{}]", plan.cgroup.file(write), write.value, write.origin);
+            }
+        }
+    }
+    for ignored in &plan.cgroup.ignored {
+        let _ = writeln!(out, "not set: {}: {}", ignored.origin, ignored.why);
+    }
+    for warning in &plan.warnings {
+        let _ = writeln!(out, "warning: {}: {}", warning.origin, warning.text);
+    }
+    out
+}
+
+/// The plan as one JSON document: `{"entries": […], "cgroup": […], "warnings": […]}`.
+pub fn json(plan: &Plan) -> String {
+    let mut out = String::with_capacity(plan.entries.len() * 160);
+    out.push_str("{\"entries\":[");
+    for (number, entry) in plan.entries.iter().enumerate() {
+        let who = if matches!(entry.act, Act::Runtime(_)) { "runtime" } else { "init" };
+        let comma = if number == 0 { "" } else { "," };
+        let phase = entry.phase.name();
+        let _ = write!(out, "{comma}\n{{\"phase\":{phase:?},\"owner\":{who:?},\"step\":{:?},\"origin\":", entry.name());
+        string(&mut out, &format!("{}", entry.origin));
+        out.push_str(",\"args\":{");
+        for (i, (name, value)) in arguments(plan, entry).into_iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            let _ = write!(out, "{comma}{name:?}:");
+            string(&mut out, &value);
+        }
+        out.push_str("}}");
+    }
+    out.push_str("\n],\"cgroup\":[");
+    for (i, write) in plan.cgroup.writes.iter().enumerate() {
+        out.push_str(if i == 0 { "\n{\"file\":" } else { ",\n{\"file\":" });
+        string(&mut out, &plan.cgroup.file(write));
+        out.push_str(",\"value\":");
+        string(&mut out, &write.value);
+        out.push_str(",\"origin\":");
+        string(&mut out, &format!("{}", write.origin));
+        out.push('}');
+    }
+    out.push_str("\n],\"warnings\":[");
+    for (i, warning) in plan.warnings.iter().enumerate() {
+        out.push_str(if i == 0 { "\n{\"origin\":" } else { ",\n{\"origin\":" });
+        string(&mut out, &warning.origin);
+        out.push_str(",\"text\":");
+        string(&mut out, &warning.text);
+        out.push('}');
+    }
+    out.push_str("\n]}\n");
+    out
+}
+
+fn string(out: &mut String, text: &str) {
+    // A string always has a JSON form.
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, String)> {
+    let mut list = alloc::vec::Vec::new();
+    match &entry.act {
+        Act::Init(step) => step.fields(&mut |name, value| list.push((name, shown(plan, value)))),
+        Act::Runtime(Task::Clone { namespaces, into_cgroup }) => {
+            list.push(("namespaces", format!("{namespaces}")));
+            list.push(("into_cgroup", format!("{into_cgroup}")));
+        }
+        Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
+        Act::Runtime(Task::CgroupCreate) => {
+            list.extend(plan.cgroup.dirs.iter().map(|dir| ("directory", dir.path.clone())));
+        }
+        Act::Runtime(_) => {}
+    }
+    list
+}
+
+fn shown(plan: &Plan, value: &dyn Show) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = value.show(&plan.strings.blob(), &mut text);
+    text
+}
+
+/// The error of a step that failed, with what it was about: its strings, and the words that users search for.
+pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Errno, detail: u32) -> Error {
+    let blob = plan.strings.blob();
+    let text = |text| blob.text(text).map(|text| String::from_utf8_lossy(text.to_bytes())).unwrap_or_default();
+    let call_name = call.map_or("", Call::name);
+    let system = |what: String| Error::system(call_name, what, errno);
+    match *step {
+        Step::Limit { resource, soft, hard } => {
+            let error = Error::new(Kind::System, format!("error setting rlimit type {resource}: {errno}"));
+            match errno {
+                Errno::PERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+                Errno::INVAL if soft > hard => error.hint("the soft limit is above the hard one"),
+                _ => error,
+            }
+        }
+        Step::Bounding { .. } | Step::Capabilities { .. } => {
+            Error::new(Kind::System, format!("unable to apply caps: {call_name}: {errno}"))
+                .hint("a capability that the caller does not have itself cannot be given")
+        }
+        Step::Ambient { .. } => Error::new(Kind::System, format!("unable to set ambient capability {detail}: {errno}"))
+            .hint("an ambient capability must be permitted and inheritable"),
+        Step::BindRoot { path, .. } => system(format!("rootfs {}", text(path))),
+        Step::CloneTree { path, .. } => system(format!("bind source {}", text(path))),
+        Step::MakeFs { fstype, params, .. } => {
+            let mut what = format!("mounting {}", text(fstype));
+            if let (Some(Call::Fsconfig), Some(param)) = (call, blob.params(params).get(detail as usize)) {
+                let _ = write!(what, ": option {:?}", text(param.key));
+            }
+            system(what)
+        }
+        Step::Target { path, .. } => match call {
+            Some(Call::ProcCheck) => {
+                let what = format!("{:?} cannot be mounted because it is inside /proc", text(path));
+                Error::new(Kind::InvalidConfig, what)
+            }
+            Some(Call::DirectoryCheck) => {
+                let what = format!("{:?} must be an ordinary directory to be mounted on: not a directory", text(path));
+                Error::new(Kind::InvalidConfig, what).hint("a link there would let the image choose what is covered")
+            }
+            _ => system(format!("mount point {}", text(path))),
+        },
+        Step::Directory { path, .. } => system(format!("making {}", text(path))),
+        Step::Device { path, .. } => match call {
+            Some(Call::DeviceCheck) => {
+                Error::new(Kind::InvalidConfig, format!("{} is there already, as something else", text(path)))
+            }
+            _ => system(format!("device {}", text(path))),
+        },
+        Step::Symlink { path, .. } => system(format!("link {}", text(path))),
+        Step::Mask { path, .. } => system(format!("masking {}", text(path))),
+        Step::ReadOnlyPath { path, .. } => system(format!("making {} read-only", text(path))),
+        Step::OpenNamespace { path, namespace, .. } => match call {
+            Some(Call::NamespaceType) => {
+                Error::new(Kind::InvalidConfig, format!("{} is no namespace of type {namespace}", text(path)))
+            }
+            _ => system(format!("namespace {}", text(path))),
+        },
+        Step::Chdir { path, .. } => match call {
+            Some(Call::CwdCheck) => Error::new(
+                Kind::InvalidConfig,
+                format!("current working directory {} is outside of container mount namespace root", text(path)),
+            ),
+            _ => {
+                Error::new(Kind::System, format!("chdir to cwd ({:?}) set in config.json failed: {errno}", text(path)))
+            }
+        },
+        Step::Pivot { .. } if errno == Errno::INVAL => {
+            system(String::from("entering the root")).hint("on an initial ramfs use --no-pivot")
+        }
+        _ => system(String::from(step.name())),
+    }
+}

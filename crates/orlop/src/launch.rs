@@ -1,0 +1,371 @@
+//! Starting init, and working through the plan together with it.
+//!
+//! Both sides hold the one list. The runtime writes how far it is to [`Header::done`], init to [`Header::at`];
+//! who has to wait for the other says so, sleeps on the wake socket, and is woken by a byte, or by the other's end.
+
+#![allow(unsafe_code)] // the shared mapping, and starting a program: each with its reason
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char};
+use core::ptr::null;
+use core::sync::atomic::Ordering;
+
+use orlop_init::image::Image;
+use orlop_init::plan::{Header, Status};
+use orlop_init::step::{Call, SLOTS, Slot, Step};
+use orlop_sys::event::{self, PollFd, PollFlags};
+use orlop_sys::fs::{self, MemfdFlags, Seals};
+use orlop_sys::mem::Shared;
+use orlop_sys::mount::{self, Attr, MountAttr, Reach};
+use orlop_sys::net::{self, SocketType};
+use orlop_sys::process::{self, Child, Ended, Pid, Program, Waiting};
+use orlop_sys::{BorrowedFd, Errno, OwnedFd, thread};
+
+use crate::error::{Error, Kind, Result};
+use crate::explain;
+use crate::plan::{Act, Plan, Task};
+
+/// A started init.
+pub(crate) struct Launch {
+    child: Child,
+    shared: Shared,
+    wake: OwnedFd,
+}
+
+/// What init is born with, besides the plan.
+pub(crate) struct Birth<'a> {
+    /// The cgroup it starts in.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// Descriptors by slot.
+    pub(crate) slots: Vec<(Slot, BorrowedFd<'a>)>,
+    /// How many descriptors after stdio belong to the container's program.
+    pub(crate) preserve_fds: u32,
+}
+
+/// memfd_create(2) of kernels before 6.3 knows neither `MFD_EXEC` nor `MFD_NOEXEC_SEAL`.
+fn memfd(name: &CStr, flags: MemfdFlags) -> orlop_sys::Result<OwnedFd> {
+    match fs::memfd(name, flags) {
+        Err(Errno::INVAL) => fs::memfd(name, MemfdFlags::from_bits(flags.bits() & MemfdFlags::ALLOW_SEALING.bits())),
+        done => done,
+    }
+}
+
+/// The init program as a file that nobody can write to: CVE-2019-5736 needs a writable one.
+fn sealed_program() -> orlop_sys::Result<OwnedFd> {
+    let file = memfd(c"orlop:[init]", MemfdFlags::EXEC | MemfdFlags::ALLOW_SEALING)?;
+    fs::write_all(&file, orlop_init::PROGRAM)?;
+    fs::seal(&file, Seals::SEAL | Seals::SHRINK | Seals::GROW | Seals::WRITE)?;
+    Ok(file)
+}
+
+/// Where a memfd may not be executed (`vm.memfd_noexec=2`, a security module): the program on a tmpfs that is
+/// mounted nowhere and then made read-only.
+fn detached_program() -> orlop_sys::Result<OwnedFd> {
+    let config = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_create(&config)?;
+    let tmpfs = mount::fsmount(&config, Attr::NOSUID | Attr::NODEV)?;
+    let name = c"orlop:[init]";
+    let file = fs::open_at(&tmpfs, name, fs::OFlags::WRONLY | fs::OFlags::CREAT, 0o500)?;
+    fs::write_all(&file, orlop_init::PROGRAM)?;
+    drop(file);
+    let attr = MountAttr { set: Attr::RDONLY, ..MountAttr::default() };
+    mount::set_attr(&tmpfs, c"", Reach::One, &attr)?;
+    fs::open_at(&tmpfs, name, fs::OFlags::RDONLY, 0)
+}
+
+/// A descriptor's copy above those that belong to the container's program, or itself if it is there already.
+struct Above<'a> {
+    fd: BorrowedFd<'a>,
+    copy: Option<OwnedFd>,
+}
+
+impl<'a> Above<'a> {
+    fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Above<'a>> {
+        let copy = if fd.as_raw() < first { Some(fs::duplicate(fd, first)?) } else { None };
+        Ok(Above { fd, copy })
+    }
+
+    fn raw(&self) -> i32 {
+        self.copy.as_ref().map_or(self.fd.as_raw(), OwnedFd::as_raw)
+    }
+}
+
+impl Launch {
+    /// Lays the plan out and starts init in the namespaces that the plan's clone names.
+    pub(crate) fn start(plan: &Plan, birth: &Birth<'_>) -> Result<Launch> {
+        let failed = |call: &'static str| move |errno| Error::system(call, "starting init", errno);
+        let first = 3 + birth.preserve_fds as i32;
+        let program = sealed_program().map_err(failed("memfd_create"))?;
+        let plan_file = memfd(c"orlop:plan", MemfdFlags::NOEXEC_SEAL).map_err(failed("memfd_create"))?;
+        let (wake, inits_wake) = net::socket_pair(SocketType::Stream).map_err(failed("socketpair"))?;
+        let above = |fd| Above::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
+        let plan_fd = above(plan_file.borrow())?;
+        let wake_fd = above(inits_wake.borrow())?;
+        let mut slots = [-1; SLOTS];
+        let mut kept: Vec<Above<'_>> = Vec::with_capacity(birth.slots.len());
+        for &(slot, fd) in &birth.slots {
+            let fd = above(fd)?;
+            if let Some(place) = slots.get_mut(usize::from(slot.0)) {
+                *place = fd.raw();
+            }
+            kept.push(fd);
+        }
+
+        let steps: Vec<Step> = plan.entries.iter().map(|entry| entry.act.step()).collect();
+        let image =
+            Image { steps: &steps, strings: &plan.strings, args: plan.args, env: plan.env, slots, wake: wake_fd.raw() };
+        let size = image.size();
+        fs::truncate(&plan_file, size as u64).map_err(failed("ftruncate"))?;
+        let shared = Shared::map(&plan_file, size).map_err(failed("mmap"))?;
+        // SAFETY: the mapping is new, of that size, and zeroed as every new file is.
+        unsafe { image.write(shared.start()) };
+
+        let number = crate::state::c_string(&format!("{}", plan_fd.raw()))?;
+        let argv: [*const c_char; 3] = [c"orlop:[init]".as_ptr(), number.as_ptr(), null()];
+        let envp: [*const c_char; 1] = [null()];
+        let keep: Vec<i32> = [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
+        let spawn = |program: &OwnedFd| {
+            let program = Program {
+                file: program.borrow(),
+                path: c"",
+                argv: &argv,
+                envp: &envp,
+                keep: &keep,
+                stdio: [None, None, None],
+            };
+            // SAFETY: the strings of both arrays outlive the call.
+            unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
+        };
+        let child = match spawn(&program) {
+            Err(Errno::ACCES | Errno::PERM) if thread::euid() == 0 => detached_program().and_then(|p| spawn(&p)),
+            done => done,
+        };
+        let child = child.map_err(|errno| clone_error(plan, errno))?;
+        let launch = Launch { child, shared, wake };
+        let born = plan.clone_index() + 1;
+        launch.complete(born as u32);
+        Ok(launch)
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: an image was written there, the mapping lives as long as `self`, and what init changes is atomic.
+        unsafe { &*self.shared.start().cast::<Header>() }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.child.pid
+    }
+
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.borrow()
+    }
+
+    pub(crate) fn into_pidfd(self) -> OwnedFd {
+        self.child.pidfd
+    }
+
+    /// Says that every entry of the runtime before `index` is done.
+    pub(crate) fn complete(&self, index: u32) {
+        let header = self.header();
+        header.done.store(index, Ordering::SeqCst);
+        if header.init_sleeps.swap(0, Ordering::SeqCst) != 0 {
+            // Where init is gone, the next wait says so.
+            let _gone = net::send(&self.wake, &[1], &[]);
+        }
+    }
+
+    /// Waits until init has come to the entry `index`.
+    pub(crate) fn await_init(&self, plan: &Plan, index: u32) -> Result<()> {
+        let header = self.header();
+        loop {
+            // Announced first and looked at second, as init does it the other way round: one of us sees the other.
+            header.runtime_awaits.store(index, Ordering::SeqCst);
+            if header.at.load(Ordering::SeqCst) >= index && header.status() != Status::Failed {
+                header.runtime_awaits.store(0, Ordering::SeqCst);
+                return Ok(());
+            }
+            if !self.sleep()? {
+                return Err(self.failure(plan));
+            }
+        }
+    }
+
+    /// Waits until the container's program is executed.
+    pub(crate) fn await_program(&self, plan: &Plan) -> Result<()> {
+        while self.sleep()? {}
+        match self.header().status() {
+            Status::Executing => Ok(()),
+            _ => Err(self.failure(plan)),
+        }
+    }
+
+    /// Sleeps until init has something to say; `false` when its end of the socket is closed: by its end, or by
+    /// execve(2) of the program.
+    fn sleep(&self) -> Result<bool> {
+        let mut fds =
+            [PollFd::new(self.wake.borrow(), PollFlags::IN), PollFd::new(self.child.pidfd.borrow(), PollFlags::IN)];
+        loop {
+            match event::poll(&mut fds, None) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::system("ppoll", "waiting for init", errno)),
+                Ok(_) => break,
+            }
+        }
+        if fds[0].happened.is_empty() {
+            return Ok(false);
+        }
+        let mut byte = [0u8; 1];
+        match fs::read(&self.wake, &mut byte) {
+            Ok(n) => Ok(n > 0),
+            Err(Errno::CONNRESET) => Ok(false),
+            Err(errno) => Err(Error::system("read", "waiting for init", errno)),
+        }
+    }
+
+    /// What became of an init that ended before the program ran; `None` where the program has run.
+    pub(crate) fn verdict(&self, plan: &Plan, ended: Option<Ended>) -> Option<Error> {
+        let header = self.header();
+        match header.status() {
+            Status::Executing => None,
+            Status::Failed => Some(failed_step(
+                plan,
+                header.at.load(Ordering::Relaxed) as usize,
+                Call::from_number(header.call.load(Ordering::Relaxed)),
+                Errno(header.errno.load(Ordering::Relaxed)),
+                header.detail.load(Ordering::Relaxed),
+            )),
+            Status::Unborn | Status::Working => Some(ended_early(plan, header, ended)),
+        }
+    }
+
+    /// The error of an init that did not get to the program. It is killed and reaped.
+    pub(crate) fn failure(&self, plan: &Plan) -> Error {
+        if self.header().status() != Status::Failed && !event_ready(self.pidfd()) {
+            let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
+        }
+        let ended = self.reap();
+        let none = || Error::new(Kind::System, "init executed the program, and ended");
+        self.verdict(plan, ended).unwrap_or_else(none)
+    }
+
+    /// Kills init, and with it all of its pid namespace, and reaps it.
+    pub(crate) fn kill(&self) {
+        // ESRCH: it has ended, which is what we want.
+        let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
+        self.reap();
+    }
+
+    /// How it ended; `None` where another part of this process has reaped it.
+    pub(crate) fn reap(&self) -> Option<Ended> {
+        process::wait(&self.child.pidfd, Waiting::Block).ok().flatten()
+    }
+}
+
+/// SIGKILL's number, on every architecture.
+pub(crate) const SIGKILL: i32 = 9;
+
+fn event_ready(fd: BorrowedFd<'_>) -> bool {
+    event::wait_readable(fd, Some(orlop_sys::time::Timespec::default())).unwrap_or(false)
+}
+
+impl Act {
+    fn step(&self) -> Step {
+        match *self {
+            Act::Runtime(_) => Step::Runtime {},
+            Act::Init(step) => step,
+        }
+    }
+}
+
+impl Plan {
+    /// Where init is started.
+    pub(crate) fn clone_index(&self) -> usize {
+        let is_clone = |act: &Act| matches!(act, Act::Runtime(Task::Clone { .. }));
+        self.entries.iter().position(|entry| is_clone(&entry.act)).unwrap_or(0)
+    }
+
+    fn namespaces_at_birth(&self) -> process::Clone {
+        match self.entries.get(self.clone_index()).map(|entry| entry.act) {
+            Some(Act::Runtime(Task::Clone { namespaces, .. })) => namespaces,
+            _ => process::Clone::NONE,
+        }
+    }
+}
+
+fn clone_error(plan: &Plan, errno: Errno) -> Error {
+    let entry = plan.entries.get(plan.clone_index());
+    let error = Error::system("clone3", format!("starting init in {}", plan.namespaces_at_birth()), errno);
+    let error = match entry {
+        Some(entry) => error.at(entry.phase, entry.origin.to_pointer()),
+        None => error,
+    };
+    match errno {
+        Errno::PERM => error.hint("new namespaces need CAP_SYS_ADMIN, or a user namespace"),
+        Errno::NOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces is reached"),
+        Errno::AGAIN => error.hint("pids.max of a cgroup, RLIMIT_NPROC, or kernel.pid_max is reached"),
+        Errno::NOSYS => error.hint("clone3 needs Linux 5.7, or is forbidden by a seccomp filter"),
+        Errno::BUSY => error.hint("the cgroup has children with controllers, so no process can be in it"),
+        _ => error,
+    }
+}
+
+/// The error of a step, in the words of what it was to do.
+pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: Errno, detail: u32) -> Error {
+    let Some(entry) = plan.entries.get(index) else {
+        return Error::new(Kind::System, format!("init failed in step {index}, which the plan does not have"));
+    };
+    let error = match &entry.act {
+        Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
+        Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
+        Act::Runtime(task) => Error::system("", format!("{} failed in init", task.name()), errno),
+    };
+    error.at(entry.phase, entry.origin.to_pointer())
+}
+
+/// The words that engines match on: see exec.LookPath of Go, whose users these are.
+pub(crate) fn program_error(plan: &Plan, call: Option<Call>, errno: Errno) -> Error {
+    let blob = plan.strings.blob();
+    let name = blob.texts(plan.args).first().and_then(|&text| blob.text(text)).unwrap_or_default();
+    exec_error(&String::from_utf8_lossy(name.to_bytes()), call, errno)
+}
+
+pub(crate) fn exec_error(name: &str, call: Option<Call>, errno: Errno) -> Error {
+    let what = match (call, errno) {
+        (Some(Call::Lookup), Errno::NOENT) => String::from("executable file not found in $PATH"),
+        (Some(Call::Lookup), Errno::ISDIR) => String::from("is a directory: permission denied"),
+        (Some(Call::Statx), errno) => format!("stat {name}: {errno}"),
+        (_, errno) => format!("{errno}"),
+    };
+    let error = Error::new(Kind::Program, format!("unable to start container process: exec: {name:?}: {what}"));
+    match (call, errno) {
+        (Some(Call::Execve), Errno::NOENT) => error
+            .hint("the file is there: its interpreter (the #! line, or the ELF loader) is missing in the container"),
+        (Some(Call::Execve), Errno::NOEXEC) => {
+            error.hint("a program for another machine, or a script without a #! line")
+        }
+        _ => error,
+    }
+}
+
+fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
+    let index = header.at.load(Ordering::Relaxed) as usize;
+    let how = match ended {
+        Some(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
+        Some(Ended::Exited(status)) => format!("ended with status {status}"),
+        None => String::from("ended"),
+    };
+    let Some(entry) = plan.entries.get(index) else {
+        return Error::new(Kind::System, format!("init {how}"));
+    };
+    let error = Error::new(Kind::System, format!("init {how} in step {index} ({})", entry.name()))
+        .at(entry.phase, entry.origin.to_pointer());
+    match ended {
+        Some(Ended::Killed(SIGKILL)) => error.hint("is the memory limit too low for the container to start?"),
+        Some(Ended::Killed(SIGSYS)) => error.hint("a seccomp filter that the runtime itself runs under forbids a call"),
+        _ => error,
+    }
+}
+
+const SIGSYS: i32 = 31;

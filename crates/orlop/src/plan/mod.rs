@@ -1,0 +1,398 @@
+//! The plan: everything that will be done to make a container, in order, before any of it is done.
+//!
+//! The planner turns a configuration, the host's facts and the caller's options into one list. It does no I/O.
+//! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
+
+mod capability;
+mod devices;
+mod mounts;
+mod namespaces;
+pub mod options;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use orlop_init::image::Strings;
+use orlop_init::step::{List, Slot, Step, Text};
+use orlop_sys::process::Clone as CloneFlags;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+pub use capability::CapabilitySet;
+
+/// A part of a container's making.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Phase {
+    /// What is made before there is a process: the state directory, the cgroup.
+    Prepare,
+    /// The process and its namespaces.
+    Namespaces,
+    /// The root file system and what is mounted in it.
+    Mounts,
+    /// Device nodes and links.
+    Devices,
+    /// Entering the root, and covering parts of it.
+    Root,
+    /// The process's own attributes.
+    Process,
+    /// Waiting for `start`, and executing the program.
+    Start,
+}
+
+impl Phase {
+    /// Its name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Prepare => "prepare",
+            Phase::Namespaces => "namespaces",
+            Phase::Mounts => "mounts",
+            Phase::Devices => "devices",
+            Phase::Root => "root",
+            Phase::Process => "process",
+            Phase::Start => "start",
+        }
+    }
+}
+
+/// The place in `config.json` that an entry comes from; the default ones come from none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    pointer: &'static str,
+    index: Option<u32>,
+    tail: &'static str,
+}
+
+impl Origin {
+    /// What no field asks for.
+    pub const NONE: Origin = Origin::field("");
+
+    /// A field, as a JSON pointer.
+    pub const fn field(pointer: &'static str) -> Origin {
+        Origin { pointer, index: None, tail: "" }
+    }
+
+    /// A member of a list.
+    pub const fn member(pointer: &'static str, index: usize) -> Origin {
+        Origin { pointer, index: Some(index as u32), tail: "" }
+    }
+
+    /// A field of a member of a list.
+    #[must_use]
+    pub const fn inside(self, tail: &'static str) -> Origin {
+        Origin { tail, ..self }
+    }
+
+    /// Whether a field asks for it.
+    pub const fn is_none(self) -> bool {
+        self.pointer.is_empty()
+    }
+
+    pub(crate) fn to_pointer(self) -> Option<String> {
+        (!self.is_none()).then(|| alloc::format!("{self}"))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.pointer)?;
+        if let Some(index) = self.index {
+            write!(f, "/{index}")?;
+        }
+        f.write_str(self.tail)
+    }
+}
+
+/// What the runtime does itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Task {
+    /// Makes the state directory, and writes down what `delete` will need.
+    StateDirectory,
+    /// Makes the cgroup.
+    CgroupCreate,
+    /// Starts init in new namespaces.
+    Clone {
+        /// The new namespaces that it starts in.
+        namespaces: CloneFlags,
+        /// Whether it starts in its cgroup (`CLONE_INTO_CGROUP`).
+        into_cgroup: bool,
+    },
+    /// Puts init into its cgroups, where it could not start there.
+    CgroupAdopt,
+    /// Writes the limits.
+    CgroupLimits,
+    /// Writes /proc/PID/oom_score_adj.
+    OomScoreAdj(i32),
+    /// Records init's pid.
+    Record,
+}
+
+impl Task {
+    /// What `orlop explain` and messages call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Task::StateDirectory => "state-directory",
+            Task::CgroupCreate => "cgroup-create",
+            Task::Clone { .. } => "clone",
+            Task::CgroupAdopt => "cgroup-adopt",
+            Task::CgroupLimits => "cgroup-limits",
+            Task::OomScoreAdj(_) => "oom-score-adj",
+            Task::Record => "record",
+        }
+    }
+
+    /// Whether it needs nothing of what init does before it: then it is done while init works, and its place in
+    /// the list is only the point that init does not pass before.
+    pub const fn overlaps(self) -> bool {
+        matches!(self, Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record)
+    }
+}
+
+/// Who does an entry, and what.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// The runtime.
+    Runtime(Task),
+    /// Init.
+    Init(Step),
+}
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// When.
+    pub phase: Phase,
+    /// Why.
+    pub origin: Origin,
+    /// What, and by whom.
+    pub act: Act,
+}
+
+impl Entry {
+    /// What `orlop explain` and messages call it.
+    pub fn name(&self) -> &'static str {
+        match &self.act {
+            Act::Runtime(task) => task.name(),
+            Act::Init(step) => step.name(),
+        }
+    }
+}
+
+/// Whether the container's program runs at once, or waits for `start`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Gate {
+    /// At once: `run`.
+    #[default]
+    Open,
+    /// When `start` says so: `create`.
+    Start,
+}
+
+/// How the old root is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RootChange {
+    /// pivot_root(2).
+    #[default]
+    Pivot,
+    /// Moving the new root over it: for an initial ramfs.
+    Move,
+}
+
+/// Whether the container's process gets a session keyring of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SessionKeyring {
+    /// It does.
+    #[default]
+    New,
+    /// It keeps the caller's.
+    Callers,
+}
+
+/// What the caller chose, besides the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The bundle, as an absolute path: relative paths of the configuration start there.
+    pub bundle: &'a str,
+    /// When the program runs.
+    pub gate: Gate,
+    /// How the root is changed.
+    pub root_change: RootChange,
+    /// The keyring.
+    pub keyring: SessionKeyring,
+    /// Who makes the cgroup.
+    pub cgroup_manager: orlop_cgroup::Manager,
+    /// How many descriptors after stdio the container's program keeps.
+    pub preserve_fds: u32,
+}
+
+/// Something that does not stop the container, but that somebody should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where it comes from, as a JSON pointer.
+    pub origin: String,
+    /// What it is.
+    pub text: String,
+}
+
+/// A container's making, whole.
+#[derive(Clone)]
+pub struct Plan {
+    /// What is done, in order.
+    pub entries: Vec<Entry>,
+    /// The strings of the steps.
+    pub strings: Strings,
+    /// The program's arguments.
+    pub args: List<Text>,
+    /// The program's environment.
+    pub env: List<Text>,
+    /// What the caller should be told.
+    pub warnings: Vec<Warning>,
+    /// The cgroup's own plan.
+    pub cgroup: orlop_cgroup::Plan,
+    /// The root file system, as an absolute path.
+    pub rootfs: String,
+}
+
+impl Plan {
+    /// How many entries follow the one that waits for `start`.
+    pub(crate) fn after_gate(&self) -> usize {
+        let is_gate = |entry: &&Entry| matches!(entry.act, Act::Init(Step::AwaitStart { .. }));
+        self.entries.iter().rev().take_while(|entry| !is_gate(entry)).count()
+    }
+}
+
+/// Where descriptors stand while init runs.
+pub(crate) mod slot {
+    use super::Slot;
+
+    pub(crate) const ROOT: Slot = Slot(0);
+    pub(crate) const MOUNT: Slot = Slot(1);
+    pub(crate) const TARGET: Slot = Slot(2);
+    pub(crate) const NULL: Slot = Slot(3);
+    /// The socket that `start` connects to: init is born with it.
+    pub(crate) const LISTENER: Slot = Slot(4);
+    /// Joined namespaces, from here on.
+    pub(crate) const NAMESPACES: u8 = 8;
+}
+
+/// Decides everything.
+pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
+    let mut planner = Planner {
+        config,
+        host,
+        options,
+        entries: Vec::with_capacity(128),
+        strings: Strings::with_capacity(8192),
+        warnings: Vec::new(),
+    };
+    refuse_unsupported(config)?;
+    let cgroup = crate::cgroup::plan(config, host, options)?;
+    planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
+    if !cgroup.dirs.is_empty() {
+        planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
+    }
+    planner.namespaces(&cgroup)?;
+    let rootfs = planner.mounts(&cgroup)?;
+    planner.devices()?;
+    planner.enter_root()?;
+    let (args, env) = planner.process(&cgroup)?;
+    Ok(Plan {
+        entries: planner.entries,
+        strings: planner.strings,
+        args,
+        env,
+        warnings: planner.warnings,
+        cgroup,
+        rootfs,
+    })
+}
+
+/// The plan under construction.
+pub(crate) struct Planner<'p> {
+    pub(crate) config: &'p Config<'p>,
+    pub(crate) host: &'p Host,
+    pub(crate) options: &'p Options<'p>,
+    entries: Vec<Entry>,
+    pub(crate) strings: Strings,
+    warnings: Vec<Warning>,
+}
+
+impl Planner<'_> {
+    pub(crate) fn init(&mut self, phase: Phase, origin: Origin, step: Step) {
+        self.entries.push(Entry { phase, origin, act: Act::Init(step) });
+    }
+
+    pub(crate) fn runtime(&mut self, phase: Phase, origin: Origin, task: Task) {
+        self.entries.push(Entry { phase, origin, act: Act::Runtime(task) });
+    }
+
+    pub(crate) fn warn(&mut self, origin: Origin, text: String) {
+        self.warnings.push(Warning { origin: alloc::format!("{origin}"), text });
+    }
+
+    /// A string of the configuration for the kernel, which ends strings with NUL.
+    pub(crate) fn text(&mut self, text: &str, origin: Origin) -> Result<Text> {
+        no_nul(text, origin)?;
+        Ok(self.strings.text(text.as_bytes()))
+    }
+}
+
+pub(crate) fn no_nul(text: &str, origin: Origin) -> Result<()> {
+    if text.as_bytes().contains(&0) {
+        return Err(invalid("holds a NUL character", origin));
+    }
+    Ok(())
+}
+
+/// A configuration that cannot be carried out.
+pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origin: Origin) -> Error {
+    let error = Error::new(crate::Kind::InvalidConfig, reason);
+    match origin.to_pointer() {
+        Some(pointer) => error.field(pointer),
+        None => error,
+    }
+}
+
+/// What the spec has and this version does not: a clear refusal rather than a container without it.
+fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
+    let linux = &config.linux;
+    let process = config.process.as_ref();
+    let asked: &[(bool, &'static str, &'static str)] = &[
+        (!linux.uid_mappings.is_empty(), "/linux/uidMappings", "id mappings of a user namespace"),
+        (!linux.gid_mappings.is_empty(), "/linux/gidMappings", "id mappings of a user namespace"),
+        (!linux.sysctl.is_empty(), "/linux/sysctl", "kernel parameters"),
+        (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
+        (linux.seccomp.is_some(), "/linux/seccomp", "system call filters"),
+        (!linux.mount_label.is_empty(), "/linux/mountLabel", "SELinux mount labels"),
+        (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
+        (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
+        (linux.personality.is_some(), "/linux/personality", "personalities"),
+        (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
+        (!config.hooks.prestart.is_empty(), "/hooks/prestart", "hooks"),
+        (!config.hooks.create_runtime.is_empty(), "/hooks/createRuntime", "hooks"),
+        (!config.hooks.create_container.is_empty(), "/hooks/createContainer", "hooks"),
+        (!config.hooks.start_container.is_empty(), "/hooks/startContainer", "hooks"),
+        (!config.hooks.poststart.is_empty(), "/hooks/poststart", "hooks"),
+        (!config.hooks.poststop.is_empty(), "/hooks/poststop", "hooks"),
+        (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
+        (process.is_some_and(|p| !p.apparmor_profile.is_empty()), "/process/apparmorProfile", "AppArmor profiles"),
+        (process.is_some_and(|p| !p.selinux_label.is_empty()), "/process/selinuxLabel", "SELinux labels"),
+        (process.is_some_and(|p| p.scheduler.is_some()), "/process/scheduler", "scheduling policies"),
+        (process.is_some_and(|p| p.io_priority.is_some()), "/process/ioPriority", "I/O priorities"),
+    ];
+    match asked.iter().find(|(asked, ..)| *asked) {
+        Some(&(_, pointer, what)) => {
+            Err(Error::not_supported(alloc::format!("{what} are not supported yet")).field(pointer))
+        }
+        None => Ok(()),
+    }
+}

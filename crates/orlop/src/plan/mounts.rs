@@ -1,0 +1,375 @@
+//! The root file system and the mounts in it, in the configuration's order.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use orlop_cgroup::{Mode, Version};
+use orlop_init::step::{Follow, Make, ModeOf, OverProc, Step};
+use orlop_sys::mount::{Attr, Propagation, Reach};
+use orlop_sys::process::Clone as CloneFlags;
+
+use super::options::MountOptions;
+use super::{Origin, Phase, Planner, invalid, slot};
+use crate::cgroup::{Placement, placement};
+use crate::config::{Mount, NamespaceKind, Propagation as Configured};
+use crate::error::{Error, Result};
+use crate::path;
+
+const PHASE: Phase = Phase::Mounts;
+
+/// File systems of the kernel itself, which have no read-only superblock worth the name: `ro` is an attribute of
+/// the mount there. cgroup and sysfs instances are shared, and their other mounts must stay as they are.
+const VIRTUAL: &[&str] = &["cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs"];
+
+/// Files of procfs that a container may have replaced; as runc allows them, for lxcfs and its like.
+const OVER_PROC: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+const fn propagation(configured: Configured) -> (Propagation, Reach) {
+    match configured {
+        Configured::Private => (Propagation::PRIVATE, Reach::One),
+        Configured::Rprivate => (Propagation::PRIVATE, Reach::Tree),
+        Configured::Shared => (Propagation::SHARED, Reach::One),
+        Configured::Rshared => (Propagation::SHARED, Reach::Tree),
+        Configured::Slave => (Propagation::SLAVE, Reach::One),
+        Configured::Rslave => (Propagation::SLAVE, Reach::Tree),
+        Configured::Unbindable => (Propagation::UNBINDABLE, Reach::One),
+        Configured::Runbindable => (Propagation::UNBINDABLE, Reach::Tree),
+    }
+}
+
+impl Planner<'_> {
+    pub(super) fn mounts(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<String> {
+        let config = self.config;
+        let origin = Origin::field("/root/path");
+        let root = config.root.as_ref().ok_or_else(|| invalid("root must be specified", Origin::field("/root")))?;
+        if root.path.is_empty() {
+            return Err(invalid("the path of the root file system is empty", origin));
+        }
+        let rootfs = path::join(self.options.bundle, &root.path);
+        // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
+        let spread = Origin::field("/linux/rootfsPropagation");
+        let (mode, reach) = match config.linux.rootfs_propagation.map(propagation) {
+            Some((Propagation::PRIVATE, reach)) => (Propagation::PRIVATE, reach),
+            Some((_, reach)) => (Propagation::SLAVE, reach),
+            None => (Propagation::SLAVE, Reach::Tree),
+        };
+        self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
+        let path = self.text(&rootfs, origin)?;
+        if reach == Reach::One {
+            self.init(PHASE, spread, Step::PrivateParent { path });
+        }
+        self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
+        let mut cgroup_namespace = self.has_new_namespace(NamespaceKind::Cgroup);
+        for (index, mount) in config.mounts.iter().enumerate() {
+            let origin = Origin::member("/mounts", index);
+            if mount.kind == "cgroup" && core::mem::take(&mut cgroup_namespace) {
+                self.new_cgroup_namespace(cgroup);
+            }
+            self.mount(mount, cgroup, origin)?;
+        }
+        if cgroup_namespace {
+            self.new_cgroup_namespace(cgroup);
+        }
+        Ok(rootfs)
+    }
+
+    /// As late as possible: its root is the cgroup that init is in by then, and on v1 being put there takes the
+    /// kernel longer than all the mounts.
+    fn new_cgroup_namespace(&mut self, cgroup: &orlop_cgroup::Plan) {
+        if placement(cgroup) == Placement::Adopted {
+            let origin = Origin::field("/linux/cgroupsPath");
+            self.runtime(Phase::Namespaces, origin, super::Task::CgroupAdopt);
+        }
+        let origin = Origin::field("/linux/namespaces");
+        self.init(Phase::Namespaces, origin, Step::Unshare { namespaces: CloneFlags::NEWCGROUP });
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
+        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+            let error = Error::not_supported("mounts with id mappings are not supported yet");
+            return Err(error.field(format!("{origin}/uidMappings")));
+        }
+        let mut options =
+            MountOptions::parse(mount.options.iter().map(|option| option.as_str())).map_err(|option| {
+                let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
+                error.field(format!("{origin}/options"))
+            })?;
+        if options.remount && options.bind.is_none() {
+            let error = Error::not_supported("remounting is not supported yet");
+            return Err(error.field(format!("{origin}/options")));
+        }
+        if options.bind.is_none() && mount.kind == "bind" {
+            options.bind = Some(Reach::One);
+        }
+        let destination = path::clean_absolute(&mount.destination);
+        if destination == "/" {
+            return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
+        }
+        match options.bind {
+            Some(reach) => self.bind(mount, &options, reach, &destination, origin),
+            None if mount.kind == "cgroup" && self.host.cgroups.mode != Mode::Unified => {
+                self.cgroup_v1(mount, &options, &destination, cgroup, origin)
+            }
+            None => self.new_file_system(mount, &options, &destination, origin),
+        }
+    }
+
+    /// What a mount may do to procfs: S5 and CVE-2019-16884.
+    fn over_proc(&self, mount: &Mount<'_>, destination: &str, bind: bool) -> OverProc {
+        match destination {
+            "/proc" if bind => OverProc::BySameKind,
+            "/proc" if mount.kind == "proc" => OverProc::Allowed,
+            _ if bind && OVER_PROC.contains(&destination) => OverProc::Allowed,
+            _ => OverProc::Refused,
+        }
+    }
+
+    fn bind(
+        &mut self,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        reach: Reach,
+        destination: &str,
+        origin: Origin,
+    ) -> Result<()> {
+        let source = origin.inside("/source");
+        if mount.source.is_empty() {
+            return Err(invalid("a bind mount without a source", source));
+        }
+        let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
+        self.init(PHASE, source, Step::CloneTree { path, reach, out: slot::MOUNT });
+        if !options.one.is_empty() {
+            let step =
+                Step::SetAttr { mount: slot::MOUNT, set: options.one.set, clear: options.one.clear, reach: Reach::One };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
+        let over_proc = self.over_proc(mount, destination, true);
+        self.target(destination, Make::LikeSource, over_proc, Follow::Links, origin)?;
+        self.attach(options, origin);
+        Ok(())
+    }
+
+    fn new_file_system(
+        &mut self,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        destination: &str,
+        origin: Origin,
+    ) -> Result<()> {
+        let fstype: &str = match mount.kind.as_str() {
+            "" => return Err(invalid("a mount without a type", origin.inside("/type"))),
+            "cgroup" => "cgroup2",
+            other => other,
+        };
+        let follow = if matches!(fstype, "proc" | "sysfs") { Follow::Nothing } else { Follow::Links };
+        let over_proc = self.over_proc(mount, destination, false);
+        self.target(destination, Make::Directory, over_proc, follow, origin)?;
+        let params = self.params(fstype, mount, options, origin)?;
+        let fstype_text = self.text(fstype, origin.inside("/type"))?;
+        let explicit_mode = options.data.iter().any(|option| option.starts_with("mode="));
+        let mode_of = if fstype == "tmpfs" && !explicit_mode { ModeOf::Target } else { ModeOf::Nothing };
+        let step = Step::MakeFs {
+            fstype: fstype_text,
+            params,
+            attr: options.one.set,
+            mode_of,
+            target: slot::TARGET,
+            out: slot::MOUNT,
+        };
+        self.init(PHASE, origin, step);
+        self.attach(options, origin);
+        Ok(())
+    }
+
+    fn params(
+        &mut self,
+        fstype: &str,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        origin: Origin,
+    ) -> Result<orlop_init::step::List<orlop_init::step::Param>> {
+        let mut params: Vec<(&[u8], Option<&[u8]>)> = Vec::with_capacity(options.data.len() + 2);
+        super::no_nul(&mount.source, origin.inside("/source"))?;
+        if !mount.source.is_empty() {
+            params.push((b"source", Some(mount.source.as_bytes())));
+        }
+        if options.one.set.contains(Attr::RDONLY) && !VIRTUAL.contains(&fstype) {
+            params.push((b"ro", None));
+        }
+        params.extend(options.superblock.iter().map(|flag| (flag.to_bytes(), None)));
+        for option in &options.data {
+            super::no_nul(option, origin.inside("/options"))?;
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key.as_bytes(), Some(value.as_bytes())),
+                None => (option.as_bytes(), None),
+            };
+            // fsconfig(2) takes values of up to 255 bytes.
+            if value.is_some_and(|value| value.len() > 255) {
+                let error = Error::not_supported("a mount option's value longer than 255 bytes is not supported yet");
+                return Err(error.field(format!("{origin}/options")));
+            }
+            params.push((key, value));
+        }
+        Ok(self.strings.params(params))
+    }
+
+    fn target(
+        &mut self,
+        destination: &str,
+        make: Make,
+        over_proc: OverProc,
+        follow: Follow,
+        origin: Origin,
+    ) -> Result<()> {
+        let origin = origin.inside("/destination");
+        let path = self.text(destination, origin)?;
+        let step =
+            Step::Target { root: slot::ROOT, path, make, like: slot::MOUNT, over_proc, follow, out: slot::TARGET };
+        self.init(PHASE, origin, step);
+        Ok(())
+    }
+
+    /// What every mount ends with: it is attached, and only then do attributes reach what came with it, and
+    /// events spread.
+    fn attach(&mut self, options: &MountOptions<'_>, origin: Origin) {
+        if !options.tree.is_empty() {
+            let step = Step::SetAttr {
+                mount: slot::MOUNT,
+                set: options.tree.set,
+                clear: options.tree.clear,
+                reach: Reach::Tree,
+            };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
+        self.init(PHASE, origin, Step::Attach { mount: slot::MOUNT, target: slot::TARGET });
+        for &(propagation, reach) in &options.spread {
+            let step = Step::SetPropagation { mount: slot::MOUNT, propagation, reach };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
+    }
+
+    /// A tmpfs with one directory for each v1 hierarchy: mounts of the container's own part where it has a cgroup
+    /// namespace, else copies of the host's.
+    fn cgroup_v1(
+        &mut self,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        destination: &str,
+        cgroup: &orlop_cgroup::Plan,
+        origin: Origin,
+    ) -> Result<()> {
+        let shell = MountOptions {
+            one: super::options::Change { set: Attr::NOSUID | Attr::NODEV | Attr::NOEXEC, ..Default::default() },
+            spread: options.spread.clone(),
+            data: alloc::vec!["mode=755"],
+            ..MountOptions::default()
+        };
+        let tmpfs = Mount { kind: "tmpfs".into(), source: "tmpfs".into(), ..mount.clone() };
+        self.new_file_system(&tmpfs, &shell, destination, origin)?;
+        let own = self.has_namespace(NamespaceKind::Cgroup);
+        let attr = Attr::NOSUID | Attr::NODEV | Attr::NOEXEC | options.one.set;
+        let host = self.host;
+        let hierarchies = host.cgroups.hierarchies.iter().filter(|hierarchy| hierarchy.version == Version::V1);
+        for hierarchy in hierarchies {
+            let name = path::file_name(&hierarchy.mount);
+            let place = format!("{destination}/{name}");
+            self.target(&place, Make::Directory, OverProc::Refused, Follow::Nothing, origin)?;
+            if own {
+                let mut params: Vec<(&[u8], Option<&[u8]>)> = alloc::vec![(b"source", Some(b"cgroup".as_slice()))];
+                params.extend(hierarchy.controllers.iter().map(
+                    |controller| match controller.as_str().split_once('=') {
+                        Some((key, value)) => (key.as_bytes(), Some(value.as_bytes())),
+                        None => (controller.as_str().as_bytes(), None),
+                    },
+                ));
+                let step = Step::MakeFs {
+                    fstype: self.strings.text(b"cgroup"),
+                    params: self.strings.params(params),
+                    attr,
+                    mode_of: ModeOf::Nothing,
+                    target: slot::TARGET,
+                    out: slot::MOUNT,
+                };
+                self.init(PHASE, origin, step);
+            } else {
+                // The container's own part of the hierarchy, where it is in one.
+                let mount_len = hierarchy.mount.len();
+                let own =
+                    cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
+                let path = self.text(own.map_or(&hierarchy.mount, |dir| &dir.path), origin)?;
+                self.init(PHASE, origin, Step::CloneTree { path, reach: Reach::One, out: slot::MOUNT });
+                let step = Step::SetAttr { mount: slot::MOUNT, set: attr, clear: Attr::NONE, reach: Reach::One };
+                self.init(PHASE, origin, step);
+            }
+            self.init(PHASE, origin, Step::Attach { mount: slot::MOUNT, target: slot::TARGET });
+            if !name.contains(',') {
+                continue;
+            }
+            for controller in name.split(',') {
+                let link = self.text(&format!("{destination}/{controller}"), origin)?;
+                let target = self.text(name, origin)?;
+                self.init(PHASE, origin, Step::Symlink { root: slot::ROOT, path: link, target });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the root read-only and covers what is to be covered, then changes into it.
+    pub(super) fn enter_root(&mut self) -> Result<()> {
+        let phase = Phase::Root;
+        let config = self.config;
+        if let Some(process) = &config.process {
+            let origin = Origin::field("/process/cwd");
+            if !process.cwd.starts_with('/') {
+                return Err(invalid("Cwd must be an absolute path", origin));
+            }
+            let cwd = path::clean_absolute(&process.cwd);
+            if cwd != "/" {
+                let path = self.text(&cwd, origin)?;
+                self.init(phase, origin, Step::Directory { root: slot::ROOT, path, mode: 0o755 });
+            }
+        }
+        if !config.linux.masked_paths.is_empty() {
+            self.init(phase, Origin::field("/linux/maskedPaths"), Step::OpenNull { out: slot::NULL });
+        }
+        for (index, masked) in config.linux.masked_paths.iter().enumerate() {
+            let origin = Origin::member("/linux/maskedPaths", index);
+            let path = self.text(&path::clean_absolute(masked), origin)?;
+            self.init(phase, origin, Step::Mask { root: slot::ROOT, path, null: slot::NULL });
+        }
+        for (index, readonly) in config.linux.readonly_paths.iter().enumerate() {
+            let origin = Origin::member("/linux/readonlyPaths", index);
+            let path = self.text(&path::clean_absolute(readonly), origin)?;
+            self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
+        }
+        if config.root.as_ref().is_some_and(|root| root.readonly) {
+            let step = Step::SetAttr { mount: slot::ROOT, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
+            self.init(phase, Origin::field("/root/readonly"), step);
+        }
+        let change = match self.options.root_change {
+            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT },
+            super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
+        };
+        self.init(phase, Origin::field("/root/path"), change);
+        if let Some((propagation @ (Propagation::SHARED | Propagation::UNBINDABLE), reach)) =
+            config.linux.rootfs_propagation.map(propagation)
+        {
+            let step = Step::RootPropagation { propagation, reach };
+            self.init(phase, Origin::field("/linux/rootfsPropagation"), step);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Mount options: one row each. A new one is a row here and a line in a snapshot.
+//!
+//! What an option means is mount(8)'s; what it becomes is an attribute of mount_setattr(2), a flag of the
+//! superblock (fsconfig(2)), or a propagation.
+
+use alloc::vec::Vec;
+
+use orlop_sys::mount::{Attr, Propagation, Reach};
+
+/// What one option does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Sets an attribute of the mount.
+    Set(Attr),
+    /// Clears one.
+    Clear(Attr),
+    /// Sets the access time policy, which is one field.
+    Atime(Attr),
+    /// Sets an attribute of the mount and of all below.
+    SetTree(Attr),
+    /// Clears one there.
+    ClearTree(Attr),
+    /// Sets the access time policy there.
+    AtimeTree(Attr),
+    /// A flag that the file system's configuration takes.
+    Superblock(&'static core::ffi::CStr),
+    /// A copy of what is at the source.
+    Bind(Reach),
+    /// How events spread.
+    Spread(Propagation, Reach),
+    /// What is mounted there already gets new options.
+    Remount,
+    /// What the kernel does anyway, or only changes what it logs.
+    Nothing,
+    /// Known to the field, not done yet.
+    NotYet,
+}
+
+use Effect::{Atime, AtimeTree, Bind, Clear, ClearTree, NotYet, Nothing, Remount, Set, SetTree, Spread, Superblock};
+
+const OPTIONS: &[(&str, Effect)] = &[
+    ("async", Superblock(c"async")),
+    ("atime", Atime(Attr::NONE)),
+    ("bind", Bind(Reach::One)),
+    ("copy-symlink", NotYet),
+    ("defaults", Nothing),
+    ("dest-nofollow", NotYet),
+    ("dev", Clear(Attr::NODEV)),
+    ("diratime", Clear(Attr::NODIRATIME)),
+    ("dirsync", Superblock(c"dirsync")),
+    ("exec", Clear(Attr::NOEXEC)),
+    ("idmap", NotYet),
+    ("iversion", Superblock(c"iversion")),
+    ("lazytime", Superblock(c"lazytime")),
+    ("loud", Nothing),
+    ("mand", Superblock(c"mand")),
+    ("noatime", Atime(Attr::NOATIME)),
+    ("nodev", Set(Attr::NODEV)),
+    ("nodiratime", Set(Attr::NODIRATIME)),
+    ("noexec", Set(Attr::NOEXEC)),
+    ("noiversion", Superblock(c"noiversion")),
+    ("nolazytime", Superblock(c"nolazytime")),
+    ("nomand", Superblock(c"nomand")),
+    // Without another policy the kernel keeps what is there, and a new mount has relatime.
+    ("norelatime", Nothing),
+    ("nostrictatime", Nothing),
+    ("nosuid", Set(Attr::NOSUID)),
+    ("nosymfollow", Set(Attr::NOSYMFOLLOW)),
+    ("private", Spread(Propagation::PRIVATE, Reach::One)),
+    ("ratime", AtimeTree(Attr::NONE)),
+    ("rbind", Bind(Reach::Tree)),
+    ("rdev", ClearTree(Attr::NODEV)),
+    ("rdiratime", ClearTree(Attr::NODIRATIME)),
+    ("relatime", Atime(Attr::NONE)),
+    ("remount", Remount),
+    ("rexec", ClearTree(Attr::NOEXEC)),
+    ("ridmap", NotYet),
+    ("rnoatime", AtimeTree(Attr::NOATIME)),
+    ("rnodev", SetTree(Attr::NODEV)),
+    ("rnodiratime", SetTree(Attr::NODIRATIME)),
+    ("rnoexec", SetTree(Attr::NOEXEC)),
+    ("rnorelatime", AtimeTree(Attr::STRICTATIME)),
+    ("rnostrictatime", AtimeTree(Attr::NONE)),
+    ("rnosuid", SetTree(Attr::NOSUID)),
+    ("rnosymfollow", SetTree(Attr::NOSYMFOLLOW)),
+    ("ro", Set(Attr::RDONLY)),
+    ("rprivate", Spread(Propagation::PRIVATE, Reach::Tree)),
+    ("rrelatime", AtimeTree(Attr::NONE)),
+    ("rro", SetTree(Attr::RDONLY)),
+    ("rrw", ClearTree(Attr::RDONLY)),
+    ("rshared", Spread(Propagation::SHARED, Reach::Tree)),
+    ("rslave", Spread(Propagation::SLAVE, Reach::Tree)),
+    ("rstrictatime", AtimeTree(Attr::STRICTATIME)),
+    ("rsuid", ClearTree(Attr::NOSUID)),
+    ("rsymfollow", ClearTree(Attr::NOSYMFOLLOW)),
+    ("runbindable", Spread(Propagation::UNBINDABLE, Reach::Tree)),
+    ("rw", Clear(Attr::RDONLY)),
+    ("shared", Spread(Propagation::SHARED, Reach::One)),
+    ("silent", Nothing),
+    ("slave", Spread(Propagation::SLAVE, Reach::One)),
+    ("src-nofollow", NotYet),
+    ("strictatime", Atime(Attr::STRICTATIME)),
+    ("suid", Clear(Attr::NOSUID)),
+    ("symfollow", Clear(Attr::NOSYMFOLLOW)),
+    ("sync", Superblock(c"sync")),
+    ("tmpcopyup", NotYet),
+    ("unbindable", Spread(Propagation::UNBINDABLE, Reach::One)),
+];
+
+/// The options that this version carries out, sorted; for `features`.
+pub fn supported() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().filter(|(_, effect)| *effect != NotYet).map(|(name, _)| *name)
+}
+
+/// Attributes to set and to clear.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// To set.
+    pub set: Attr,
+    /// To clear; the kernel clears first.
+    pub clear: Attr,
+}
+
+impl Change {
+    fn set(&mut self, attr: Attr) {
+        self.set |= attr;
+        self.clear = self.clear.without(attr);
+    }
+
+    fn clear(&mut self, attr: Attr) {
+        self.clear |= attr;
+        self.set = self.set.without(attr);
+    }
+
+    /// The policy is a field of its own: all of it is cleared, whatever it becomes.
+    fn atime(&mut self, policy: Attr) {
+        self.set = self.set.without(Attr::ATIME_MASK) | policy;
+        self.clear |= Attr::ATIME_MASK;
+    }
+
+    /// Whether nothing changes.
+    pub const fn is_empty(self) -> bool {
+        self.set.is_empty() && self.clear.is_empty()
+    }
+}
+
+/// The options of one mount, sorted out.
+#[derive(Clone, Default, Debug)]
+pub struct MountOptions<'a> {
+    /// A copy of the source, and how much of it.
+    pub bind: Option<Reach>,
+    /// Attributes of the mount.
+    pub one: Change,
+    /// Attributes of the mount and all below.
+    pub tree: Change,
+    /// Flags of the superblock.
+    pub superblock: Vec<&'static core::ffi::CStr>,
+    /// How events spread, in order.
+    pub spread: Vec<(Propagation, Reach)>,
+    /// Whether an existing mount is changed.
+    pub remount: bool,
+    /// What goes to the file system as it is.
+    pub data: Vec<&'a str>,
+}
+
+impl<'a> MountOptions<'a> {
+    /// Sorts them out; an option that the field knows and this version does not do is the error.
+    pub fn parse(options: impl IntoIterator<Item = &'a str>) -> Result<MountOptions<'a>, &'a str> {
+        let mut parsed = MountOptions::default();
+        for option in options {
+            let Ok(row) = OPTIONS.binary_search_by_key(&option, |(name, _)| name) else {
+                if option.starts_with("idmap=") || option.starts_with("ridmap=") {
+                    return Err(option);
+                }
+                parsed.data.extend(option.split(',').filter(|part| !part.is_empty()));
+                continue;
+            };
+            match OPTIONS[row].1 {
+                Set(attr) => parsed.one.set(attr),
+                Clear(attr) => parsed.one.clear(attr),
+                Atime(policy) => parsed.one.atime(policy),
+                SetTree(attr) => parsed.tree.set(attr),
+                ClearTree(attr) => parsed.tree.clear(attr),
+                AtimeTree(policy) => parsed.tree.atime(policy),
+                Superblock(flag) => parsed.superblock.push(flag),
+                Bind(reach) => parsed.bind = Some(reach),
+                Spread(propagation, reach) => parsed.spread.push((propagation, reach)),
+                Remount => parsed.remount = true,
+                Nothing => {}
+                NotYet => return Err(option),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(OPTIONS.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn later_options_win() {
+        let cases: &[(&[&str], Attr, Attr)] = &[
+            (&["ro", "rw"], Attr::NONE, Attr::RDONLY),
+            (&["rw", "ro"], Attr::RDONLY, Attr::NONE),
+            (&["noatime", "strictatime"], Attr::STRICTATIME, Attr::ATIME_MASK),
+            (&["strictatime", "relatime"], Attr::NONE, Attr::ATIME_MASK),
+            (&["nosuid", "nodev", "dev"], Attr::NOSUID, Attr::NODEV),
+        ];
+        for (options, set, clear) in cases {
+            let parsed = MountOptions::parse(options.iter().copied()).unwrap();
+            assert_eq!((parsed.one.set, parsed.one.clear), (*set, *clear), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_data() {
+        let parsed = MountOptions::parse(["size=64k,mode=755", "nosuid", "x"]).unwrap();
+        assert_eq!(parsed.data, ["size=64k", "mode=755", "x"]);
+    }
+}

@@ -1,0 +1,471 @@
+//! Containers: the public interface.
+
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use orlop_cgroup::{Group, PATIENCE};
+use orlop_init::step::Call;
+use orlop_init::{GO, Report};
+use orlop_sys::net::{self, SocketType};
+use orlop_sys::process::{self, Ended, Pid, Waiting};
+use orlop_sys::time::Timespec;
+use orlop_sys::{BorrowedFd, Errno, OwnedFd, event, fs};
+
+use crate::bundle::Bundle;
+use crate::cgroup::from_cgroup;
+use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
+use crate::create::{self, CreateOptions, Created};
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::launch::{self, Launch, SIGKILL};
+use crate::plan::{self, Gate, Options, Plan, Warning};
+use crate::state::{self, Init, Record, StateDir};
+
+/// A runtime: the directory that its containers' state is kept in.
+///
+/// It has no other state, and does not change the process that uses it: no working directory, mask, environment,
+/// signal disposition or namespace. It can be used from any thread, and from many at once.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    root: CString,
+}
+
+/// Which processes of a container a signal goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The first one.
+    Init,
+    /// All in its cgroup.
+    All,
+}
+
+/// Whether a running container is deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Force {
+    /// It is an error.
+    No,
+    /// It is killed first; and no container is no error.
+    Yes,
+}
+
+/// How long a killed process may take to end.
+const KILLED: Timespec = Timespec { sec: 10, nsec: 0 };
+
+impl Runtime {
+    /// A runtime that keeps its state in `root`, which is made when the first container is.
+    pub fn new(root: &CStr) -> Runtime {
+        Runtime { root: root.into() }
+    }
+
+    /// What creating a container would do, without doing any of it.
+    pub fn plan(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Plan> {
+        let config = bundle.config()?;
+        let host = Host::probe()?;
+        plan_for(id, bundle, &config, &host, options, gate)
+    }
+
+    /// Makes a container that waits for [`Container::start`].
+    pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
+        let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
+        let Created { plan, state, .. } = created;
+        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        Ok((container, plan.warnings))
+    }
+
+    /// Makes a container and runs its program at once. The returned value watches over it.
+    pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Running> {
+        let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
+        let Created { launch, plan, group, state } = created;
+        // Whoever wants to change the container from now on may.
+        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        Ok(Running { container, launch, plan, group, ended: None })
+    }
+
+    fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
+        state::check_id(id)?;
+        let config = bundle.config()?;
+        let host = Host::probe()?;
+        let plan = plan_for(id, bundle, &config, &host, options, gate)?;
+        let created = create::create(&self.root, bundle, plan, gate, options, id)?;
+        created.state.unlock()?;
+        Ok(created)
+    }
+
+    /// Finds a container.
+    pub fn container(&self, id: &str) -> Result<Container> {
+        let dir = StateDir::open(&self.root, id)?;
+        Ok(Container { root: self.root.clone(), id: id.into(), dir })
+    }
+
+    /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
+    pub fn delete(&self, id: &str, force: Force) -> Result<()> {
+        match self.container(id) {
+            Ok(container) => container.delete(force),
+            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(()),
+            Err(error) => Err(error.during("delete", id)),
+        }
+    }
+
+    /// The state of every container, by id. One that cannot be read is an error in its place.
+    pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
+        let ids = state::ids(&self.root)?;
+        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.state()) {
+            // Deleted while we looked.
+            Err(error) if error.kind() == Kind::NotFound => None,
+            state => Some((id, state)),
+        });
+        Ok(each.collect())
+    }
+}
+
+fn plan_for(
+    id: &str,
+    bundle: &Bundle,
+    config: &Config<'_>,
+    host: &Host,
+    options: &CreateOptions,
+    gate: Gate,
+) -> Result<Plan> {
+    let options = Options {
+        id,
+        bundle: bundle.path(),
+        gate,
+        root_change: options.root_change,
+        keyring: options.keyring,
+        cgroup_manager: options.cgroup_manager,
+        preserve_fds: options.preserve_fds,
+    };
+    plan::plan(config, host, &options)
+}
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Container {
+    root: CString,
+    id: String,
+    dir: StateDir,
+}
+
+impl Container {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn status(&self) -> Result<(Status, Option<Init>)> {
+        Ok(match self.dir.read_init()? {
+            Some(init) if init.is_alive() && self.dir.awaits_start() => (Status::Created, Some(init)),
+            Some(init) if init.is_alive() => (Status::Running, Some(init)),
+            Some(_) => (Status::Stopped, None),
+            // Where nobody holds the lock, its maker was killed.
+            None if self.dir.is_locked() => (Status::Creating, None),
+            None => (Status::Stopped, None),
+        })
+    }
+
+    /// Its state, as `orlop state` prints it.
+    pub fn state(&self) -> Result<ContainerState<'static>> {
+        let (status, init) = self.status().map_err(|error| error.during("state", &self.id))?;
+        let record = self.dir.read_head().map_err(|error| error.during("state", &self.id))?;
+        let (bundle, rootfs, created, annotations) = match record {
+            Some(record) => (record.bundle, record.rootfs, record.created, record.annotations),
+            None => Default::default(),
+        };
+        Ok(ContainerState {
+            oci_version: Str::new(SPEC_VERSION),
+            id: self.id.clone().into(),
+            pid: init.map_or(0, |init| init.pid),
+            status,
+            bundle: bundle.into(),
+            rootfs: rootfs.into(),
+            created: created.into(),
+            annotations: annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
+            owner: Str::default(),
+        })
+    }
+
+    /// The user id of whoever made it.
+    pub fn owner(&self) -> Result<u32> {
+        self.dir.owner()
+    }
+
+    /// Lets the container's program run. Returns once it does.
+    pub fn start(&self) -> Result<()> {
+        self.start_locked().map_err(|error| error.during("start", &self.id))
+    }
+
+    fn start_locked(&self) -> Result<()> {
+        self.dir.lock()?;
+        let started = self.let_go();
+        self.dir.unlock()?;
+        started
+    }
+
+    fn let_go(&self) -> Result<()> {
+        let init = match self.status()? {
+            (Status::Created, Some(init)) => init,
+            (Status::Stopped, _) => {
+                return Err(Error::new(Kind::WrongState, "cannot start a container that has stopped"));
+            }
+            (Status::Running, _) => {
+                return Err(Error::new(Kind::WrongState, "cannot start an already running container"));
+            }
+            (status, _) => {
+                let what = format!("cannot start a container in the {} state", status.name());
+                return Err(Error::new(Kind::WrongState, what));
+            }
+        };
+        let failed = |call| move |errno| Error::system(call, "reaching the container's init", errno);
+        let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket"))?;
+        net::connect(&socket, &self.dir.start_address()?).map_err(failed("connect"))?;
+        // First the file, then the word: where we are killed in between, init sees our end and waits no more.
+        self.dir.remove_start()?;
+        net::send(&socket, &[GO], &[]).map_err(failed("sendmsg"))?;
+        let mut report = [0u8; 16];
+        let n = match fs::read(&socket, &mut report) {
+            Ok(n) => n,
+            Err(Errno::CONNRESET) => 0,
+            Err(errno) => return Err(failed("read")(errno)),
+        };
+        match Report::from_bytes(report.get(..n).unwrap_or_default()) {
+            Some(report) => Err(self.start_error(report)),
+            // The socket closes with execve(2), or with init's death in the middle of it.
+            None if n == 0 => {
+                let _ = init;
+                Ok(())
+            }
+            None => Err(Error::new(Kind::System, "init sent half a report")),
+        }
+    }
+
+    fn start_error(&self, report: Report) -> Error {
+        let errno = Errno(report.errno as i32);
+        let call = Call::from_number(report.call);
+        let text = match self.dir.read_record() {
+            Ok(Some((_, text))) => text,
+            Ok(None) => Vec::new(),
+            Err(error) => return error,
+        };
+        match Config::parse(&text) {
+            Ok(config) => {
+                let name = config.process.as_ref().and_then(|process| process.args.first());
+                launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Sends a signal, by number.
+    pub fn kill(&self, signal: i32, scope: Scope) -> Result<()> {
+        self.send(signal, scope).map_err(|error| error.during("kill", &self.id))
+    }
+
+    fn send(&self, signal: i32, scope: Scope) -> Result<()> {
+        let (_, init) = self.status()?;
+        if scope == Scope::All {
+            return self.signal_all(signal);
+        }
+        let not_running = || Error::new(Kind::NotRunning, "container not running");
+        let init = init.ok_or_else(not_running)?;
+        let sent = open_init(init).and_then(|pidfd| process::pidfd_signal(&pidfd, signal));
+        match sent {
+            Err(Errno::SRCH) => Err(not_running()),
+            Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn group(&self) -> Result<Option<Group>> {
+        let Some(record) = self.dir.read_head()? else {
+            return Ok(None);
+        };
+        group_of(&record)
+    }
+
+    fn signal_all(&self, signal: i32) -> Result<()> {
+        match self.group()? {
+            Some(group) => crate::cgroup::signal(&group, signal),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes it.
+    pub fn delete(self, force: Force) -> Result<()> {
+        let id = self.id.clone();
+        self.destroy(force).map_err(|error| error.during("delete", &id))
+    }
+
+    fn destroy(self, force: Force) -> Result<()> {
+        // Before the lock: whoever makes the container right now holds it, and lets go when its init dies.
+        if force == Force::Yes {
+            self.end_init()?;
+        }
+        self.dir.lock()?;
+        if !self.dir.is_linked(&self.root) {
+            return match force {
+                Force::Yes => Ok(()),
+                Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
+            };
+        }
+        match self.status()? {
+            (Status::Running | Status::Creating | Status::Paused, _) if force == Force::No => {
+                let (status, _) = self.status()?;
+                let what = format!("cannot delete container {} that is not stopped: {}", self.id, status.name());
+                return Err(Error::new(Kind::WrongState, what).hint("`delete --force` kills it first"));
+            }
+            (Status::Stopped, _) => {}
+            _ => self.end_init()?,
+        }
+        if let Some(mut group) = self.group()? {
+            // What is left besides init: without a pid namespace of its own its children live on, and a make that
+            // was interrupted leaves an init that nobody recorded.
+            crate::cgroup::signal(&group, SIGKILL)?;
+            group.remove(PATIENCE).map_err(from_cgroup)?;
+        }
+        self.dir.remove(&self.root)
+    }
+
+    /// Kills init and waits for its end.
+    fn end_init(&self) -> Result<()> {
+        let Some(init) = self.dir.read_init()?.filter(|init| init.is_alive()) else {
+            return Ok(());
+        };
+        let pidfd = match open_init(init) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Ok(()),
+            Err(errno) => return Err(Error::system("pidfd_open", "the container's init", errno)),
+        };
+        match process::pidfd_signal(&pidfd, SIGKILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => {
+                return Err(Error::system("pidfd_send_signal", "killing the container's init", errno));
+            }
+        }
+        match event::wait_readable(&pidfd, Some(KILLED)) {
+            Ok(true) => {
+                // Ours to reap only if it is our child, as in a program that embeds us.
+                let _not_ours = process::wait(&pidfd, Waiting::Poll);
+                Ok(())
+            }
+            Ok(false) => Err(Error::new(Kind::System, "the container's init does not die of SIGKILL")),
+            Err(errno) => Err(Error::system("ppoll", "waiting for the end of the container's init", errno)),
+        }
+    }
+}
+
+/// A pidfd of init and of no later process with its number.
+fn open_init(init: Init) -> core::result::Result<OwnedFd, Errno> {
+    let pidfd = process::pidfd_open(init.pid)?;
+    if init.is_alive() { Ok(pidfd) } else { Err(Errno::SRCH) }
+}
+
+fn group_of(record: &Record) -> Result<Option<Group>> {
+    if record.cgroups.is_empty() {
+        return Ok(None);
+    }
+    let dirs = record.cgroups.iter().map(state::CgroupDir::to_dir).collect();
+    Group::at(dirs).map(Some).map_err(from_cgroup)
+}
+
+/// A container whose program was started by this process.
+pub struct Running {
+    container: Container,
+    launch: Launch,
+    plan: Plan,
+    group: Option<Group>,
+    ended: Option<Ended>,
+}
+
+impl Running {
+    /// The container.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Init's pid, as this process sees it.
+    pub fn pid(&self) -> Pid {
+        self.launch.pid()
+    }
+
+    /// Init's pidfd: readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.launch.pidfd()
+    }
+
+    /// What the caller should be told.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.plan.warnings
+    }
+
+    /// Waits until the program is executed, and leaves the container to itself.
+    pub fn detach(self) -> Result<Container> {
+        match self.launch.await_program(&self.plan) {
+            Ok(()) => Ok(self.container),
+            Err(error) => {
+                let id = self.container.id.clone();
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Sends a signal to init; one that has ended is none.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        match process::pidfd_signal(self.launch.pidfd(), signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => {
+                let error = Error::system("pidfd_send_signal", format!("signal {signal}"), errno);
+                Err(error.during("run", &self.container.id))
+            }
+        }
+    }
+
+    /// Waits for the program's end: how it ended, or why it never began. The container stays, stopped.
+    pub fn wait(&mut self) -> Result<Ended> {
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let ended = self.launch.reap();
+        if let Some(error) = self.launch.verdict(&self.plan, ended) {
+            return Err(error.during("run", &self.container.id));
+        }
+        self.ended = ended;
+        ended.ok_or_else(|| {
+            Error::new(Kind::System, "another part of this program has taken the container's exit status")
+                .during("run", &self.container.id)
+        })
+    }
+
+    /// Removes the container, which has ended.
+    pub fn delete(self) -> Result<()> {
+        let Running { container, group, launch, .. } = self;
+        let id = container.id.clone();
+        drop(launch.into_pidfd());
+        let deleted = container.dir.lock().and_then(|()| {
+            if let Some(mut group) = group {
+                crate::cgroup::signal(&group, SIGKILL)?;
+                group.remove(PATIENCE).map_err(from_cgroup)?;
+            }
+            container.dir.remove(&container.root)
+        });
+        deleted.map_err(|error| error.during("delete", &id))
+    }
+
+    fn clean(self, error: Error) -> Error {
+        match self.delete() {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("and it could not be removed: {second}")),
+        }
+    }
+}
+
+/// What a failed run leaves is nothing; for callers of [`Running::wait`].
+impl Running {
+    /// Removes the container after `error`, which is handed back with what could not be removed.
+    #[must_use]
+    pub fn fail(self, error: Error) -> Error {
+        self.clean(error)
+    }
+}

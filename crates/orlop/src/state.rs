@@ -1,0 +1,446 @@
+//! What is kept of a container between two commands: one directory, `ROOT/ID`.
+//!
+//! | name | what | written |
+//! |---|---|---|
+//! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
+//! | `init` | a symbolic link that says `PID:STARTTIME` | once, when init runs: a link appears whole or not at all |
+//! | `start.sock` | init listens here until `start` comes | by create; removed by start |
+//!
+//! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
+//! ends, however it ends.
+
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use orlop_cgroup::{Controller, Dir, Need, Version};
+use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
+use orlop_sys::process::Pid;
+use orlop_sys::{CWD, Errno, OwnedFd};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+
+const RECORD: &CStr = c"container";
+const INIT: &CStr = c"init";
+/// Where init waits for `start`.
+pub(crate) const START: &CStr = c"start.sock";
+
+/// What must be known of a container to undo all that was made for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The format of this record.
+    pub(crate) version: u32,
+    pub(crate) bundle: String,
+    pub(crate) rootfs: String,
+    /// RFC 3339, UTC.
+    pub(crate) created: String,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) cgroups: Vec<CgroupDir>,
+}
+
+/// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths
+/// start from, may be another one the next time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CgroupDir {
+    v2: bool,
+    path: String,
+    mount_len: usize,
+    controllers: Vec<String>,
+}
+
+impl CgroupDir {
+    pub(crate) fn new(dir: &Dir) -> CgroupDir {
+        CgroupDir {
+            v2: dir.version == Version::V2,
+            path: dir.path.clone(),
+            mount_len: dir.mount_len,
+            controllers: dir.controllers.iter().map(|c| c.as_str().to_owned()).collect(),
+        }
+    }
+
+    pub(crate) fn to_dir(&self) -> Dir {
+        Dir {
+            version: if self.v2 { Version::V2 } else { Version::V1 },
+            path: self.path.clone(),
+            mount_len: self.mount_len,
+            controllers: self.controllers.iter().map(|name| Controller::named(name)).collect(),
+            need: Need::Wanted,
+        }
+    }
+}
+
+/// The version of [`Record`] that this code writes and reads.
+pub(crate) const RECORD_VERSION: u32 = 1;
+
+/// A process, told from a later one with the same number by the time it started at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Init {
+    pub(crate) pid: Pid,
+    /// In clock ticks since boot; field 22 of proc_pid_stat(5).
+    pub(crate) start_time: u64,
+}
+
+impl Init {
+    /// The process of that number, as it runs now.
+    pub(crate) fn running(pid: Pid) -> Option<Init> {
+        alive(pid).map(|start_time| Init { pid, start_time })
+    }
+
+    /// Whether it still runs: a zombie does not.
+    pub(crate) fn is_alive(self) -> bool {
+        alive(self.pid) == Some(self.start_time)
+    }
+}
+
+/// When the process started, if it runs.
+fn alive(pid: Pid) -> Option<u64> {
+    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
+    let file = fs::open_at(CWD, &path, OFlags::RDONLY, 0).ok()?;
+    let mut buf = [0u8; 1024];
+    let n = fs::read(&file, &mut buf).ok()?;
+    start_time(buf.get(..n)?)
+}
+
+/// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let text = core::str::from_utf8(stat.get(stat.iter().rposition(|&b| b == b')')? + 2..)?).ok()?;
+    let mut fields = text.split(' ');
+    match fields.next()? {
+        "Z" | "X" | "x" => None,
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
+/// Whether an id is one: as runc has it, and no path.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    const MAX: usize = 1024;
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-' | b'.');
+    if id.is_empty() {
+        return Err(Error::new(Kind::InvalidId, "container id cannot be empty"));
+    }
+    if id.len() > MAX || id == "." || id == ".." || !id.bytes().all(good) {
+        return Err(Error::new(Kind::InvalidId, format!("invalid container ID format {id:?}"))
+            .hint("an id is made of letters, digits and _ + - ."));
+    }
+    Ok(())
+}
+
+/// A container's directory.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    fd: OwnedFd,
+    /// For messages, and for a socket's address.
+    path: String,
+    name: CString,
+}
+
+impl StateDir {
+    /// Claims an id: the directory is new, and locked.
+    pub(crate) fn create(root: &CStr, id: &str) -> Result<StateDir> {
+        check_id(id)?;
+        make_root(root)?;
+        let name = c_string(id)?;
+        let root_fd = open_root(root)?;
+        match fs::mkdir_at(&root_fd, &name, 0o700) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                return Err(Error::new(Kind::AlreadyExists, "container with given ID already exists"));
+            }
+            Err(errno) => {
+                return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
+            }
+        }
+        let dir = Self::open_in(&root_fd, root, id)?;
+        dir.lock()?;
+        Ok(dir)
+    }
+
+    /// Finds a container's directory.
+    pub(crate) fn open(root: &CStr, id: &str) -> Result<StateDir> {
+        check_id(id)?;
+        let missing = || Error::new(Kind::NotFound, "container does not exist");
+        let root_fd = fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0).map_err(|errno| match errno {
+            Errno::NOENT => missing(),
+            errno => Error::system("openat", format!("state root {}", root.to_string_lossy()), errno),
+        })?;
+        Self::open_in(&root_fd, root, id)
+    }
+
+    fn open_in(root_fd: &OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
+        let name = c_string(id)?;
+        let path = show(root, id);
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = fs::open_at(root_fd, &name, flags, 0).map_err(|errno| match errno {
+            Errno::NOENT => Error::new(Kind::NotFound, "container does not exist"),
+            errno => Error::system("openat", format!("state directory {path}"), errno),
+        })?;
+        Ok(StateDir { fd, path, name })
+    }
+
+    /// Waits until nobody else changes the container. The lock goes with `self`.
+    pub(crate) fn lock(&self) -> Result<()> {
+        fs::lock(&self.fd, Lock::Exclusive).map_err(|errno| self.error("flock", errno))
+    }
+
+    fn error(&self, call: &'static str, errno: Errno) -> Error {
+        Error::system(call, format!("state directory {}", self.path), errno)
+    }
+
+    /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
+    pub(crate) fn is_linked(&self, root: &CStr) -> bool {
+        let Ok(root_fd) = open_root(root) else {
+            return false;
+        };
+        match (fs::stat(&self.fd), fs::stat_at(&root_fd, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
+            (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
+            _ => false,
+        }
+    }
+
+    /// Lets others change the container.
+    pub(crate) fn unlock(&self) -> Result<()> {
+        fs::lock(&self.fd, Lock::Release).map_err(|errno| self.error("flock", errno))
+    }
+
+    /// Whether somebody changes the container right now. A second open file: locks of one do not exclude each other.
+    pub(crate) fn is_locked(&self) -> bool {
+        let again = fs::open_at(&self.fd, c".", OFlags::DIRECTORY, 0);
+        again.is_ok_and(|again| fs::lock(&again, Lock::TryShared) == Err(Errno::AGAIN))
+    }
+
+    /// Writes the record and the configuration.
+    pub(crate) fn write_record(&self, record: &Record, config: &[u8]) -> Result<()> {
+        let head = serde_json::to_string(record)
+            .map_err(|error| Error::new(Kind::System, format!("writing the state: {error}")))?;
+        let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL;
+        let file = fs::open_at(&self.fd, RECORD, flags, 0o600).map_err(|errno| self.error("openat", errno))?;
+        let whole = head.len() + 1 + config.len();
+        let written = fs::write_parts(&file, &[head.as_bytes(), b"\n", config]);
+        match written.map_err(|errno| self.error("writev", errno))? {
+            n if n == whole => Ok(()),
+            _ => Err(self.error("writev", Errno::NOSPC)),
+        }
+    }
+
+    /// The record alone.
+    pub(crate) fn read_head(&self) -> Result<Option<Record>> {
+        let mut buf = [0u8; 4096];
+        let file = match fs::open_at(&self.fd, RECORD, OFlags::RDONLY, 0) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.error("openat", errno)),
+        };
+        let n = fs::read(&file, &mut buf).map_err(|errno| self.error("read", errno))?;
+        match buf.get(..n).and_then(|text| text.split(|&b| b == b'\n').next().filter(|head| head.len() < n)) {
+            Some(head) => self.parse_record(head).map(Some),
+            // Annotations may make it longer.
+            None => Ok(self.read_record()?.map(|(record, _)| record)),
+        }
+    }
+
+    fn parse_record(&self, head: &[u8]) -> Result<Record> {
+        let record: Record = serde_json::from_slice(head)
+            .map_err(|error| Error::new(Kind::System, format!("reading the state in {}: {error}", self.path)))?;
+        if record.version != RECORD_VERSION {
+            let what = format!("the state in {} has version {}", self.path, record.version);
+            return Err(Error::new(Kind::NotSupported, what).hint("it was made by another version of orlop"));
+        }
+        Ok(record)
+    }
+
+    /// The record and the text of the configuration. `None` where create was killed before it had written them.
+    pub(crate) fn read_record(&self) -> Result<Option<(Record, Vec<u8>)>> {
+        let file = match fs::open_at(&self.fd, RECORD, OFlags::RDONLY, 0) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.error("openat", errno)),
+        };
+        let mut text = read_all(&file).map_err(|errno| self.error("read", errno))?;
+        let Some(end) = text.iter().position(|&b| b == b'\n') else {
+            return Ok(None);
+        };
+        let head = text.get(..end).unwrap_or_default();
+        let record = self.parse_record(head)?;
+        text.drain(..=end);
+        Ok(Some((record, text)))
+    }
+
+    /// Records init. One call: there is no moment with half of it.
+    pub(crate) fn write_init(&self, init: Init) -> Result<()> {
+        let text = c_string(&format!("{}:{}", init.pid, init.start_time))?;
+        fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
+    }
+
+    /// What was recorded of init.
+    pub(crate) fn read_init(&self) -> Result<Option<Init>> {
+        let mut buf = [0u8; 64];
+        let n = match fs::readlink_at(&self.fd, INIT, &mut buf) {
+            Ok(n) => n,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.error("readlinkat", errno)),
+        };
+        let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
+        let init = text
+            .split_once(':')
+            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
+        init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
+    }
+
+    /// An address for [`START`] that fits into a socket address whatever the root is.
+    pub(crate) fn start_address(&self) -> Result<CString> {
+        c_string(&format!("/proc/self/fd/{}/start.sock", self.fd.as_raw()))
+    }
+
+    /// Whether init waits for `start`.
+    pub(crate) fn awaits_start(&self) -> bool {
+        fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Takes [`START`] away. `false` where it was gone.
+    pub(crate) fn remove_start(&self) -> Result<bool> {
+        match fs::unlink_at(&self.fd, START, AtFlags::NONE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("unlinkat", errno)),
+        }
+    }
+
+    /// Removes the directory and all in it; the record last, so that a crash on the way leaves what names the rest.
+    pub(crate) fn remove(&self, root: &CStr) -> Result<()> {
+        for name in [START, INIT, RECORD] {
+            match fs::unlink_at(&self.fd, name, AtFlags::NONE) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(self.error("unlinkat", errno)),
+            }
+        }
+        let root_fd = open_root(root)?;
+        match fs::unlink_at(&root_fd, &self.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY) => {
+                self.remove_strays()?;
+                fs::unlink_at(&root_fd, &self.name, AtFlags::REMOVEDIR).map_err(|errno| self.error("unlinkat", errno))
+            }
+            Err(errno) => Err(self.error("unlinkat", errno)),
+        }
+    }
+
+    /// Files that are not ours, such as those of an older version.
+    fn remove_strays(&self) -> Result<()> {
+        let mut buf = alloc::vec![0u8; 4096];
+        fs::seek_to(&self.fd, 0).map_err(|errno| self.error("lseek", errno))?;
+        loop {
+            let n = fs::read_dir(&self.fd, &mut buf).map_err(|errno| self.error("getdents64", errno))?;
+            if n == 0 {
+                return Ok(());
+            }
+            for (name, _) in fs::entries(buf.get(..n).unwrap_or_default()) {
+                fs::unlink_at(&self.fd, name, AtFlags::NONE).map_err(|errno| self.error("unlinkat", errno))?;
+            }
+        }
+    }
+
+    /// The owner's user id.
+    pub(crate) fn owner(&self) -> Result<u32> {
+        fs::stat(&self.fd).map(|stat| stat.uid).map_err(|errno| self.error("statx", errno))
+    }
+}
+
+fn show(root: &CStr, id: &str) -> String {
+    format!("{}/{id}", root.to_string_lossy())
+}
+
+fn open_root(root: &CStr) -> Result<OwnedFd> {
+    fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0)
+        .map_err(|errno| Error::system("openat", format!("state root {}", root.to_string_lossy()), errno))
+}
+
+/// Makes the root with its parents, closed to others.
+pub(crate) fn make_root(root: &CStr) -> Result<()> {
+    let failed = |errno| Error::system("mkdirat", format!("state root {}", root.to_string_lossy()), errno);
+    match fs::mkdir_at(CWD, root, 0o700) {
+        Ok(()) | Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    let bytes = root.to_bytes();
+    for end in (1..=bytes.len()).filter(|&end| end == bytes.len() || bytes.get(end) == Some(&b'/')) {
+        let prefix = CString::new(bytes.get(..end).unwrap_or_default()).map_err(|_| failed(Errno::INVAL))?;
+        match fs::mkdir_at(CWD, &prefix, 0o700) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// The ids that there are, sorted. None where the root is missing.
+pub(crate) fn ids(root: &CStr) -> Result<Vec<String>> {
+    let failed = |call, errno| Error::system(call, format!("state root {}", root.to_string_lossy()), errno);
+    let dir = match fs::open_at(CWD, root, OFlags::DIRECTORY, 0) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(failed("openat", errno)),
+    };
+    let mut ids = Vec::new();
+    let mut buf = alloc::vec![0u8; 32768];
+    loop {
+        let n = fs::read_dir(&dir, &mut buf).map_err(|errno| failed("getdents64", errno))?;
+        if n == 0 {
+            break;
+        }
+        let names = fs::entries(buf.get(..n).unwrap_or_default()).filter_map(|(name, _)| name.to_str().ok());
+        ids.extend(names.filter(|name| check_id(name).is_ok()).map(ToOwned::to_owned));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+pub(crate) fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(Kind::System, format!("{text:?} holds a NUL character")))
+}
+
+/// Reads a file to its end.
+pub(crate) fn read_all(file: &OwnedFd) -> orlop_sys::Result<Vec<u8>> {
+    let size = fs::stat(file)?.size as usize;
+    let mut text = alloc::vec![0u8; size + 1];
+    let mut len = 0;
+    loop {
+        if len == text.len() {
+            text.resize(len * 2, 0);
+        }
+        match fs::read(file, text.get_mut(len..).unwrap_or_default())? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    text.truncate(len);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_checked_as_runc_does() {
+        for id in ["a", "a.b", "A-b_c+d", "0", "...", &"x".repeat(1024)] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", "a/b", "a b", "ä", "a\n", &"x".repeat(1025)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn start_time_is_read_past_any_name() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
+        assert_eq!(start_time(format!("7 (sh) {rest}").as_bytes()), Some(4242));
+        assert_eq!(start_time(format!("7 (a) Z (b) {rest}").as_bytes()), Some(4242));
+        assert_eq!(start_time(format!("7 (sh) Z{}", &rest[1..]).as_bytes()), None);
+        assert_eq!(start_time(b""), None);
+    }
+}
