@@ -4,9 +4,7 @@
 
 use std::process::{Command, ExitCode};
 
-use orlop_cgroup::{
-    CgroupPath, Group, Joined, Layout, Limit, Memory, Options, PATIENCE, Resources, Which, plan,
-};
+use orlop_cgroup::{CgroupPath, Group, Joined, Layout, Limit, Memory, Options, PATIENCE, Resources, Which, plan};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -31,10 +29,7 @@ fn run(command: &mut Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let path = CgroupPath::from_config(Some(&name), "")?;
     let resources = Resources {
         pids: Some(Limit::At(32)),
-        memory: Memory {
-            limit: Some(Limit::At(256 << 20)),
-            ..Memory::default()
-        },
+        memory: Memory { limit: Some(Limit::At(256 << 20)), ..Memory::default() },
         ..Resources::default()
     };
     let plan = plan(&layout, &path, &resources, Options::default())?;
@@ -61,10 +56,6 @@ fn inside(
     group.adopt(child.id().try_into()?, Joined::Nothing)?;
     let status = child.wait()?;
     let stats = group.stats(Which::ALL)?;
-    println!(
-        "cpu {} us, at most {} KiB of memory, {status}",
-        stats.cpu.total / 1000,
-        stats.memory.usage.max >> 10
-    );
+    println!("cpu {} us, at most {} KiB of memory, {status}", stats.cpu.total / 1000, stats.memory.usage.max >> 10);
     Ok(ExitCode::from(status.code().map_or(255, |code| code as u8)))
 }

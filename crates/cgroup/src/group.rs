@@ -213,6 +213,9 @@ impl Group {
                 Err(error) => return Err(error),
             }
         }
+        if plan.all_controllers {
+            self.held.iter_mut().for_each(|held| limits::enable_all(held, &mut bin));
+        }
         self.write_all(plan, When::Create, &mut bin)?;
         for held in &self.held {
             let cpuset = held.dir.version == Version::V1 && held.dir.controllers.contains(&Controller::CPUSET);

@@ -53,6 +53,6 @@ pub use resources::{
     Resources, Throttle, Verdict, WeightDevice,
 };
 pub use stats::{
-    Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats,
-    PidsStats, Pressure, RdmaEntry, RdmaStats, Stall, Stats, Which,
+    Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats, PidsStats, Pressure,
+    RdmaEntry, RdmaStats, Stall, Stats, Which,
 };

@@ -21,8 +21,9 @@ impl Group {
         let deadline = now(Clock::Monotonic).as_nanos() + patience.as_nanos();
         let done = match held.dir.version {
             Version::V1 => freeze_v1(held, deadline),
-            Version::V2 => set(held, "cgroup.freeze", "1")
-                .and_then(|()| wait_event(&held.dir.path, "frozen 1", deadline)),
+            Version::V2 => {
+                set(held, "cgroup.freeze", "1").and_then(|()| wait_event(&held.dir.path, "frozen 1", deadline))
+            }
         };
         if done.is_err() {
             // A cgroup that is frozen in part is worse than one that runs. The first error is the one to tell.
@@ -60,17 +61,13 @@ impl Group {
     }
 
     /// Sends a signal to every process of the container, those of its sub-cgroups included. None being left
-    /// is no error.
+    /// is no error, and a container that was frozen stays so, unless it is killed.
     ///
     /// SIGKILL reaches all at once through `cgroup.kill`; otherwise the cgroup is frozen while its processes
     /// are signalled, so that none can be born meanwhile.
     pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
         let there = |held: &&Held| held.presence != Presence::Absent;
-        let v2 = self
-            .held
-            .iter()
-            .filter(there)
-            .find(|held| held.dir.version == Version::V2);
+        let v2 = self.held.iter().filter(there).find(|held| held.dir.version == Version::V2);
         let mut killed = false;
         if let (SIGKILL, Some(held)) = (signal, v2) {
             killed = match held.at().write("cgroup.kill", "1", &mut Bin::default()) {
@@ -84,14 +81,12 @@ impl Group {
             }
         }
         // On a hybrid host a process may be in v1 alone, if somebody moved it.
-        let freezes = !killed && self.freeze(Timespec { sec: 2, nsec: 0 }).is_ok();
+        let paused = signal != SIGKILL && self.is_frozen()?;
+        let freezes = !killed && !paused && self.freeze(Timespec { sec: 2, nsec: 0 }).is_ok();
         let pids = self.pids();
         let done = pids.and_then(|pids| pids.into_iter().try_for_each(|pid| send(pid, signal)));
         // What the freezer of v1 holds dies of SIGKILL only when it is let go, whoever froze it.
-        let held = signal == SIGKILL
-            && self
-                .freezer()
-                .is_ok_and(|held| held.dir.version == Version::V1);
+        let held = signal == SIGKILL && self.freezer().is_ok_and(|held| held.dir.version == Version::V1);
         if freezes || held {
             match self.thaw() {
                 Err(error) if error.is_missing() => {}
@@ -102,14 +97,9 @@ impl Group {
     }
 
     fn freezer(&self) -> Result<&Held, Error> {
-        let there = || {
-            self.held
-                .iter()
-                .filter(|held| held.presence != Presence::Absent)
-        };
+        let there = || self.held.iter().filter(|held| held.presence != Presence::Absent);
         let v1 = there().find(|held| held.dir.controllers.contains(&Controller::FREEZER));
-        v1.or_else(|| there().find(|held| held.dir.version == Version::V2))
-            .ok_or(Error::NoFreezer)
+        v1.or_else(|| there().find(|held| held.dir.version == Version::V2)).ok_or(Error::NoFreezer)
     }
 }
 
@@ -137,10 +127,7 @@ fn freeze_v1(held: &Held, deadline: i64) -> Result<(), Error> {
             "FROZEN" => return Ok(()),
             "FREEZING" => {}
             _ => {
-                return Err(Error::Parse {
-                    path: held.at().join(FILE),
-                    text: state,
-                });
+                return Err(Error::Parse { path: held.at().join(FILE), text: state });
             }
         }
         if now(Clock::Monotonic).as_nanos() >= deadline {
@@ -154,10 +141,7 @@ fn freeze_v1(held: &Held, deadline: i64) -> Result<(), Error> {
         let _ = sleep(Timespec { sec: 0, nsec: wait });
         wait = (wait * 2).min(10_000_000);
     }
-    Err(Error::TimedOut {
-        path: held.dir.path.clone(),
-        waited_for: "FROZEN",
-    })
+    Err(Error::TimedOut { path: held.dir.path.clone(), waited_for: "FROZEN" })
 }
 
 fn send(pid: Pid, signal: i32) -> Result<(), Error> {
@@ -168,12 +152,8 @@ fn send(pid: Pid, signal: i32) -> Result<(), Error> {
     count::tick(1);
     match kill(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(errno) => Err(Error::Call {
-            call: "kill",
-            path: alloc::format!("{pid}"),
-            value: None,
-            errno,
-            origin: None,
-        }),
+        Err(errno) => {
+            Err(Error::Call { call: "kill", path: alloc::format!("{pid}"), value: None, errno, origin: None })
+        }
     }
 }

@@ -38,37 +38,22 @@ enum Source {
     /// An eventfd that the kernel writes to, bound to an open `memory.oom_control`.
     V1 { event: OwnedFd, _control: OwnedFd },
     /// `memory.events` with the kills seen so far, and `cgroup.events`.
-    V2 {
-        memory: OwnedFd,
-        cgroup: OwnedFd,
-        kills: u64,
-    },
+    V2 { memory: OwnedFd, cgroup: OwnedFd, kills: u64 },
 }
 
 impl Group {
     /// Begins to watch. What happened before is not told.
     pub fn watch_oom(&self) -> Result<OomWatch, Error> {
-        let there = || {
-            self.held
-                .iter()
-                .filter(|held| held.presence != Presence::Absent)
-        };
-        let v1 = there().find(|held| {
-            held.dir.version == Version::V1 && held.dir.controllers.contains(&Controller::MEMORY)
-        });
+        let there = || self.held.iter().filter(|held| held.presence != Presence::Absent);
+        let v1 =
+            there().find(|held| held.dir.version == Version::V1 && held.dir.controllers.contains(&Controller::MEMORY));
         let v2 = there().find(|held| held.dir.version == Version::V2);
-        let held = v1.or(v2).ok_or(Error::NoController {
-            controller: Controller::MEMORY,
-            origin: None,
-        })?;
+        let held = v1.or(v2).ok_or(Error::NoController { controller: Controller::MEMORY, origin: None })?;
         let source = match held.dir.version {
             Version::V1 => watch_v1(held)?,
             Version::V2 => watch_v2(held)?,
         };
-        Ok(OomWatch {
-            path: held.dir.path.clone(),
-            source,
-        })
+        Ok(OomWatch { path: held.dir.path.clone(), source })
     }
 }
 
@@ -80,10 +65,7 @@ fn watch_v1(held: &Held) -> Result<Source, Error> {
     let value = format!("{} {}", event.as_raw(), control.as_raw());
     let bound = held.at().write(CONTROL, &value, &mut Bin::default());
     bound.map_err(|errno| held.error("write", CONTROL, errno))?;
-    Ok(Source::V1 {
-        event,
-        _control: control,
-    })
+    Ok(Source::V1 { event, _control: control })
 }
 
 fn watch_v2(held: &Held) -> Result<Source, Error> {
@@ -92,13 +74,8 @@ fn watch_v2(held: &Held) -> Result<Source, Error> {
         fd.map_err(|errno| held.error("open", file, errno))
     };
     let (memory, cgroup) = (open("memory.events")?, open("cgroup.events")?);
-    let (kills, _) =
-        look(&memory, &cgroup).map_err(|errno| held.error("read", "memory.events", errno))?;
-    Ok(Source::V2 {
-        memory,
-        cgroup,
-        kills,
-    })
+    let (kills, _) = look(&memory, &cgroup).map_err(|errno| held.error("read", "memory.events", errno))?;
+    Ok(Source::V2 { memory, cgroup, kills })
 }
 
 /// The kills so far, and whether there is a process. Reading arms the notification of poll(2).
@@ -108,38 +85,23 @@ fn look(memory: &OwnedFd, cgroup: &OwnedFd) -> Result<(u64, bool), Errno> {
         io::read(fd, Length::OnePiece)
     };
     let events = again(memory)?;
-    let kills = events
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "));
+    let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
     let populated = again(cgroup)?.lines().any(|line| line == "populated 1");
-    Ok((
-        kills.and_then(|n| n.parse().ok()).unwrap_or_default(),
-        populated,
-    ))
+    Ok((kills.and_then(|n| n.parse().ok()).unwrap_or_default(), populated))
 }
 
 impl OomWatch {
     /// What to wait for with poll(2).
     pub fn polled(&self) -> [PollFd; 2] {
         match &self.source {
-            Source::V1 { event, .. } => {
-                [PollFd::new(event.borrow(), PollFlags::IN), PollFd::none()]
-            }
-            Source::V2 { memory, cgroup, .. } => {
-                [memory, cgroup].map(|fd| PollFd::new(fd.borrow(), PollFlags::PRI))
-            }
+            Source::V1 { event, .. } => [PollFd::new(event.borrow(), PollFlags::IN), PollFd::none()],
+            Source::V2 { memory, cgroup, .. } => [memory, cgroup].map(|fd| PollFd::new(fd.borrow(), PollFlags::PRI)),
         }
     }
 
     /// What has happened since the last time; never waits.
     pub fn check(&mut self) -> Result<Oom, Error> {
-        let failed = |call, errno| Error::Call {
-            call,
-            path: self.path.clone(),
-            value: None,
-            errno,
-            origin: None,
-        };
+        let failed = |call, errno| Error::Call { call, path: self.path.clone(), value: None, errno, origin: None };
         match &mut self.source {
             Source::V1 { event, .. } => {
                 let mut polled = [PollFd::new(event.borrow(), PollFlags::IN)];
@@ -151,20 +113,13 @@ impl OomWatch {
                 let mut count = [0u8; 8];
                 orlop_sys::fs::read(&*event, &mut count).map_err(|errno| failed("read", errno))?;
                 // Removing the cgroup notifies too.
-                let at = At {
-                    path: &self.path,
-                    fd: None,
-                };
+                let at = At { path: &self.path, fd: None };
                 match at.open("cgroup.event_control", OFlags::WRONLY) {
                     Err(Errno::NOENT) => Ok(Oom::Gone),
                     _ => Ok(Oom::OutOfMemory),
                 }
             }
-            Source::V2 {
-                memory,
-                cgroup,
-                kills,
-            } => match look(memory, cgroup) {
+            Source::V2 { memory, cgroup, kills } => match look(memory, cgroup) {
                 Ok((now, _)) if now > *kills => {
                     *kills = now;
                     Ok(Oom::OutOfMemory)

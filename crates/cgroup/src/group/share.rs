@@ -23,8 +23,7 @@ impl Group {
     /// files that the kernel names for it, none of which is a limit. See "Delegation" in
     /// `admin-guide/cgroup-v2.rst`.
     pub fn delegate(&self, uid: u32) -> Result<(), Error> {
-        let v2 =
-            |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
         let Some(held) = self.held.iter().find(v2) else {
             return Ok(());
         };
@@ -48,18 +47,11 @@ impl Group {
     /// relative to it; empty for the directory itself.
     pub fn adopt_below<'a>(&self, pid: Pid, below: impl Fn(&Dir) -> &'a str) -> Result<(), Error> {
         let mut bin = Bin::default();
-        for held in self
-            .held
-            .iter()
-            .filter(|held| held.presence != Presence::Absent)
-        {
+        for held in self.held.iter().filter(|held| held.presence != Presence::Absent) {
             let sub = below(&held.dir);
             let cleaned = clean(sub);
             if sub.split('/').any(|part| part == "..") {
-                return Err(Error::Path {
-                    path: sub.into(),
-                    why: "is a bad sub cgroup path",
-                });
+                return Err(Error::Path { path: sub.into(), why: "is a bad sub cgroup path" });
             }
             let mut dir = held.dir.clone();
             if !cleaned.is_empty() {
@@ -75,10 +67,7 @@ impl Group {
             };
             match enter(&place, pid, &mut bin) {
                 // Found by its path: the container was never in it.
-                Err(error)
-                    if cleaned.is_empty()
-                        && held.presence == Presence::Unknown
-                        && error.is_missing() => {}
+                Err(error) if cleaned.is_empty() && held.presence == Presence::Unknown && error.is_missing() => {}
                 done => done?,
             }
         }
@@ -89,33 +78,17 @@ impl Group {
     /// has moved its processes into sub-cgroups with controllers, its own top takes none any more (EBUSY).
     pub fn open_of(&self, pid: Pid) -> Result<OwnedFd, Error> {
         let proc = format!("/proc/{pid}/cgroup");
-        let failed = |call, path: &str, errno| Error::Call {
-            call,
-            path: path.into(),
-            value: None,
-            errno,
-            origin: None,
-        };
-        let v2 =
-            |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
-        let held = self
-            .held
-            .iter()
-            .find(v2)
-            .ok_or_else(|| failed("open", "cgroup2", Errno::NOENT))?;
+        let failed =
+            |call, path: &str, errno| Error::Call { call, path: path.into(), value: None, errno, origin: None };
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let held = self.held.iter().find(v2).ok_or_else(|| failed("open", "cgroup2", Errno::NOENT))?;
         let text = io::read_path(&proc).map_err(|errno| failed("read", &proc, errno))?;
-        let own = text
-            .lines()
-            .find_map(|line| line.strip_prefix("0::"))
-            .unwrap_or_default();
+        let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
         let mount = held.dir.path.get(..held.dir.mount_len).unwrap_or_default();
         let path = format!("{mount}/{}", clean(own));
         let rest = path.strip_prefix(held.dir.path.as_str());
         if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Err(Error::Path {
-                path: own.to_string(),
-                why: "is not within the container's cgroup",
-            });
+            return Err(Error::Path { path: own.to_string(), why: "is not within the container's cgroup" });
         }
         io::open_dir(&path).map_err(|errno| failed("open", &path, errno))
     }
@@ -125,26 +98,15 @@ impl Group {
         let mut stats = Stats::default();
         let mut bin = Bin::default();
         let hybrid = self.held.iter().any(|held| held.dir.version == Version::V1);
-        for held in self
-            .held
-            .iter()
-            .filter(|held| held.presence != Presence::Absent)
-        {
+        for held in self.held.iter().filter(|held| held.presence != Presence::Absent) {
             match held.dir.version {
-                Version::V1 => read_v1(
-                    held.at(),
-                    &mut bin,
-                    &held.dir.controllers,
-                    which,
-                    &mut stats,
-                )?,
+                Version::V1 => read_v1(held.at(), &mut bin, &held.dir.controllers, which, &mut stats)?,
                 // Beside v1, only what v1 has not got: the core of v2 counts cpu time everywhere.
                 Version::V2 if hybrid => {
                     let of = |c: &str| {
-                        self.held.iter().any(|h| {
-                            h.dir.version == Version::V1
-                                && h.dir.controllers.iter().any(|x| x.as_str() == c)
-                        })
+                        self.held
+                            .iter()
+                            .any(|h| h.dir.version == Version::V1 && h.dir.controllers.iter().any(|x| x.as_str() == c))
                     };
                     let mut rest = which;
                     for (controller, part) in [

@@ -208,6 +208,8 @@ fn calls() {
         let apply = count::take();
         group.adopt(pid, Joined::Nothing).unwrap();
         let adopt = count::take();
+        group.stats(crate::stats::Which::USAGE).unwrap();
+        let stats = count::take();
         bed.children.drain(..).for_each(|mut child| {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -217,9 +219,9 @@ fn calls() {
         drop(group);
         let hierarchies = bed.layout.hierarchies.len();
         std::eprintln!(
-            "{on:?}: {hierarchies} hierarchies, create {create}, apply {apply}, adopt {adopt}, remove {remove}"
+            "{on:?}: {hierarchies} hierarchies, create {create}, apply {apply}, adopt {adopt}, stats {stats}, remove {remove}"
         );
-        let sum = create + apply + adopt + remove;
+        let sum = create + apply + adopt + stats + remove;
         let most = if on == On::V2 { 40 } else { 12 * hierarchies };
         assert!(sum <= most, "{sum} calls");
     }

@@ -21,22 +21,14 @@ use crate::stats::Which;
 
 fn memory(limit: u64, swap: u64) -> Resources {
     Resources {
-        memory: Memory {
-            limit: Some(Limit::At(limit)),
-            swap: Some(Limit::At(swap)),
-            ..Memory::default()
-        },
+        memory: Memory { limit: Some(Limit::At(limit)), swap: Some(Limit::At(swap)), ..Memory::default() },
         ..Resources::default()
     }
 }
 
 fn cpu(quota: u64, period: u64) -> Resources {
     Resources {
-        cpu: Cpu {
-            quota: Some(Limit::At(quota)),
-            period: Some(period),
-            ..Cpu::default()
-        },
+        cpu: Cpu { quota: Some(Limit::At(quota)), period: Some(period), ..Cpu::default() },
         ..Resources::default()
     }
 }
@@ -63,48 +55,22 @@ fn updates() {
         return;
     }
     const MB: u64 = 1 << 20;
-    for (limit, swap) in [
-        (64, 64),
-        (128, 256),
-        (300, 300),
-        (32, 40),
-        (64, 64),
-        (16, 16),
-    ] {
-        group
-            .update(&bed.plan(&memory(limit * MB, swap * MB)))
-            .unwrap();
+    for (limit, swap) in [(64, 64), (128, 256), (300, 300), (32, 40), (64, 64), (16, 16)] {
+        group.update(&bed.plan(&memory(limit * MB, swap * MB))).unwrap();
         let read = |file| bed.read(&group, "memory", file).parse::<u64>().unwrap() / MB;
-        assert_eq!(
-            (
-                read("memory.limit_in_bytes"),
-                read("memory.memsw.limit_in_bytes")
-            ),
-            (limit, swap)
-        );
+        assert_eq!((read("memory.limit_in_bytes"), read("memory.memsw.limit_in_bytes")), (limit, swap));
     }
-    for (quota, period) in [
-        (5_000, 10_000),
-        (900_000, 1_000_000),
-        (1_000, 1_000),
-        (1_000_000, 500_000),
-    ] {
+    for (quota, period) in [(5_000, 10_000), (900_000, 1_000_000), (1_000, 1_000), (1_000_000, 500_000)] {
         group.update(&bed.plan(&cpu(quota, period))).unwrap();
         let read = |file| bed.read(&group, "cpu", file).parse::<u64>().unwrap();
-        assert_eq!(
-            (read("cpu.cfs_quota_us"), read("cpu.cfs_period_us")),
-            (quota, period)
-        );
+        assert_eq!((read("cpu.cfs_quota_us"), read("cpu.cfs_period_us")), (quota, period));
     }
 }
 
 /// One limit that is refused takes the others back.
 #[test]
 fn a_refused_update_changes_nothing() {
-    let first = Resources {
-        pids: Some(Limit::At(50)),
-        ..cpu(5_000, 10_000)
-    };
+    let first = Resources { pids: Some(Limit::At(50)), ..cpu(5_000, 10_000) };
     let Some(bed) = Bed::new(On::Host) else {
         return;
     };
@@ -117,20 +83,12 @@ fn a_refused_update_changes_nothing() {
         return;
     };
     // The kernel knows no period of more than a second.
-    let second = Resources {
-        pids: Some(Limit::At(60)),
-        ..cpu(7_000, 2_000_000)
-    };
+    let second = Resources { pids: Some(Limit::At(60)), ..cpu(7_000, 2_000_000) };
     let error = group.update(&bed.plan(&second)).unwrap_err();
-    assert_eq!(
-        error.origin().unwrap().as_str(),
-        "/linux/resources/cpu/period"
-    );
-    for (controller, file, want) in [
-        ("pids", "pids.max", "50"),
-        ("cpu", "cpu.cfs_quota_us", "5000"),
-        ("cpu", "cpu.cfs_period_us", "10000"),
-    ] {
+    assert_eq!(error.origin().unwrap().as_str(), "/linux/resources/cpu/period");
+    for (controller, file, want) in
+        [("pids", "pids.max", "50"), ("cpu", "cpu.cfs_quota_us", "5000"), ("cpu", "cpu.cfs_period_us", "10000")]
+    {
         assert_eq!(bed.read(&group, controller, file), want, "{file}");
     }
 }
@@ -139,11 +97,7 @@ fn a_refused_update_changes_nothing() {
 fn moves(pid: Pid) -> bool {
     let count = || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        status
-            .lines()
-            .find(|l| l.starts_with("voluntary_ctxt"))
-            .unwrap()
-            .to_string()
+        status.lines().find(|l| l.starts_with("voluntary_ctxt")).unwrap().to_string()
     };
     // A task counts as frozen a moment before it gives up its cpu for it.
     std::thread::sleep(Duration::from_millis(20));
@@ -158,11 +112,7 @@ fn freezing() {
         let Some(mut bed) = Bed::new(on) else { return };
         let plan = bed.plan(&Resources::default());
         let group = Group::create(&plan).unwrap();
-        let busy = Command::new("sh")
-            .arg("-c")
-            .arg("while :; do sleep 0.01; done")
-            .spawn()
-            .unwrap();
+        let busy = Command::new("sh").arg("-c").arg("while :; do sleep 0.01; done").spawn().unwrap();
         let pid = busy.id() as Pid;
         bed.children.push(busy);
         group.adopt(pid, Joined::Nothing).unwrap();
@@ -183,9 +133,7 @@ fn freezing() {
         group.freeze(PATIENCE).unwrap();
         group.signal_all(9).unwrap();
         let mut group = group;
-        bed.children
-            .drain(..)
-            .for_each(|mut child| assert!(!child.wait().unwrap().success()));
+        bed.children.drain(..).for_each(|mut child| assert!(!child.wait().unwrap().success()));
         group.remove(PATIENCE).unwrap();
     }
 }
@@ -243,9 +191,7 @@ fn killing() {
         std::thread::sleep(Duration::from_millis(100));
         assert!(group.pids().unwrap().len() >= 2);
         group.signal_all(9).unwrap();
-        bed.children
-            .drain(..)
-            .for_each(|mut child| assert!(!child.wait().unwrap().success()));
+        bed.children.drain(..).for_each(|mut child| assert!(!child.wait().unwrap().success()));
         let begin = Instant::now();
         group.remove(PATIENCE).unwrap();
         std::eprintln!("{on:?}: removed after {:?}", begin.elapsed());
@@ -262,10 +208,7 @@ fn removing_waits() {
             return;
         };
         let error = group.remove(Timespec::from_millis(30)).unwrap_err();
-        assert!(
-            matches!(error, Error::TimedOut { .. } | Error::Call { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, Error::TimedOut { .. } | Error::Call { .. }), "{error}");
         let mut child = bed.children.pop().unwrap();
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
@@ -286,10 +229,7 @@ fn sub_cgroup_paths() {
         return;
     };
     for bad in ["../x", "a/../../b", ".."] {
-        assert!(
-            matches!(group.adopt_below(pid, |_| bad), Err(Error::Path { .. })),
-            "{bad}"
-        );
+        assert!(matches!(group.adopt_below(pid, |_| bad), Err(Error::Path { .. })), "{bad}");
     }
     let dir = group.dirs().next().unwrap().path.clone();
     fs::create_dir(format!("{dir}/leaf")).unwrap();
@@ -300,11 +240,7 @@ fn sub_cgroup_paths() {
     group.delegate(4711).unwrap();
     use std::os::unix::fs::MetadataExt;
     for (file, uid) in [("", 4711), ("cgroup.procs", 4711), ("cgroup.freeze", 0)] {
-        assert_eq!(
-            fs::metadata(format!("{dir}/{file}")).unwrap().uid(),
-            uid,
-            "{file}"
-        );
+        assert_eq!(fs::metadata(format!("{dir}/{file}")).unwrap().uid(), uid, "{file}");
     }
 }
 
@@ -337,22 +273,10 @@ fn statistics() {
     assert_eq!(all.memory.swap.limit, 64 << 20);
     assert!(all.memory.usage.usage > 0 && all.memory.usage.max >= all.memory.usage.usage);
     assert!(all.memory.raw.contains_key("rss"));
-    assert!(
-        all.pids.current >= 2 && all.pids.limit == 0,
-        "{:?}",
-        all.pids
-    );
-    assert!(
-        all.cpu.total > 0 && all.cpu.percpu.iter().sum::<u64>() > 0,
-        "{:?}",
-        all.cpu
-    );
+    assert!(all.pids.current >= 2 && all.pids.limit == 0, "{:?}", all.pids);
+    assert!(all.cpu.total > 0 && all.cpu.percpu.iter().sum::<u64>() > 0, "{:?}", all.cpu);
     assert_eq!(all.cpu.percpu.len(), all.cpu.percpu_user.len());
-    assert!(
-        !all.cpuset.cpus.is_empty() && all.cpuset.mems == [0],
-        "{:?}",
-        all.cpuset
-    );
+    assert!(!all.cpuset.cpus.is_empty() && all.cpuset.mems == [0], "{:?}", all.cpuset);
 }
 
 #[test]
@@ -380,18 +304,9 @@ fn out_of_memory() {
     };
     let mut watch = group.watch_oom().unwrap();
     assert_eq!(watch.check().unwrap(), Oom::Nothing);
-    assert_eq!(
-        watch.wait(Some(Timespec::from_millis(5))).unwrap(),
-        Oom::Nothing
-    );
+    assert_eq!(watch.wait(Some(Timespec::from_millis(5))).unwrap(), Oom::Nothing);
     let script = "read go; exec python3 -c \"x='x'*(200<<20)\"";
-    let mut hog = Command::new("sh")
-        .arg("-c")
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut hog = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     group.adopt(hog.id() as Pid, Joined::Nothing).unwrap();
     drop(hog.stdin.take());
     assert_eq!(watch.wait(Some(PATIENCE)).unwrap(), Oom::OutOfMemory);
@@ -404,9 +319,7 @@ fn out_of_memory() {
     assert!(kills.get("oom_kill").is_some_and(|n| *n >= 1), "{kills:?}");
     group.remove(PATIENCE).unwrap();
     // The end of the cgroup may come after one more notice of what happened before.
-    let end = (0..3)
-        .map(|_| watch.wait(Some(PATIENCE)).unwrap())
-        .find(|seen| *seen == Oom::Gone);
+    let end = (0..3).map(|_| watch.wait(Some(PATIENCE)).unwrap()).find(|seen| *seen == Oom::Gone);
     assert_eq!(end, Some(Oom::Gone));
 }
 
@@ -460,14 +373,8 @@ fn check_before_update() {
         resources.memory.check_before_update = true;
         fake.update(&resources).unwrap_err().to_string()
     };
-    assert_eq!(
-        checked(4000, 9000),
-        "rejecting memory limit 4000 <= usage 5000"
-    );
-    assert_eq!(
-        checked(4000, 4500),
-        "rejecting memory+swap limit 4500 <= usage 5000"
-    );
+    assert_eq!(checked(4000, 9000), "rejecting memory limit 4000 <= usage 5000");
+    assert_eq!(checked(4000, 4500), "rejecting memory+swap limit 4500 <= usage 5000");
     fake.begins("memory.max", "max");
     // Unchecked: squeezed first, and what squeezed is taken back.
     fake.update(&memory(4000, 4500)).unwrap();
@@ -478,57 +385,29 @@ fn check_before_update() {
 
 #[test]
 fn files_that_may_lack() {
-    let weight = Resources {
-        block_io: BlockIo {
-            weight: Some(500),
-            ..BlockIo::default()
-        },
-        ..Resources::default()
-    };
+    let weight = Resources { block_io: BlockIo { weight: Some(500), ..BlockIo::default() }, ..Resources::default() };
     let plain = Fake::new("plain", &[("io.weight", "default 100\n")]);
     plain.update(&weight).unwrap();
     plain.begins("io.weight", "4950");
-    let bfq = Fake::new(
-        "bfq",
-        &[
-            ("io.weight", "default 100\n"),
-            ("io.bfq.weight", "default 100\n"),
-        ],
-    );
+    let bfq = Fake::new("bfq", &[("io.weight", "default 100\n"), ("io.bfq.weight", "default 100\n")]);
     bfq.update(&weight).unwrap();
     bfq.begins("io.bfq.weight", "500");
     bfq.begins("io.weight", "default 100");
     // Neither, and no controller to switch on either.
     let error = Fake::new("none", &[]).update(&weight).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot set io limit: container could not join or create cgroup"
-    );
-    let unified = Resources {
-        unified: vec![("io.max".into(), "8:0 rbps=1".into())],
-        ..Resources::default()
-    };
+    assert_eq!(error.to_string(), "cannot set io limit: container could not join or create cgroup");
+    let unified = Resources { unified: vec![("io.max".into(), "8:0 rbps=1".into())], ..Resources::default() };
     let error = Fake::new("key", &[]).update(&unified).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "unified resource \"io.max\" can't be set: controller \"io\" not available"
-    );
+    assert_eq!(error.to_string(), "unified resource \"io.max\" can't be set: controller \"io\" not available");
     // The controller is there, the file is not: an older kernel.
-    let error = Fake::new("old", &[("cgroup.controllers", "cpu io\n")])
-        .update(&unified)
-        .unwrap_err();
+    let error = Fake::new("old", &[("cgroup.controllers", "cpu io\n")]).update(&unified).unwrap_err();
     assert_eq!(error.errno(), Some(orlop_sys::Errno::NOENT));
     // No swap accounting: unlimited and none are what happens anyway, a number is not.
     let no_swap = Fake::new("swap", &[("memory.max", "")]);
     no_swap.update(&memory(100, 100)).unwrap();
     assert!(no_swap.update(&memory(100, 200)).is_err());
-    let unlimited = Resources {
-        memory: Memory {
-            limit: Some(Limit::Max),
-            ..Memory::default()
-        },
-        ..Resources::default()
-    };
+    let unlimited =
+        Resources { memory: Memory { limit: Some(Limit::Max), ..Memory::default() }, ..Resources::default() };
     no_swap.update(&unlimited).unwrap();
     no_swap.begins("memory.max", "max");
 }
@@ -540,4 +419,39 @@ fn versions_are_told_apart() {
     let versions: Vec<_> = group.dirs().map(|dir| dir.version).collect();
     assert_eq!(versions, vec![Version::V2]);
     assert!(group.fd().is_some());
+}
+
+/// Only what a limit needs is switched on above the cgroup, unless all is asked for.
+#[test]
+fn controllers_on_v2() {
+    let Some(bed) = Bed::new(On::V2) else { return };
+    let there = |group: &Group| {
+        fs::read_to_string(format!("{}/cgroup.controllers", group.dirs().next().unwrap().path)).unwrap()
+    };
+    // Below a parent of our own, which nobody else has switched anything on in.
+    let deep = CgroupPath::from_config(Some(&format!("/{}/a/b", bed.path.as_str())), "").unwrap();
+    let none = plan(&bed.layout, &deep, &Resources::default(), Options::default()).unwrap();
+    let mut group = Group::create(&none).unwrap();
+    group.apply(&none).unwrap();
+    assert_eq!(there(&group), "");
+    group.remove(PATIENCE).unwrap();
+    let group = Group::create(&none.with_all_controllers()).unwrap();
+    let offered = fs::read_to_string(format!("{}/cgroup.controllers", bed.layout.hierarchies[0].mount)).unwrap();
+    assert_eq!(there(&group), offered);
+}
+
+/// Signals reach all processes, and a paused container stays paused.
+#[test]
+fn signals() {
+    for on in [On::Host, On::V2] {
+        let Some((mut bed, group, _)) = running(on, &Resources::default()) else { return };
+        group.freeze(PATIENCE).unwrap();
+        group.signal_all(15).unwrap();
+        assert!(group.is_frozen().unwrap());
+        let mut child = bed.children.pop().unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        group.thaw().unwrap();
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+    }
 }

@@ -23,31 +23,18 @@ impl Files<'_> {
         match self.at.read(file, self.bin) {
             Ok(text) => Ok(Some(text)),
             Err(Errno::NOENT | Errno::OPNOTSUPP) => Ok(None),
-            Err(errno) => Err(Error::Call {
-                call: "read",
-                path: self.at.join(file),
-                value: None,
-                errno,
-                origin: None,
-            }),
+            Err(errno) => Err(Error::Call { call: "read", path: self.at.join(file), value: None, errno, origin: None }),
         }
     }
 
     /// What `parse` makes of a file; a text that it refuses is an error.
-    pub(super) fn get<T>(
-        &mut self,
-        file: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, Error> {
+    pub(super) fn get<T>(&mut self, file: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
         let Some(text) = self.text(file)? else {
             return Ok(None);
         };
         match parse(&text) {
             Some(value) => Ok(Some(value)),
-            None => Err(Error::Parse {
-                path: self.at.join(file),
-                text,
-            }),
+            None => Err(Error::Parse { path: self.at.join(file), text }),
         }
     }
 
@@ -79,9 +66,7 @@ pub(super) fn pairs(text: &str) -> Option<BTreeMap<String, u64>> {
 
 /// Numbers between spaces.
 pub(super) fn numbers(text: &str) -> Option<Vec<u64>> {
-    text.split_ascii_whitespace()
-        .map(|n| n.parse().ok())
-        .collect()
+    text.split_ascii_whitespace().map(|n| n.parse().ok()).collect()
 }
 
 /// A list such as `0-2,7`.
@@ -174,17 +159,10 @@ pub(super) fn pressure(text: &str) -> Option<Pressure> {
 pub(super) fn rdma(text: &str) -> Option<Vec<RdmaEntry>> {
     let entry = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
-        let mut entry = RdmaEntry {
-            device: fields.next()?.into(),
-            ..RdmaEntry::default()
-        };
+        let mut entry = RdmaEntry { device: fields.next()?.into(), ..RdmaEntry::default() };
         for field in fields {
             let (key, value) = field.split_once('=')?;
-            let value = if value == "max" {
-                u32::MAX
-            } else {
-                value.parse().ok()?
-            };
+            let value = if value == "max" { u32::MAX } else { value.parse().ok()? };
             match key {
                 "hca_handle" => entry.hca_handles = value,
                 "hca_object" => entry.hca_objects = value,
@@ -213,11 +191,7 @@ pub(super) fn usage_all(text: &str) -> Option<(Vec<u64>, Vec<u64>)> {
 
 /// The name that the hugetlb files have for a folder of /sys/kernel/mm/hugepages (`hugepages-2048kB`).
 pub(super) fn page_size(folder: &str) -> Option<String> {
-    let kb: u64 = folder
-        .strip_prefix("hugepages-")?
-        .strip_suffix("kB")?
-        .parse()
-        .ok()?;
+    let kb: u64 = folder.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
     Some(match kb {
         0x10_0000.. => alloc::format!("{}GB", kb >> 20),
         0x400.. => alloc::format!("{}MB", kb >> 10),
@@ -241,10 +215,7 @@ mod tests {
         assert_eq!(numbers("1 2 \n"), Some(vec![1, 2]));
         assert_eq!(pairs("a 1\nb 2\n").unwrap().len(), 2);
         assert_eq!(pairs("a\n"), None);
-        assert_eq!(
-            usage_all("cpu user system\n0 1 2\n1 3 4\n"),
-            Some((vec![2, 4], vec![1, 3]))
-        );
+        assert_eq!(usage_all("cpu user system\n0 1 2\n1 3 4\n"), Some((vec![2, 4], vec![1, 3])));
         for (folder, want) in [
             ("hugepages-2048kB", Some("2MB")),
             ("hugepages-1048576kB", Some("1GB")),
@@ -264,10 +235,7 @@ mod tests {
     #[test]
     fn devices() {
         let text = "8:0 Read 10\n8:0 Total 10\nTotal 10\n8:16 4\n";
-        assert_eq!(
-            show(&blkio(text).unwrap()),
-            "8:0 Read 10\n8:0 Total 10\n8:16  4\n"
-        );
+        assert_eq!(show(&blkio(text).unwrap()), "8:0 Read 10\n8:0 Total 10\n8:16  4\n");
         assert_eq!(blkio("rubbish"), None);
         let text = "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n7:1\n";
         let (bytes, operations) = io_stat(text).unwrap();
@@ -281,14 +249,7 @@ mod tests {
     fn pressures() {
         let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n";
         let pressure = pressure(text).unwrap();
-        assert_eq!(
-            (
-                pressure.some.avg10,
-                pressure.some.avg60,
-                pressure.some.total
-            ),
-            (1.5, 0.25, 77)
-        );
+        assert_eq!((pressure.some.avg10, pressure.some.avg60, pressure.some.total), (1.5, 0.25, 77));
         assert_eq!(pressure.full.total, 9);
     }
 }

@@ -58,12 +58,8 @@ fn cpuacct(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(),
     cpu.kernel = get("system") * TICK;
     cpu.total = files.number("cpuacct.usage")?;
     if which.has(Which::LIMITS) {
-        cpu.percpu = files
-            .get("cpuacct.usage_percpu", parse::numbers)?
-            .unwrap_or_default();
-        let modes = files
-            .get("cpuacct.usage_all", parse::usage_all)?
-            .unwrap_or_default();
+        cpu.percpu = files.get("cpuacct.usage_percpu", parse::numbers)?.unwrap_or_default();
+        let modes = files.get("cpuacct.usage_all", parse::usage_all)?.unwrap_or_default();
         (cpu.percpu_kernel, cpu.percpu_user) = modes;
     }
     Ok(())
@@ -86,9 +82,7 @@ fn cpuset(files: &mut Files<'_>, _: Which, stats: &mut Stats) -> Result<(), Erro
         *field = files.number(file)?;
     }
     let level = |text: &str| text.trim_end().parse().ok();
-    set.sched_relax_domain_level = files
-        .get("cpuset.sched_relax_domain_level", level)?
-        .unwrap_or_default();
+    set.sched_relax_domain_level = files.get("cpuset.sched_relax_domain_level", level)?.unwrap_or_default();
     Ok(())
 }
 
@@ -105,10 +99,7 @@ fn memory(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(), 
             return Ok(Counter::default());
         };
         if !which.has(Which::LIMITS) {
-            return Ok(Counter {
-                usage,
-                ..Counter::default()
-            });
+            return Ok(Counter { usage, ..Counter::default() });
         }
         Ok(Counter {
             usage,
@@ -127,9 +118,7 @@ fn memory(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(), 
     if which.has(Which::LIMITS) {
         memory.kernel = counter("memory.kmem")?;
         memory.kernel_tcp = counter("memory.kmem.tcp")?;
-        memory.events = files
-            .get("memory.oom_control", parse::pairs)?
-            .unwrap_or_default();
+        memory.events = files.get("memory.oom_control", parse::pairs)?.unwrap_or_default();
     }
     Ok(())
 }
@@ -146,10 +135,8 @@ fn pids(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(), Er
 /// The scheduler's own files where it has any; otherwise those of throttling, which count all traffic.
 fn blkio(files: &mut Files<'_>, _: Which, stats: &mut Stats) -> Result<(), Error> {
     type Field = fn(&mut IoStats) -> &mut alloc::vec::Vec<super::IoEntry>;
-    const COUNTS: [(&str, Field); 2] = [
-        ("io_serviced_recursive", |io| &mut io.serviced),
-        ("io_service_bytes_recursive", |io| &mut io.service_bytes),
-    ];
+    const COUNTS: [(&str, Field); 2] =
+        [("io_serviced_recursive", |io| &mut io.serviced), ("io_service_bytes_recursive", |io| &mut io.service_bytes)];
     const DETAILS: [(&str, Field); 6] = [
         ("sectors_recursive", |io| &mut io.sectors),
         ("io_service_time_recursive", |io| &mut io.service_time),
@@ -158,19 +145,12 @@ fn blkio(files: &mut Files<'_>, _: Which, stats: &mut Stats) -> Result<(), Error
         ("io_queued_recursive", |io| &mut io.queued),
         ("time_recursive", |io| &mut io.time),
     ];
-    for (prefix, detailed) in [
-        ("blkio.bfq", true),
-        ("blkio.bfq", false),
-        ("blkio", true),
-        ("blkio.throttle", false),
-    ] {
+    for (prefix, detailed) in [("blkio.bfq", true), ("blkio.bfq", false), ("blkio", true), ("blkio.throttle", false)] {
         let details: &[(&str, Field)] = if detailed { &DETAILS } else { &[] };
         let mut found = false;
         for (name, field) in details.iter().chain(&COUNTS) {
             // An empty file says that this scheduler is not the one in use.
-            let entries = files
-                .get(&format!("{prefix}.{name}"), parse::blkio)?
-                .unwrap_or_default();
+            let entries = files.get(&format!("{prefix}.{name}"), parse::blkio)?.unwrap_or_default();
             if entries.is_empty() && !found {
                 break;
             }
@@ -199,14 +179,7 @@ fn huge_pages(files: &mut Files<'_>, _: Which, stats: &mut Stats) -> Result<(), 
         };
         let max = files.number(&format!("{prefix}.max_usage_in_bytes"))?;
         let failcnt = files.number(&format!("{prefix}.failcnt"))?;
-        stats.huge_pages.insert(
-            size,
-            HugePageStats {
-                usage,
-                max,
-                failcnt,
-            },
-        );
+        stats.huge_pages.insert(size, HugePageStats { usage, max, failcnt });
     }
     Ok(())
 }

@@ -8,12 +8,7 @@ use crate::error::Error;
 use crate::io::{self, At, Bin};
 
 /// Adds what a v2 directory has.
-pub(crate) fn read(
-    at: At<'_>,
-    bin: &mut Bin,
-    which: Which,
-    stats: &mut Stats,
-) -> Result<(), Error> {
+pub(crate) fn read(at: At<'_>, bin: &mut Bin, which: Which, stats: &mut Stats) -> Result<(), Error> {
     let mut files = Files { at, bin };
     let files = &mut files;
     if which.has(Which::CPU) {
@@ -50,11 +45,7 @@ pub(crate) fn read(
 }
 
 fn pressure(files: &mut Files<'_>, which: Which, file: &str) -> Result<Option<Pressure>, Error> {
-    if which.has(Which::PRESSURE) {
-        files.get(file, parse::pressure)
-    } else {
-        Ok(None)
-    }
+    if which.has(Which::PRESSURE) { files.get(file, parse::pressure) } else { Ok(None) }
 }
 
 fn cpu(files: &mut Files<'_>, stats: &mut Stats) -> Result<(), Error> {
@@ -88,19 +79,11 @@ fn memory(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(), 
             return Ok(Counter::default());
         };
         let (limit, max) = if which.has(Which::LIMITS) {
-            (
-                files.number(&format!("{name}.max"))?,
-                files.number(&format!("{name}.peak"))?,
-            )
+            (files.number(&format!("{name}.max"))?, files.number(&format!("{name}.peak"))?)
         } else {
             (0, 0)
         };
-        Ok(Counter {
-            limit,
-            usage,
-            max,
-            failcnt: 0,
-        })
+        Ok(Counter { limit, usage, max, failcnt: 0 })
     };
     memory.usage = counter("memory")?;
     memory.swap_only = counter("memory.swap")?;
@@ -111,9 +94,7 @@ fn memory(files: &mut Files<'_>, which: Which, stats: &mut Stats) -> Result<(), 
         ..Counter::default()
     };
     if which.has(Which::LIMITS) {
-        memory.events = files
-            .get("memory.events", parse::pairs)?
-            .unwrap_or_default();
+        memory.events = files.get("memory.events", parse::pairs)?.unwrap_or_default();
     }
     Ok(())
 }
@@ -150,18 +131,9 @@ fn huge_pages(files: &mut Files<'_>, stats: &mut Stats) -> Result<(), Error> {
                 None => return Ok(()),
             },
         };
-        let events = files
-            .get(&format!("{prefix}.events"), parse::pairs)?
-            .unwrap_or_default();
+        let events = files.get(&format!("{prefix}.events"), parse::pairs)?.unwrap_or_default();
         let failcnt = events.get("max").copied().unwrap_or_default();
-        stats.huge_pages.insert(
-            size,
-            HugePageStats {
-                usage,
-                max: 0,
-                failcnt,
-            },
-        );
+        stats.huge_pages.insert(size, HugePageStats { usage, max: 0, failcnt });
     }
     Ok(())
 }
