@@ -455,3 +455,64 @@ fn signals() {
         assert_eq!(child.wait().unwrap().signal(), Some(15));
     }
 }
+
+/// A caller without any right: nothing asked for goes on without a cgroup; a limit or a path is an error that says so.
+#[test]
+fn rootless() {
+    if orlop_sys::thread::euid() == 0 {
+        // Itself again, as nobody.
+        use std::os::unix::process::CommandExt;
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "group::tests_run::rootless", "--nocapture"]).uid(65534).gid(65534);
+        match again.stdin(Stdio::null()).output() {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+            Err(error) => std::eprintln!("skipped: nobody cannot run this program: {error}"),
+        }
+        return;
+    }
+    let layout = match Layout::probe() {
+        Ok(layout) => layout,
+        Err(error) => return std::eprintln!("skipped: {error}"),
+    };
+    let rootless = Options { rootless: true, ..Options::default() };
+    let default = CgroupPath::from_config(None, "orlop-test-rootless").unwrap();
+    let given = CgroupPath::from_config(Some("/orlop-test-rootless"), "x").unwrap();
+    let nothing = Resources { devices: Some(crate::device::DEFAULT_DEVICES.to_vec()), ..Resources::default() };
+    let limited = Resources { pids: Some(Limit::At(5)), ..nothing.clone() };
+    let v2_only = Layout {
+        mode: crate::layout::Mode::Unified,
+        hierarchies: layout.hierarchies.iter().filter(|h| h.version == Version::V2).cloned().collect(),
+    };
+    for (layout, words) in [
+        (&layout, "cannot set pids limit: container could not join or create cgroup"),
+        (&v2_only, "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: mkdir "),
+    ] {
+        if layout.hierarchies.is_empty() {
+            continue;
+        }
+        let without = plan(layout, &default, &nothing, rootless).unwrap();
+        let mut group = match Group::create(&without) {
+            Ok(group) => group,
+            Err(error) => panic!("{error}"),
+        };
+        if group.dirs().next().is_some() {
+            group.remove(PATIENCE).unwrap();
+            return std::eprintln!("skipped: nobody may make cgroups here");
+        }
+        group.apply(&without).unwrap();
+        group.adopt(std::process::id() as Pid, Joined::Nothing).unwrap();
+        assert!(!group.is_frozen().unwrap());
+        assert!(matches!(group.freeze(PATIENCE), Err(Error::NoFreezer)));
+        group.remove(PATIENCE).unwrap();
+
+        let error = Group::create(&plan(layout, &default, &limited, rootless).unwrap()).unwrap_err();
+        // On a host with v2 alone both are.
+        let v2 = layout.mode == crate::layout::Mode::Unified;
+        assert!(error.to_string().starts_with(words) || v2, "{error}");
+        let error = Group::create(&plan(layout, &given, &nothing, rootless).unwrap()).unwrap_err();
+        assert!(error.is_permission(), "{error}");
+        // Root that lacks a permission is told of it.
+        let error = Group::create(&plan(layout, &default, &nothing, Options::default()).unwrap()).unwrap_err();
+        assert!(error.is_permission(), "{error}");
+    }
+}
