@@ -71,7 +71,7 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
         let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
         let Created { plan, state, .. } = created;
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         Ok((container, plan.warnings))
     }
 
@@ -80,7 +80,7 @@ impl Runtime {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
         let Created { launch, plan, group, state } = created;
         // Whoever wants to change the container from now on may.
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         Ok(Running { container, launch, plan, group, ended: None })
     }
 
@@ -97,7 +97,7 @@ impl Runtime {
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
-        Ok(Container { root: self.root.clone(), id: id.into(), dir })
+        Ok(Container { id: id.into(), dir })
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
@@ -144,7 +144,6 @@ fn plan_for(
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    root: CString,
     id: String,
     dir: StateDir,
 }
@@ -304,7 +303,7 @@ impl Container {
             self.end_init()?;
         }
         self.dir.lock()?;
-        if !self.dir.is_linked(&self.root) {
+        if !self.dir.is_linked() {
             return match force {
                 Force::Yes => Ok(()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
@@ -325,7 +324,7 @@ impl Container {
             crate::cgroup::signal(&group, SIGKILL)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.dir.remove(&self.root)
+        self.dir.remove(Gate::Start)
     }
 
     /// Kills init and waits for its end.
@@ -444,11 +443,14 @@ impl Running {
         let id = container.id.clone();
         drop(launch.into_pidfd());
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group {
+            if let Some(mut group) = group
+                // Most often nothing is left in it.
+                && group.remove(Timespec::default()).is_err()
+            {
                 crate::cgroup::signal(&group, SIGKILL)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.dir.remove(&container.root)
+            container.dir.remove(Gate::Open)
         });
         deleted.map_err(|error| error.during("delete", &id))
     }
