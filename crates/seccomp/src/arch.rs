@@ -49,30 +49,90 @@ struct Facts {
 }
 
 const fn facts(arch: Arch, name: &'static str, token: u32, column: &'static Column) -> Facts {
-    Facts { arch, name, token, column }
+    Facts {
+        arch,
+        name,
+        token,
+        column,
+    }
 }
 
 /// In the order of [`Arch`].
 static FACTS: [Facts; 23] = [
     facts(Arch::X86, "SCMP_ARCH_X86", 3 | LITTLE, &table::X86),
-    facts(Arch::X86_64, "SCMP_ARCH_X86_64", 62 | LITTLE | BITS_64, &table::X86_64),
-    facts(Arch::X32, "SCMP_ARCH_X32", 62 | LITTLE | BITS_64, &table::X32),
+    facts(
+        Arch::X86_64,
+        "SCMP_ARCH_X86_64",
+        62 | LITTLE | BITS_64,
+        &table::X86_64,
+    ),
+    facts(
+        Arch::X32,
+        "SCMP_ARCH_X32",
+        62 | LITTLE | BITS_64,
+        &table::X32,
+    ),
     facts(Arch::Arm, "SCMP_ARCH_ARM", 40 | LITTLE, &table::ARM),
-    facts(Arch::Aarch64, "SCMP_ARCH_AARCH64", 183 | LITTLE | BITS_64, &table::AARCH64),
-    facts(Arch::Loongarch64, "SCMP_ARCH_LOONGARCH64", 258 | LITTLE | BITS_64, &table::LOONGARCH64),
+    facts(
+        Arch::Aarch64,
+        "SCMP_ARCH_AARCH64",
+        183 | LITTLE | BITS_64,
+        &table::AARCH64,
+    ),
+    facts(
+        Arch::Loongarch64,
+        "SCMP_ARCH_LOONGARCH64",
+        258 | LITTLE | BITS_64,
+        &table::LOONGARCH64,
+    ),
     facts(Arch::M68k, "SCMP_ARCH_M68K", 4, &table::M68K),
     facts(Arch::Mips, "SCMP_ARCH_MIPS", 8, &table::MIPS),
     facts(Arch::Mipsel, "SCMP_ARCH_MIPSEL", 8 | LITTLE, &table::MIPS),
-    facts(Arch::Mips64, "SCMP_ARCH_MIPS64", 8 | BITS_64, &table::MIPS64),
-    facts(Arch::Mipsel64, "SCMP_ARCH_MIPSEL64", 8 | BITS_64 | LITTLE, &table::MIPS64),
-    facts(Arch::Mips64n32, "SCMP_ARCH_MIPS64N32", 8 | BITS_64 | N32, &table::MIPS64N32),
-    facts(Arch::Mipsel64n32, "SCMP_ARCH_MIPSEL64N32", 8 | BITS_64 | N32 | LITTLE, &table::MIPS64N32),
+    facts(
+        Arch::Mips64,
+        "SCMP_ARCH_MIPS64",
+        8 | BITS_64,
+        &table::MIPS64,
+    ),
+    facts(
+        Arch::Mipsel64,
+        "SCMP_ARCH_MIPSEL64",
+        8 | BITS_64 | LITTLE,
+        &table::MIPS64,
+    ),
+    facts(
+        Arch::Mips64n32,
+        "SCMP_ARCH_MIPS64N32",
+        8 | BITS_64 | N32,
+        &table::MIPS64N32,
+    ),
+    facts(
+        Arch::Mipsel64n32,
+        "SCMP_ARCH_MIPSEL64N32",
+        8 | BITS_64 | N32 | LITTLE,
+        &table::MIPS64N32,
+    ),
     facts(Arch::Parisc, "SCMP_ARCH_PARISC", 15, &table::PARISC),
-    facts(Arch::Parisc64, "SCMP_ARCH_PARISC64", 15 | BITS_64, &table::PARISC64),
+    facts(
+        Arch::Parisc64,
+        "SCMP_ARCH_PARISC64",
+        15 | BITS_64,
+        &table::PARISC64,
+    ),
     facts(Arch::Ppc, "SCMP_ARCH_PPC", 20, &table::PPC),
     facts(Arch::Ppc64, "SCMP_ARCH_PPC64", 21 | BITS_64, &table::PPC64),
-    facts(Arch::Ppc64le, "SCMP_ARCH_PPC64LE", 21 | BITS_64 | LITTLE, &table::PPC64),
-    facts(Arch::Riscv64, "SCMP_ARCH_RISCV64", 243 | LITTLE | BITS_64, &table::RISCV64),
+    facts(
+        Arch::Ppc64le,
+        "SCMP_ARCH_PPC64LE",
+        21 | BITS_64 | LITTLE,
+        &table::PPC64,
+    ),
+    facts(
+        Arch::Riscv64,
+        "SCMP_ARCH_RISCV64",
+        243 | LITTLE | BITS_64,
+        &table::RISCV64,
+    ),
     facts(Arch::S390, "SCMP_ARCH_S390", 22, &table::S390),
     facts(Arch::S390x, "SCMP_ARCH_S390X", 22 | BITS_64, &table::S390X),
     facts(Arch::Sh, "SCMP_ARCH_SH", 42 | LITTLE, &table::SH),
@@ -99,7 +159,10 @@ impl Arch {
 
     /// Finds an architecture by its name in config.json.
     pub fn from_name(name: &str) -> Option<Arch> {
-        FACTS.iter().find(|facts| facts.name == name).map(|facts| facts.arch)
+        FACTS
+            .iter()
+            .find(|facts| facts.name == name)
+            .map(|facts| facts.arch)
     }
 
     /// What the kernel puts into `seccomp_data.arch` (`AUDIT_ARCH_*`). x32 has x86_64's.
@@ -183,7 +246,11 @@ pub(crate) static SUBCALLS: [(u8, &str); 32] = [
 const fn native() -> Arch {
     let big = cfg!(target_endian = "big");
     if cfg!(target_arch = "x86_64") {
-        if cfg!(target_pointer_width = "32") { Arch::X32 } else { Arch::X86_64 }
+        if cfg!(target_pointer_width = "32") {
+            Arch::X32
+        } else {
+            Arch::X86_64
+        }
     } else if cfg!(target_arch = "x86") {
         Arch::X86
     } else if cfg!(target_arch = "aarch64") {

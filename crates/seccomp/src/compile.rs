@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::arch::{SUBCALLS, X32_BIT};
 use crate::condition::{self, Set};
 use crate::graph::{self, Graph, Id, Op, Test};
-use crate::table::{self, ARM_PRIVATE, X32_OWN};
+use crate::table::{self, ARM_PRIVATE, Finder, X32_OWN};
 use crate::{Action, Arch, Error, NewerCalls, Options, Profile, Program, Rule, UnknownNames};
 
 const ENOSYS: u32 = 38;
@@ -23,16 +23,32 @@ pub fn compile<S: AsRef<str>>(
     options: &Options<'_>,
 ) -> Result<Program, Error> {
     let (calls, unknown) = resolve(profile, options)?;
-    let default = profile.default_action.return_value(profile.default_errno_ret)?;
+    let default = profile
+        .default_action
+        .return_value(profile.default_errno_ret)?;
     // A tracer or whoever reads the log wants to see new calls, too.
-    let lenient = matches!(profile.default_action, Action::Allow | Action::Log | Action::Trace);
+    let lenient = matches!(
+        profile.default_action,
+        Action::Allow | Action::Log | Action::Trace
+    );
     let enosys = options.newer_calls == NewerCalls::Enosys && !lenient;
 
     let mut graph = Graph::with_capacity(1024);
     let bad_arch = graph.leaf(options.bad_arch.return_value(None)?);
     let default = graph.leaf(default);
-    let newer = if enosys { graph.leaf(Action::Errno.return_value(Some(ENOSYS))?) } else { default };
-    let mut compiler = Compiler { graph, rules: profile.rules, calls, default, newer, bad_arch };
+    let newer = if enosys {
+        graph.leaf(Action::Errno.return_value(Some(ENOSYS))?)
+    } else {
+        default
+    };
+    let mut compiler = Compiler {
+        graph,
+        rules: profile.rules,
+        calls,
+        default,
+        newer,
+        bad_arch,
+    };
 
     let archs = architectures(profile.architectures, options.native);
     let mut tokens: Vec<u32> = Vec::with_capacity(archs.len());
@@ -44,14 +60,22 @@ pub fn compile<S: AsRef<str>>(
     let mut root = bad_arch;
     // The last one first: what is made last stands first in the program.
     for token in tokens.iter().rev() {
-        let of_token = archs.iter().copied().filter(|arch| arch.audit_token() == *token);
+        let of_token = archs
+            .iter()
+            .copied()
+            .filter(|arch| arch.audit_token() == *token);
         let ranges = compiler.ranges(of_token.collect())?;
         let tree = compiler.tree(&ranges)?;
-        root = compiler.graph.node(Test::new(graph::ARCH, Op::Equal, *token), tree, root)?;
+        root = compiler
+            .graph
+            .node(Test::new(graph::ARCH, Op::Equal, *token), tree, root)?;
     }
 
     let notify = profile.default_action == Action::Notify
-        || profile.rules.iter().any(|rule| rule.action == Action::Notify);
+        || profile
+            .rules
+            .iter()
+            .any(|rule| rule.action == Action::Notify);
     Ok(Program {
         instructions: compiler.graph.assemble(root)?,
         flags: profile.flags.for_kernel(notify),
@@ -85,12 +109,15 @@ fn resolve<S: AsRef<str>>(
     profile: &Profile<'_, S>,
     options: &Options<'_>,
 ) -> Result<(Vec<Call>, Vec<alloc::string::String>), Error> {
-    let default = profile.default_action.return_value(profile.default_errno_ret)?;
+    let default = profile
+        .default_action
+        .return_value(profile.default_errno_ret)?;
     if profile.default_action == Action::Notify && !options.never_notify.is_empty() {
         return Err(Error::Notify(None));
     }
     let mut calls = Vec::with_capacity(profile.rules.iter().map(|rule| rule.names.len()).sum());
     let mut unknown = Vec::new();
+    let mut finder = Finder::default();
     for (index, rule) in profile.rules.iter().enumerate() {
         let value = rule.action.return_value(rule.errno_ret)?;
         let value = (value != default).then_some(value);
@@ -102,8 +129,12 @@ fn resolve<S: AsRef<str>>(
             if rule.action == Action::Notify && options.never_notify.contains(&name) {
                 return Err(Error::Notify(Some(name.to_string())));
             }
-            match table::find(name) {
-                Some(row) => calls.push(Call { row, rule: index as u32, value }),
+            match finder.find(name) {
+                Some(row) => calls.push(Call {
+                    row,
+                    rule: index as u32,
+                    value,
+                }),
                 None if options.unknown_names == UnknownNames::Fail => {
                     return Err(Error::UnknownName(name.to_string()));
                 }
@@ -169,13 +200,21 @@ impl<S: AsRef<str>> Compiler<'_, S> {
 
     /// What is for numbers above all that the profile names.
     fn beyond(&self, numbers: &Numbers) -> Id {
-        if numbers.newest.is_some() { self.newer } else { self.default }
+        if numbers.newest.is_some() {
+            self.newer
+        } else {
+            self.default
+        }
     }
 
     /// Adds an architecture's numbers behind those that are there.
     fn append(&self, ranges: &mut Vec<Range>, numbers: &Numbers, arch: Arch) {
         let beyond = self.beyond(numbers);
-        put(ranges, if arch == Arch::X32 { X32_BIT } else { 0 }, self.default);
+        put(
+            ranges,
+            if arch == Arch::X32 { X32_BIT } else { 0 },
+            self.default,
+        );
         let mut end = numbers.ordinary.len() as u32;
         if arch == Arch::X32 {
             end = end.max(X32_OWN.end);
@@ -209,7 +248,9 @@ impl<S: AsRef<str>> Compiler<'_, S> {
     fn numbers(&mut self, arch: Arch) -> Result<Numbers, Error> {
         let mut numbers = Numbers::default();
         let mut conditional: Vec<Conditional> = Vec::new();
-        let subcalls = arch.multiplexers().map(|numbers| (numbers, Subcalls::new()));
+        let subcalls = arch
+            .multiplexers()
+            .map(|numbers| (numbers, Subcalls::new()));
         for call in 0..self.calls.len() {
             let Call { row, rule, value } = self.calls[call];
             let args = self.rules[rule as usize].args;
@@ -221,19 +262,34 @@ impl<S: AsRef<str>> Compiler<'_, S> {
                     numbers.cell(number, arch).get_or_insert(id);
                 } else {
                     for set in condition::sets(args, arch) {
-                        conditional.push(Conditional { number, call, set, value });
+                        conditional.push(Conditional {
+                            number,
+                            call,
+                            set,
+                            value,
+                        });
                     }
                 }
             }
             let (Some(value), Some(((socketcall, ipc), subcalls))) = (value, &subcalls) else {
                 continue;
             };
-            let Some(subcall) = subcalls.get(row) else { continue };
-            let (number, selector) =
-                if subcall < 100 { (socketcall, subcall) } else { (ipc, subcall - 100) };
+            let Some(subcall) = subcalls.get(row) else {
+                continue;
+            };
+            let (number, selector) = if subcall < 100 {
+                (socketcall, subcall)
+            } else {
+                (ipc, subcall - 100)
+            };
             for set in condition::sets(args, arch) {
                 let set = condition::multiplexed(set, u32::from(selector));
-                conditional.push(Conditional { number: *number, call, set, value });
+                conditional.push(Conditional {
+                    number: *number,
+                    call,
+                    set,
+                    value,
+                });
             }
         }
         conditional.sort_by_key(|rule| rule.number);
@@ -245,9 +301,14 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             }
         }
         // Not newer than the profile is a multiplexer of the calls it names.
-        if let (Some(newest), Some((socketcall, ipc))) = (&mut numbers.newest, arch.multiplexers()) {
+        if let (Some(newest), Some((socketcall, ipc))) = (&mut numbers.newest, arch.multiplexers())
+        {
             for offset in [socketcall - arch.base(), ipc - arch.base()] {
-                if numbers.ordinary.get(offset as usize).is_some_and(Option::is_some) {
+                if numbers
+                    .ordinary
+                    .get(offset as usize)
+                    .is_some_and(Option::is_some)
+                {
                     *newest = offset.max(*newest);
                 }
             }
@@ -263,7 +324,9 @@ impl<S: AsRef<str>> Compiler<'_, S> {
         if let Some(rule) = rules.iter().find(|rule| rule.set.is_empty()) {
             return Ok(self.graph.leaf(rule.value));
         }
-        let multiplexers = arch.multiplexers().map_or([u32::MAX; 2], |(one, other)| [one, other]);
+        let multiplexers = arch
+            .multiplexers()
+            .map_or([u32::MAX; 2], |(one, other)| [one, other]);
         for (index, rule) in rules.iter().enumerate() {
             // Behind a multiplexer, too, a rule without conditions of its own beats others and
             // later ones. (libseccomp refuses these.)
@@ -278,7 +341,9 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             if rules[..index].iter().any(contradicts) {
                 let call = self.calls[rule.call];
                 let names = self.rules[call.rule as usize].names;
-                let name = names.iter().find(|name| table::find(name.as_ref()) == Some(call.row));
+                let name = names
+                    .iter()
+                    .find(|name| table::find(name.as_ref()) == Some(call.row));
                 let name = name.map_or("", |name| name.as_ref()).to_string();
                 return Err(Error::Conflict { name, arch });
             }
@@ -305,7 +370,9 @@ impl<S: AsRef<str>> Compiler<'_, S> {
             if starts && ranges.windows(3).step_by(2).all(lone) {
                 let mut next = first;
                 for (number, id) in ranges.iter().skip(1).step_by(2).rev() {
-                    next = self.graph.node(Test::new(graph::NR, Op::Equal, *number), *id, next)?;
+                    next = self
+                        .graph
+                        .node(Test::new(graph::NR, Op::Equal, *number), *id, next)?;
                 }
                 return Ok(next);
             }

@@ -20,17 +20,31 @@ pub(crate) type Set = Vec<Condition>;
 
 impl Condition {
     fn new(arg: &Arg, arch: Arch) -> Condition {
-        let width = if arch.has_64_bit_arguments() { u64::MAX } else { u64::from(u32::MAX) };
+        let width = if arch.has_64_bit_arguments() {
+            u64::MAX
+        } else {
+            u64::from(u32::MAX)
+        };
         let (op, mask, value) = match arg.op {
             Operator::MaskedEqual => (arg.op, arg.value & width, arg.value_two & arg.value),
             op => (op, width, arg.value),
         };
-        Condition { arg: arg.index as u8, op, mask, value: value & width }
+        Condition {
+            arg: arg.index as u8,
+            op,
+            mask,
+            value: value & width,
+        }
     }
 
     /// The first argument equals `value`: how a multiplexer tells calls apart.
     pub(crate) fn selects(value: u32) -> Condition {
-        Condition { arg: 0, op: Operator::Equal, mask: u64::MAX, value: u64::from(value) }
+        Condition {
+            arg: 0,
+            op: Operator::Equal,
+            mask: u64::MAX,
+            value: u64::from(value),
+        }
     }
 
     fn always_holds(&self) -> bool {
@@ -82,7 +96,10 @@ pub(crate) fn order(sets: &[&Set], arch: Arch) -> Vec<usize> {
     for (index, set) in sets.iter().enumerate() {
         let mut level = &mut root;
         for word in set.iter().flat_map(|condition| words(condition, arch)) {
-            let at = level.nodes.iter().position(|node| node.0.is(&word) || node.0.yields_to(&word));
+            let at = level
+                .nodes
+                .iter()
+                .position(|node| node.0.is(&word) || node.0.yields_to(&word));
             let at = at.unwrap_or(level.nodes.len());
             if level.nodes.get(at).is_none_or(|node| !node.0.is(&word)) {
                 level.nodes.insert(at, (word, Level::default()));
@@ -155,11 +172,25 @@ fn words(condition: &Condition, arch: Arch) -> impl Iterator<Item = Word> {
         Operator::LessEqual | Operator::Greater => [Op::Greater; 2],
     };
     let word = |half: u8, test: Op| {
-        let part = |value: u64| if half == 1 { upper(value) } else { lower(value) };
+        let part = |value: u64| {
+            if half == 1 {
+                upper(value)
+            } else {
+                lower(value)
+            }
+        };
         let place = 2 * condition.arg + half;
-        Word { place, op, test, mask: part(condition.mask), value: part(condition.value) }
+        Word {
+            place,
+            op,
+            test,
+            mask: part(condition.mask),
+            value: part(condition.value),
+        }
     };
-    wide.then(|| word(1, high_test)).into_iter().chain([word(0, low_test)])
+    wide.then(|| word(1, high_test))
+        .into_iter()
+        .chain([word(0, low_test)])
 }
 
 /// The graph that ends in `yes` when all conditions hold and goes on with `no` otherwise.
@@ -186,7 +217,11 @@ pub(crate) fn build(
 /// Offsets of an argument's upper and lower half in `struct seccomp_data`.
 fn halves(arg: u8, arch: Arch) -> (u8, u8) {
     let start = ARGS + 8 * arg;
-    if arch.is_little_endian() { (start + 4, start) } else { (start, start + 4) }
+    if arch.is_little_endian() {
+        (start + 4, start)
+    } else {
+        (start, start + 4)
+    }
 }
 
 fn upper(value: u64) -> u32 {
@@ -203,7 +238,15 @@ fn masked(word: u8, mask: u32, value: u32) -> (Test, bool) {
     if value == 0 && mask != u32::MAX {
         (Test::new(word, Op::AnySet, mask), false)
     } else {
-        (Test { word, op: Op::Equal, mask, k: value }, true)
+        (
+            Test {
+                word,
+                op: Op::Equal,
+                mask,
+                k: value,
+            },
+            true,
+        )
     }
 }
 
@@ -218,13 +261,7 @@ fn equal_words(condition: &Condition, arch: Arch, known: &mut Vec<(Test, bool)>)
     }
 }
 
-fn one(
-    graph: &mut Graph,
-    condition: &Condition,
-    arch: Arch,
-    yes: Id,
-    no: Id,
-) -> Result<Id, Error> {
+fn one(graph: &mut Graph, condition: &Condition, arch: Arch, yes: Id, no: Id) -> Result<Id, Error> {
     // Three of the operators are the others' opposites.
     let (op, yes, no) = match condition.op {
         Operator::NotEqual => (Op::Equal, no, yes),
@@ -264,5 +301,9 @@ fn one(
 }
 
 fn either(graph: &mut Graph, test: Test, wanted: bool, yes: Id, no: Id) -> Result<Id, Error> {
-    if wanted { graph.node(test, yes, no) } else { graph.node(test, no, yes) }
+    if wanted {
+        graph.node(test, yes, no)
+    } else {
+        graph.node(test, no, yes)
+    }
 }

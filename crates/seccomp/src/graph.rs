@@ -45,7 +45,12 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn new(word: u8, op: Op, k: u32) -> Test {
-        Test { word, op, mask: u32::MAX, k }
+        Test {
+            word,
+            op,
+            mask: u32::MAX,
+            k,
+        }
     }
 
     /// What the accumulator must hold.
@@ -100,17 +105,27 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn with_capacity(nodes: usize) -> Graph {
-        Graph { nodes: Vec::with_capacity(nodes), leaves: Vec::with_capacity(8) }
+        Graph {
+            nodes: Vec::with_capacity(nodes),
+            leaves: Vec::with_capacity(8),
+        }
     }
 
     /// The leaf with this return value.
     pub(crate) fn leaf(&mut self, value: u32) -> Id {
-        let known = self.leaves.iter().find(|id| self.nodes[**id as usize].test.k == value);
+        let known = self
+            .leaves
+            .iter()
+            .find(|id| self.nodes[**id as usize].test.k == value);
         if let Some(id) = known {
             return *id;
         }
         let id = self.nodes.len() as Id;
-        self.nodes.push(Node { test: Test::new(0, Op::Return, value), yes: id, no: id });
+        self.nodes.push(Node {
+            test: Test::new(0, Op::Return, value),
+            yes: id,
+            no: id,
+        });
         self.leaves.push(id);
         id
     }
@@ -157,7 +172,9 @@ impl Graph {
     /// The program that begins with the question of `root`.
     pub(crate) fn assemble(&self, root: Id) -> Result<Vec<SockFilter>, Error> {
         let mut places = self.ways_in(root);
-        let mut writer = Writer { reversed: Vec::with_capacity(1024) };
+        let mut writer = Writer {
+            reversed: Vec::with_capacity(1024),
+        };
         for id in 0..=root as usize {
             let node = &self.nodes[id];
             let place = places[id];
@@ -201,7 +218,11 @@ impl Graph {
             for next in [node.yes, node.no] {
                 let same = self.nodes[next as usize].test.operand() == node.test.operand();
                 let place = &mut places[next as usize];
-                if same { place.loaded = true } else { place.fresh = true }
+                if same {
+                    place.loaded = true
+                } else {
+                    place.fresh = true
+                }
             }
         }
         places
@@ -279,7 +300,12 @@ struct Writer {
 
 impl Writer {
     fn push(&mut self, code: u16, k: u32) {
-        self.reversed.push(SockFilter { code, jt: 0, jf: 0, k });
+        self.reversed.push(SockFilter {
+            code,
+            jt: 0,
+            jf: 0,
+            k,
+        });
     }
 
     fn last(&self) -> usize {
@@ -302,7 +328,12 @@ impl Writer {
         };
         let here = self.reversed.len();
         let offset = |place: usize| (here - place - 1) as u8;
-        self.reversed.push(SockFilter { code, jt: offset(yes), jf: offset(no), k: test.k });
+        self.reversed.push(SockFilter {
+            code,
+            jt: offset(yes),
+            jf: offset(no),
+            k: test.k,
+        });
     }
 
     fn load(&mut self, test: Test) {

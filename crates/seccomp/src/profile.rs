@@ -183,7 +183,10 @@ impl Flags {
         ("SECCOMP_FILTER_FLAG_LOG", Flags::LOG),
         ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", Flags::SPEC_ALLOW),
         ("SECCOMP_FILTER_FLAG_TSYNC", Flags::TSYNC),
-        ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", Flags::WAIT_KILLABLE_RECV),
+        (
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+            Flags::WAIT_KILLABLE_RECV,
+        ),
     ];
 
     /// Finds a flag by its name in config.json.
@@ -307,19 +310,26 @@ impl fmt::Display for Error {
             Error::ErrnoWithoutUse(action) => write!(f, "action {action:?} takes no errno"),
             Error::ErrnoRange(errno) => write!(f, "errno {errno} is out of range"),
             Error::ArgumentIndex(index) => {
-                write!(f, "argument index {index}: a system call has arguments 0 to 5")
+                write!(
+                    f,
+                    "argument index {index}: a system call has arguments 0 to 5"
+                )
             }
             Error::Conflict { name, arch } => {
-                write!(f, "rules for {name} contradict each other on {}", arch.name())
+                write!(
+                    f,
+                    "rules for {name} contradict each other on {}",
+                    arch.name()
+                )
             }
             Error::UnknownName(name) => write!(f, "unknown system call {name:?}"),
-            Error::Notify(None) => {
-                f.write_str("SCMP_ACT_NOTIFY cannot be used as default action")
-            }
+            Error::Notify(None) => f.write_str("SCMP_ACT_NOTIFY cannot be used as default action"),
             Error::Notify(Some(name)) => {
                 write!(f, "SCMP_ACT_NOTIFY cannot be used for the {name} syscall")
             }
-            Error::TooLong => f.write_str("the filter is longer than the kernel's 4096 instructions"),
+            Error::TooLong => {
+                f.write_str("the filter is longer than the kernel's 4096 instructions")
+            }
         }
     }
 }
@@ -327,5 +337,8 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
-    table.iter().find(|entry| entry.0 == name).map(|entry| entry.1)
+    table
+        .iter()
+        .find(|entry| entry.0 == name)
+        .map(|entry| entry.1)
 }

@@ -26,7 +26,12 @@ fn load(program: &Program) -> Result<i64, i32> {
     // SAFETY: prctl takes no pointers here; the program and its description outlive the call.
     let result = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, program.flags.bits(), &raw const fprog)
+        libc::syscall(
+            libc::SYS_seccomp,
+            SET_MODE_FILTER,
+            program.flags.bits(),
+            &raw const fprog,
+        )
     };
     if result < 0 { Err(errno()) } else { Ok(result) }
 }
@@ -85,7 +90,8 @@ fn docker_profile_lets_a_process_live() {
 
 #[test]
 fn actions() {
-    let killed = |status: i32, signal: i32| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal;
+    let killed =
+        |status: i32, signal: i32| libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal;
     for (action, signal) in [
         (Action::KillProcess, libc::SIGSYS),
         (Action::KillThread, libc::SIGSYS),
@@ -93,7 +99,10 @@ fn actions() {
     ] {
         let program = program(&Owned::new(Action::Allow, &[]).rule("getppid", action, &[]));
         let status = in_child(|| {
-            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            let none = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
             // SAFETY: a live rlimit. It keeps the kernel from writing a core file.
             unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
             load(&program).is_ok() && call(libc::SYS_getppid, [0; 3]).is_ok()
@@ -128,7 +137,11 @@ fn the_kernel_takes_the_flags() {
         for set in 0..16 {
             let chosen = [log, spec, tsync, wait].into_iter().enumerate();
             let chosen = chosen.filter(|(bit, _)| set & (1 << bit) != 0);
-            let action = if notify { Action::Notify } else { Action::Errno };
+            let action = if notify {
+                Action::Notify
+            } else {
+                Action::Errno
+            };
             let mut profile = Owned::new(Action::Allow, &[]).rule("getppid", action, &[]);
             profile.flags = chosen.fold(Flags::NONE, |flags, (_, flag)| flags.with(flag));
             let program = program(&profile);
@@ -152,10 +165,21 @@ fn arguments() {
         (Operator::GreaterEqual, hi + 5, 0, hi + 5, hi + 4),
         (Operator::Less, hi + 5, 0, hi + 4, 2 * hi),
         (Operator::LessEqual, hi + 5, 0, hi + 5, hi + 6),
-        (Operator::MaskedEqual, hi + 0xf0, hi + 0x10, 3 * hi + 0x11, 0x10),
+        (
+            Operator::MaskedEqual,
+            hi + 0xf0,
+            hi + 0x10,
+            3 * hi + 0x11,
+            0x10,
+        ),
     ];
     for (op, value, value_two, matching, other) in table {
-        let arg = Arg { index: 1, op, value, value_two };
+        let arg = Arg {
+            index: 1,
+            op,
+            value,
+            value_two,
+        };
         let profile = Owned::new(Action::Allow, &[]).errno_rule("getppid", 77, &[arg]);
         let program = program(&profile);
         let status = in_child(|| {
@@ -172,7 +196,10 @@ fn arguments() {
 fn random_programs_load() {
     for round in 0..100 {
         let mut random = Random::new(9000 + round);
-        let archs = random.one_of(&[&[Arch::X86_64, Arch::X86, Arch::X32][..], &[Arch::Aarch64, Arch::Arm]]);
+        let archs = random.one_of(&[
+            &[Arch::X86_64, Arch::X86, Arch::X32][..],
+            &[Arch::Aarch64, Arch::Arm],
+        ]);
         let mut profile = random::profile(&mut random, archs, Actions::One, 6);
         profile.default_action = Action::Allow;
         // The child has to be able to say how it went.

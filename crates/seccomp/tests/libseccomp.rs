@@ -1,5 +1,6 @@
 //! Every number of every architecture with a choice of arguments: what our program says, and
 //! what libseccomp's does for the same profile.
+#![allow(clippy::print_stderr, reason = "how much was compared")]
 
 mod common;
 
@@ -14,7 +15,12 @@ fn interesting(profile: &Owned) -> Vec<[u64; 6]> {
     let mut values: Vec<u64> = vec![0, u64::MAX];
     for arg in profile.rules.iter().flat_map(|rule| &rule.args) {
         for value in [arg.value, arg.value_two, arg.value & arg.value_two] {
-            values.extend([value, value.wrapping_sub(1), value.wrapping_add(1), value ^ (1 << 32)]);
+            values.extend([
+                value,
+                value.wrapping_sub(1),
+                value.wrapping_add(1),
+                value ^ (1 << 32),
+            ]);
         }
     }
     values.sort();
@@ -80,7 +86,10 @@ fn both(library: &Library, profile: &Owned) -> Option<usize> {
         (Err(Error::Conflict { .. }) | Ok(_), Err(libc::EEXIST)) => None,
         (ours, theirs) => {
             let ours = ours.map(|program| program.instructions.len());
-            panic!("{ours:?} but {:?} for {profile:#x?}", theirs.map(|program| program.len()))
+            panic!(
+                "{ours:?} but {:?} for {profile:#x?}",
+                theirs.map(|program| program.len())
+            )
         }
     }
 }
@@ -88,7 +97,9 @@ fn both(library: &Library, profile: &Owned) -> Option<usize> {
 /// libseccomp's endianness is that of the first architecture it has, the native one here.
 fn fits_native(archs: &[Arch]) -> bool {
     let little = |arch: &Arch| arch.audit_token() & 0x4000_0000 != 0;
-    archs.iter().all(|arch| little(arch) == little(&Arch::NATIVE))
+    archs
+        .iter()
+        .all(|arch| little(arch) == little(&Arch::NATIVE))
 }
 
 /// Leaves out names the library knows less of than we do.
@@ -109,7 +120,9 @@ fn known_to(library: &Library, profile: &mut Owned) {
 
 #[test]
 fn numbers_are_libseccomps() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let mut wrong = Vec::new();
     let mut known = 0;
     for name in syscall_names() {
@@ -134,19 +147,27 @@ fn numbers_are_libseccomps() {
 
 #[test]
 fn docker() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let profile = common::docker();
     let ours = profile.compile(&plain()).unwrap();
     let theirs = library.compile(&profile).unwrap();
     assert_eq!(ours.unknown, [] as [String; 0]);
     let (tried, wrong) = compare(&profile, &ours.instructions, &theirs);
     assert_eq!(wrong, 0);
-    eprintln!("{} instructions for {}, {tried} calls", ours.instructions.len(), theirs.len());
+    eprintln!(
+        "{} instructions for {}, {tried} calls",
+        ours.instructions.len(),
+        theirs.len()
+    );
 }
 
 #[test]
 fn random_profiles() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let (mut compared, mut wrong) = (0, 0);
     for round in 0..300 {
         let mut random = Random::new(round);
@@ -162,14 +183,19 @@ fn random_profiles() {
         }
     }
     eprintln!("{compared} profiles compared, {wrong} wrong answers of libseccomp");
-    assert!(compared > 100 || !fits_native(&[Arch::X86]), "{compared} compared");
+    assert!(
+        compared > 100 || !fits_native(&[Arch::X86]),
+        "{compared} compared"
+    );
 }
 
 /// Two rules with different actions: which one wins where both apply, and which pairs are
 /// refused, is up to libseccomp.
 #[test]
 fn conflicts() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     let (mut compared, mut refused, mut wrong) = (0, 0, 0);
     let mut random = Random::new(1000);
     for _ in 0..4000 {
@@ -202,18 +228,32 @@ fn conflicts() {
         }
     }
     eprintln!("{compared} pairs compared, {refused} refused, {wrong} wrong answers of libseccomp");
-    assert!(compared > 2000 && refused > 10, "{compared} compared, {refused} refused by both");
+    assert!(
+        compared > 2000 && refused > 10,
+        "{compared} compared, {refused} refused by both"
+    );
 }
 
 #[test]
 fn each_operator_at_each_value() {
-    let Some(library) = Library::load() else { return };
+    let Some(library) = Library::load() else {
+        return;
+    };
     for (_, op) in Operator::NAMES {
         for value in VALUES {
-            for value_two in VALUES.iter().take(if op == Operator::MaskedEqual { 14 } else { 1 }) {
-                let arg = Arg { index: 1, op, value, value_two: *value_two };
+            for value_two in VALUES
+                .iter()
+                .take(if op == Operator::MaskedEqual { 14 } else { 1 })
+            {
+                let arg = Arg {
+                    index: 1,
+                    op,
+                    value,
+                    value_two: *value_two,
+                };
                 let archs = [Arch::X86_64, Arch::X86, Arch::X32];
-                let profile = Owned::new(Action::Errno, &archs).rule("openat", Action::Allow, &[arg]);
+                let profile =
+                    Owned::new(Action::Errno, &archs).rule("openat", Action::Allow, &[arg]);
                 let ours = profile.compile(&plain()).unwrap();
                 let theirs = library.compile(&profile).unwrap();
                 assert_eq!(compare(&profile, &ours.instructions, &theirs).1, 0);

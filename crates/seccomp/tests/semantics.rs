@@ -4,10 +4,8 @@ mod common;
 
 use common::bpf::{self, Data};
 use common::random::{self, Actions, GROUPS, Random, VALUES};
-use common::{Owned, docker, plain, reference, value};
-use orlop_seccomp::{
-    Action, Arch, Arg, Error, Flags, NewerCalls, Operator, Options, UnknownNames, syscall_names,
-};
+use common::{Owned, by_name, docker, equal, plain, reference, value, verdict};
+use orlop_seccomp::{Action, Arch, Arg, Error, NewerCalls, Operator, Options, syscall_names};
 
 const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
@@ -15,22 +13,12 @@ const ENOSYS: u32 = 0x0005_0026;
 const KILL_THREAD: u32 = 0;
 
 fn arg(index: u32, op: Operator, value: u64, value_two: u64) -> Arg {
-    Arg { index, op, value, value_two }
-}
-
-fn equal(index: u32, value: u64) -> Arg {
-    arg(index, Operator::Equal, value, 0)
-}
-
-/// What a profile's program returns for one call.
-fn verdict(profile: &Owned, options: &Options<'_>, arch: Arch, nr: u32, args: [u64; 6]) -> u32 {
-    let program = profile.compile(options).unwrap();
-    bpf::check(&program.instructions);
-    bpf::run(&program.instructions, &Data::new(nr, arch.audit_token(), args)).value
-}
-
-fn by_name(profile: &Owned, arch: Arch, name: &str, args: [u64; 6]) -> u32 {
-    verdict(profile, &plain(), arch, arch.syscall_number(name).expect(name), args)
+    Arg {
+        index,
+        op,
+        value,
+        value_two,
+    }
 }
 
 #[test]
@@ -41,7 +29,10 @@ fn random_profiles_mean_what_their_rules_say() {
         let actions = random.one_of(&[Actions::One, Actions::Any]);
         let mut profile = random::profile(&mut random, group, actions, 6);
         profile.rules.sort_by_key(|rule| rule.args.len());
-        let options = Options { native: group[0], ..plain() };
+        let options = Options {
+            native: group[0],
+            ..plain()
+        };
         let program = match profile.compile(&options) {
             Ok(program) => program,
             Err(Error::Conflict { .. }) if actions == Actions::Any => continue,
@@ -81,7 +72,9 @@ fn the_kernels_bitmap_sees_every_unconditional_call() {
     let program = profile.compile(&Options::default()).unwrap();
     for arch in [Arch::X86_64, Arch::X86, Arch::X32] {
         for name in syscall_names() {
-            let Some(nr) = arch.syscall_number(name) else { continue };
+            let Some(nr) = arch.syscall_number(name) else {
+                continue;
+            };
             let data = Data::new(nr, arch.audit_token(), [7; 6]);
             let outcome = bpf::run(&program.instructions, &data);
             let conditional = profile
@@ -89,7 +82,11 @@ fn the_kernels_bitmap_sees_every_unconditional_call() {
                 .iter()
                 .any(|rule| !rule.args.is_empty() && rule.names.iter().any(|n| n == name));
             assert_eq!(outcome.constant, !conditional, "{arch:?} {name}");
-            assert!(outcome.steps < 24, "{arch:?} {name}: {} instructions", outcome.steps);
+            assert!(
+                outcome.steps < 24,
+                "{arch:?} {name}: {} instructions",
+                outcome.steps
+            );
         }
     }
 }
@@ -101,7 +98,10 @@ fn the_native_architecture_comes_first() {
         let profile = Owned::new(Action::Errno, &archs).rule("read", Action::Allow, &[]);
         let program = profile.compile(&Options { native, ..plain() }).unwrap();
         let first = program.instructions[..2].iter().map(|i| (i.code, i.k));
-        assert_eq!(first.collect::<Vec<_>>(), [(0x20, 4), (0x15, native.audit_token())]);
+        assert_eq!(
+            first.collect::<Vec<_>>(),
+            [(0x20, 4), (0x15, native.audit_token())]
+        );
     }
 }
 
@@ -110,17 +110,55 @@ fn operators() {
     let hi = 1 << 32;
     let table: [(Arg, &[u64], &[u64]); 10] = [
         (arg(0, Operator::NotEqual, 5, 0), &[4, 6, 5 + hi, 0], &[5]),
-        (arg(0, Operator::Less, 5 + hi, 0), &[0, 4 + hi, 0xffff_ffff], &[5 + hi, 2 * hi, 6 + hi]),
-        (arg(0, Operator::LessEqual, 5 + hi, 0), &[5 + hi, 6, 0], &[6 + hi, 2 * hi]),
+        (
+            arg(0, Operator::Less, 5 + hi, 0),
+            &[0, 4 + hi, 0xffff_ffff],
+            &[5 + hi, 2 * hi, 6 + hi],
+        ),
+        (
+            arg(0, Operator::LessEqual, 5 + hi, 0),
+            &[5 + hi, 6, 0],
+            &[6 + hi, 2 * hi],
+        ),
         (equal(0, 5), &[5], &[5 + hi, 4, 6]),
-        (arg(0, Operator::GreaterEqual, 5 + hi, 0), &[5 + hi, 2 * hi], &[4 + hi, 6, 0xffff_ffff]),
-        (arg(0, Operator::Greater, 5 + hi, 0), &[6 + hi, 2 * hi], &[5 + hi, 6, 0xffff_ffff]),
-        (arg(0, Operator::MaskedEqual, 0xf0, 0x20), &[0x20, 0x2f, hi + 0x120], &[0x30, 0]),
-        (arg(0, Operator::MaskedEqual, 0xf0, 0x2f), &[0x20, 0x2f], &[0x30, 0]),
-        (arg(0, Operator::MaskedEqual, 0x7e02_0000, 0), &[0, 0x11, hi], &[0x0002_0000, 0x1000_0000]),
-        (arg(0, Operator::MaskedEqual, hi, hi), &[hi, 3 * hi, hi + 9], &[0, 2 * hi, 9]),
+        (
+            arg(0, Operator::GreaterEqual, 5 + hi, 0),
+            &[5 + hi, 2 * hi],
+            &[4 + hi, 6, 0xffff_ffff],
+        ),
+        (
+            arg(0, Operator::Greater, 5 + hi, 0),
+            &[6 + hi, 2 * hi],
+            &[5 + hi, 6, 0xffff_ffff],
+        ),
+        (
+            arg(0, Operator::MaskedEqual, 0xf0, 0x20),
+            &[0x20, 0x2f, hi + 0x120],
+            &[0x30, 0],
+        ),
+        (
+            arg(0, Operator::MaskedEqual, 0xf0, 0x2f),
+            &[0x20, 0x2f],
+            &[0x30, 0],
+        ),
+        (
+            arg(0, Operator::MaskedEqual, 0x7e02_0000, 0),
+            &[0, 0x11, hi],
+            &[0x0002_0000, 0x1000_0000],
+        ),
+        (
+            arg(0, Operator::MaskedEqual, hi, hi),
+            &[hi, 3 * hi, hi + 9],
+            &[0, 2 * hi, 9],
+        ),
     ];
-    for arch in [Arch::X86_64, Arch::Aarch64, Arch::S390x, Arch::Ppc64, Arch::Mips64] {
+    for arch in [
+        Arch::X86_64,
+        Arch::Aarch64,
+        Arch::S390x,
+        Arch::Ppc64,
+        Arch::Mips64,
+    ] {
         for (arg, allowed, refused) in &table {
             let profile = Owned::new(Action::Errno, &[arch]).rule("close", Action::Allow, &[*arg]);
             for (values, wanted) in [(allowed, ALLOW), (refused, EPERM)] {
@@ -136,23 +174,39 @@ fn operators() {
 /// 32-bit architectures compare lower halves, on both sides.
 #[test]
 fn narrow_arguments() {
-    for arch in [Arch::X86, Arch::X32, Arch::Arm, Arch::S390, Arch::Mips, Arch::Mips64n32] {
+    for arch in [
+        Arch::X86,
+        Arch::X32,
+        Arch::Arm,
+        Arch::S390,
+        Arch::Mips,
+        Arch::Mips64n32,
+    ] {
         let minus_one = equal(0, u64::MAX);
         let profile = Owned::new(Action::Errno, &[arch]).rule("close", Action::Allow, &[minus_one]);
-        for (value, wanted) in [(u64::MAX, ALLOW), (0xffff_ffff, ALLOW), (0xffff_fffe, EPERM)] {
-            assert_eq!(by_name(&profile, arch, "close", [value; 6]), wanted, "{arch:?} {value:#x}");
+        for (value, wanted) in [
+            (u64::MAX, ALLOW),
+            (0xffff_ffff, ALLOW),
+            (0xffff_fffe, EPERM),
+        ] {
+            assert_eq!(
+                by_name(&profile, arch, "close", [value; 6]),
+                wanted,
+                "{arch:?} {value:#x}"
+            );
         }
     }
 }
 
 #[test]
 fn several_conditions() {
-    let both = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[equal(0, 1), equal(2, 3)]);
-    let same = Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[
-        equal(0, 1),
-        equal(0, 2),
-        equal(2, 3),
-    ]);
+    let both =
+        Owned::new(Action::Errno, &[]).rule("openat", Action::Allow, &[equal(0, 1), equal(2, 3)]);
+    let same = Owned::new(Action::Errno, &[]).rule(
+        "openat",
+        Action::Allow,
+        &[equal(0, 1), equal(0, 2), equal(2, 3)],
+    );
     let two = Owned::new(Action::Errno, &[])
         .rule("openat", Action::Allow, &[equal(0, 1)])
         .rule("openat", Action::Allow, &[equal(2, 3)]);
@@ -165,7 +219,11 @@ fn several_conditions() {
     ];
     for ([a, b, c], and, repeated, or) in table {
         for (profile, wanted) in [(&both, and), (&same, repeated), (&two, or)] {
-            assert_eq!(by_name(profile, Arch::NATIVE, "openat", [a, b, c, 0, 0, 0]), wanted, "{a} {c}");
+            assert_eq!(
+                by_name(profile, Arch::NATIVE, "openat", [a, b, c, 0, 0, 0]),
+                wanted,
+                "{a} {c}"
+            );
         }
     }
 }
@@ -176,16 +234,33 @@ fn precedence() {
     let allow_if = |profile: Owned| profile.rule("read", Action::Allow, &[equal(0, 1)]);
     let table = [
         // An unconditional rule wins, wherever it is.
-        (allow_if(new()).rule("read", Action::Trap, &[]), value(Action::Trap, None)),
-        (allow_if(new().rule("read", Action::Trap, &[])), value(Action::Trap, None)),
+        (
+            allow_if(new()).rule("read", Action::Trap, &[]),
+            value(Action::Trap, None),
+        ),
+        (
+            allow_if(new().rule("read", Action::Trap, &[])),
+            value(Action::Trap, None),
+        ),
         // Of two such, the first.
-        (new().rule("read", Action::Log, &[]).rule("read", Action::Trap, &[]), value(Action::Log, None)),
+        (
+            new()
+                .rule("read", Action::Log, &[])
+                .rule("read", Action::Trap, &[]),
+            value(Action::Log, None),
+        ),
         // The default action as a rule says nothing.
         (allow_if(new().rule("read", Action::Errno, &[])), ALLOW),
         (allow_if(new().errno_rule("read", 1, &[])), ALLOW),
-        (allow_if(new().errno_rule("read", 2, &[])), value(Action::Errno, Some(2))),
+        (
+            allow_if(new().errno_rule("read", 2, &[])),
+            value(Action::Errno, Some(2)),
+        ),
         // A rule that asks for more than an earlier one has no effect.
-        (allow_if(new()).rule("read", Action::Trap, &[equal(0, 1), equal(1, 1)]), ALLOW),
+        (
+            allow_if(new()).rule("read", Action::Trap, &[equal(0, 1), equal(1, 1)]),
+            ALLOW,
+        ),
         // Equality is looked at before bounds.
         (
             allow_if(new().rule("read", Action::Trap, &[arg(0, Operator::Less, 9, 0)])),
@@ -193,14 +268,22 @@ fn precedence() {
         ),
     ];
     for (profile, wanted) in table {
-        assert_eq!(by_name(&profile, Arch::NATIVE, "read", [1; 6]), wanted, "{profile:#?}");
+        assert_eq!(
+            by_name(&profile, Arch::NATIVE, "read", [1; 6]),
+            wanted,
+            "{profile:#?}"
+        );
     }
 }
 
 #[test]
 fn old_multiplexers_follow_their_calls() {
     let profile = Owned::new(Action::Errno, &[Arch::X86])
-        .rule("socket", Action::Allow, &[arg(0, Operator::NotEqual, 40, 0)])
+        .rule(
+            "socket",
+            Action::Allow,
+            &[arg(0, Operator::NotEqual, 40, 0)],
+        )
         .rule("shmget", Action::Allow, &[]);
     let table = [
         ("socket", [2, 1, 0], ALLOW),
@@ -213,7 +296,11 @@ fn old_multiplexers_follow_their_calls() {
         ("shmget", [0, 0, 0], ALLOW),
     ];
     for (name, [a, b, c], wanted) in table {
-        assert_eq!(by_name(&profile, Arch::X86, name, [a, b, c, 0, 0, 0]), wanted, "{name} {a}");
+        assert_eq!(
+            by_name(&profile, Arch::X86, name, [a, b, c, 0, 0, 0]),
+            wanted,
+            "{name} {a}"
+        );
     }
 }
 
@@ -222,7 +309,9 @@ fn old_multiplexers_follow_their_calls() {
 fn newer_calls_do_not_exist() {
     let x32 = 0x4000_0000;
     let profile = |default, archs: &[Arch]| {
-        Owned::new(default, archs).rule("openat2", Action::Allow, &[]).rule("dup", Action::Errno, &[])
+        Owned::new(default, archs)
+            .rule("openat2", Action::Allow, &[])
+            .rule("dup", Action::Errno, &[])
     };
     let errno = |archs: &[Arch]| profile(Action::Errno, archs);
     let all = errno(&[Arch::X86, Arch::X32]);
@@ -262,24 +351,48 @@ fn newer_calls_do_not_exist() {
         (&none, Arch::X86_64, 9999, EPERM),
         // Who traces or logs wants to see them.
         (&profile(Action::Allow, &[]), Arch::X86_64, 438, ALLOW),
-        (&profile(Action::Log, &[]), Arch::X86_64, 438, value(Action::Log, None)),
-        (&profile(Action::Trace, &[]), Arch::X86_64, 438, value(Action::Trace, None)),
-        (&profile(Action::KillProcess, &[]), Arch::X86_64, 438, ENOSYS),
+        (
+            &profile(Action::Log, &[]),
+            Arch::X86_64,
+            438,
+            value(Action::Log, None),
+        ),
+        (
+            &profile(Action::Trace, &[]),
+            Arch::X86_64,
+            438,
+            value(Action::Trace, None),
+        ),
+        (
+            &profile(Action::KillProcess, &[]),
+            Arch::X86_64,
+            438,
+            ENOSYS,
+        ),
         (&profile(Action::Trap, &[]), Arch::X86_64, 438, ENOSYS),
     ];
-    let options = Options { native: Arch::X86_64, ..Options::default() };
+    let options = Options {
+        native: Arch::X86_64,
+        ..Options::default()
+    };
     for (profile, arch, nr, wanted) in table {
         let got = verdict(profile, &options, arch, nr, [0; 6]);
         assert_eq!(got, wanted, "{arch:?} {nr:#x} of {profile:#?}");
     }
-    let plain = Options { newer_calls: NewerCalls::DefaultAction, ..options };
+    let plain = Options {
+        newer_calls: NewerCalls::DefaultAction,
+        ..options
+    };
     assert_eq!(verdict(&all, &plain, Arch::X86, 438, [0; 6]), EPERM);
 }
 
 #[test]
 fn other_architectures_are_killed() {
     let profile = Owned::new(Action::Allow, &[Arch::X86_64]);
-    let options = Options { native: Arch::X86_64, ..plain() };
+    let options = Options {
+        native: Arch::X86_64,
+        ..plain()
+    };
     let table = [
         (Arch::X86_64, 0, ALLOW),
         (Arch::X86, 0, KILL_THREAD),
@@ -287,105 +400,22 @@ fn other_architectures_are_killed() {
         (Arch::X32, 0x4000_0000, KILL_THREAD),
     ];
     for (arch, nr, wanted) in table {
-        assert_eq!(verdict(&profile, &options, arch, nr, [0; 6]), wanted, "{arch:?}");
+        assert_eq!(
+            verdict(&profile, &options, arch, nr, [0; 6]),
+            wanted,
+            "{arch:?}"
+        );
     }
-    let options = Options { bad_arch: Action::Errno, ..options };
+    let options = Options {
+        bad_arch: Action::Errno,
+        ..options
+    };
     assert_eq!(verdict(&profile, &options, Arch::X86, 0, [0; 6]), EPERM);
     // The default action is all there is.
-    let nothing = Owned::new(Action::KillThread, &[]).compile(&plain()).unwrap();
+    let nothing = Owned::new(Action::KillThread, &[])
+        .compile(&plain())
+        .unwrap();
     assert_eq!(nothing.instructions.len(), 1);
-}
-
-#[test]
-fn every_action_and_its_errno() {
-    for (name, action) in Action::NAMES {
-        let carries = matches!(action, Action::Errno | Action::Trace);
-        for errno in [None, Some(0), Some(95), Some(0xffff), Some(0x1_0000)] {
-            let mut profile = Owned::new(Action::Log, &[]).rule("read", action, &[]);
-            profile.rules[0].errno_ret = errno;
-            let mut default = Owned::new(action, &[]);
-            default.default_errno_ret = errno;
-            let wanted = match errno {
-                Some(_) if !carries => Some(Error::ErrnoWithoutUse(action)),
-                Some(0x1_0000) => Some(Error::ErrnoRange(0x1_0000)),
-                _ => None,
-            };
-            assert_eq!(profile.compile(&plain()).err(), wanted, "{name} {errno:?}");
-            assert_eq!(default.compile(&plain()).err(), wanted, "{name} {errno:?}");
-            if wanted.is_none() {
-                let value = value(action, errno);
-                assert_eq!(by_name(&profile, Arch::NATIVE, "read", [0; 6]), value, "{name}");
-                assert_eq!(by_name(&default, Arch::NATIVE, "read", [0; 6]), value, "{name}");
-            }
-        }
-    }
-}
-
-#[test]
-fn flags() {
-    let [log, spec, tsync, wait] = Flags::NAMES.map(|entry| entry.1);
-    let table = [
-        (Flags::NONE, false, 0),
-        (log.with(spec), false, 0b110),
-        (tsync, false, 0b1),
-        (wait, false, 0),
-        (Flags::NONE, true, 0b1000),
-        (wait.with(log), true, 0b10_1010),
-        (tsync, true, 0b1_1001),
-    ];
-    for (flags, notify, bits) in table {
-        let action = if notify { Action::Notify } else { Action::Errno };
-        let mut profile = Owned::new(Action::Allow, &[]).rule("read", action, &[]);
-        profile.flags = flags;
-        let program = profile.compile(&plain()).unwrap();
-        assert_eq!((program.flags.bits(), program.notify), (bits, notify), "{flags:?}");
-    }
-}
-
-#[test]
-fn unknown_names() {
-    let profile = Owned::new(Action::Errno, &[])
-        .rule("read", Action::Allow, &[])
-        .rule("frobnicate", Action::Allow, &[])
-        .rule("", Action::Allow, &[])
-        .rule("frobnicate", Action::Trap, &[]);
-    assert_eq!(profile.compile(&plain()).unwrap().unknown, ["frobnicate", ""]);
-    let strict = Options { unknown_names: UnknownNames::Fail, ..plain() };
-    assert_eq!(profile.compile(&strict).err(), Some(Error::UnknownName("frobnicate".into())));
-    // One architecture's name is not unknown to the others.
-    let profile = Owned::new(Action::Errno, &[]).rule("s390_pci_mmio_read", Action::Allow, &[]);
-    assert_eq!(profile.compile(&plain()).unwrap().unknown, [""; 0]);
-}
-
-#[test]
-fn errors() {
-    let allow = |args: &[Arg]| Owned::new(Action::Errno, &[]).rule("read", Action::Allow, args);
-    let on_x86 = |mut profile: Owned| {
-        profile.architectures.push(Arch::X86);
-        profile
-    };
-    let conflict = |arch| Some(Error::Conflict { name: "read".into(), arch });
-    let options = Options { native: Arch::X86_64, never_notify: &["read"], ..plain() };
-    let table = [
-        (allow(&[equal(6, 0)]), Some(Error::ArgumentIndex(6))),
-        (allow(&[equal(u32::MAX, 0)]), Some(Error::ArgumentIndex(u32::MAX))),
-        (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1)]), conflict(Arch::X86_64)),
-        (allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))]), None),
-        (
-            on_x86(allow(&[equal(0, 1)]).rule("read", Action::Log, &[equal(0, 1 + (1 << 32))])),
-            conflict(Arch::X86),
-        ),
-        (
-            allow(&[equal(0, 1), equal(1, 1)]).rule("read", Action::Log, &[equal(0, 1)]),
-            conflict(Arch::X86_64),
-        ),
-        (allow(&[]).rule("read", Action::Notify, &[]), Some(Error::Notify(Some("read".into())))),
-        (allow(&[]).rule("write", Action::Notify, &[]), None),
-        (Owned::new(Action::Notify, &[]), Some(Error::Notify(None))),
-    ];
-    for (profile, wanted) in table {
-        assert_eq!(profile.compile(&options).err(), wanted, "{profile:#?}");
-    }
 }
 
 /// As many conditions as a program holds, and more; and so many that jumps get long.
@@ -394,7 +424,11 @@ fn long_programs() {
     let build = |count: u64| {
         let mut profile = Owned::new(Action::Errno, &[]);
         for at in 0..count {
-            profile = profile.errno_rule("read", 2 + (at % 9) as u32, &[equal(0, at * 3), equal(1, at)]);
+            profile = profile.errno_rule(
+                "read",
+                2 + (at % 9) as u32,
+                &[equal(0, at * 3), equal(1, at)],
+            );
         }
         profile
     };
@@ -403,14 +437,24 @@ fn long_programs() {
         let program = profile.compile(&plain()).unwrap();
         bpf::check(&program.instructions);
         for at in (0..count).step_by(7) {
-            for (args, wanted) in [([at * 3, at], 0x0005_0002 + (at % 9) as u32), ([at * 3 + 1, at], EPERM)] {
+            for (args, wanted) in [
+                ([at * 3, at], 0x0005_0002 + (at % 9) as u32),
+                ([at * 3 + 1, at], EPERM),
+            ] {
                 let [a, b] = args;
-                assert_eq!(by_name(&profile, Arch::NATIVE, "read", [a, b, 0, 0, 0, 0]), wanted);
+                assert_eq!(
+                    by_name(&profile, Arch::NATIVE, "read", [a, b, 0, 0, 0, 0]),
+                    wanted
+                );
             }
         }
     }
     for count in [2000, 20_000] {
-        assert_eq!(build(count).compile(&plain()).err(), Some(Error::TooLong), "{count}");
+        assert_eq!(
+            build(count).compile(&plain()).err(),
+            Some(Error::TooLong),
+            "{count}"
+        );
     }
     // Every call for itself, on every architecture one kernel can have.
     let mut profile = Owned::new(Action::Errno, &[Arch::X86, Arch::X32]);

@@ -16,8 +16,11 @@ impl Data {
         for (index, arg) in args.iter().enumerate() {
             let halves = [*arg as u32, (*arg >> 32) as u32];
             let place = 4 + 2 * index;
-            (words[place], words[place + 1]) =
-                if token & LITTLE != 0 { (halves[0], halves[1]) } else { (halves[1], halves[0]) };
+            (words[place], words[place + 1]) = if token & LITTLE != 0 {
+                (halves[0], halves[1])
+            } else {
+                (halves[1], halves[0])
+            };
         }
         Data { words }
     }
@@ -51,7 +54,13 @@ pub fn run(program: &[SockFilter], data: &Data) -> Outcome {
             0x25 => branch(accumulator > k),
             0x35 => branch(accumulator >= k),
             0x45 => branch(accumulator & k != 0),
-            0x06 => return Outcome { value: k, constant, steps },
+            0x06 => {
+                return Outcome {
+                    value: k,
+                    constant,
+                    steps,
+                };
+            }
             _ => panic!("code {code:#x} at {}", at - 1),
         }
     }
@@ -59,7 +68,11 @@ pub fn run(program: &[SockFilter], data: &Data) -> Outcome {
 
 /// What bpf_check_classic asks for: a length, jumps that stay inside, a return at the end.
 pub fn check(program: &[SockFilter]) {
-    assert!((1..=4096).contains(&program.len()), "{} instructions", program.len());
+    assert!(
+        (1..=4096).contains(&program.len()),
+        "{} instructions",
+        program.len()
+    );
     for (at, instruction) in program.iter().enumerate() {
         let left = program.len() - at - 1;
         let farthest = match instruction.code {
@@ -75,7 +88,16 @@ pub fn check(program: &[SockFilter]) {
 /// Every number worth trying with an architecture's audit token.
 pub fn numbers(archs: &[Arch]) -> Vec<u32> {
     let mut numbers: Vec<u32> = (0..640).collect();
-    numbers.extend([700, 1000, 0xffff, 0xe_ffff, 0x3fff_ffff, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1]);
+    numbers.extend([
+        700,
+        1000,
+        0xffff,
+        0xe_ffff,
+        0x3fff_ffff,
+        0x7fff_ffff,
+        0x8000_0000,
+        u32::MAX - 1,
+    ]);
     numbers.extend(0xf_0000..0xf_0010);
     numbers.extend(0x4000_0000..0x4000_0000 + 640);
     numbers.extend([0x4000_03e8, u32::MAX]);

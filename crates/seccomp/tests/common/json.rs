@@ -8,7 +8,12 @@ use super::{Owned, OwnedRule};
 pub fn profile(text: &str) -> Owned {
     let json: Value = serde_json::from_str(text).expect("JSON");
     let strings = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().map(|s| s.as_str().unwrap().to_string()).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|s| s.as_str().unwrap().to_string())
+            .collect()
     };
     let errno = |value: &Value| value.as_u64().map(|errno| errno as u32);
     let action = |value: &Value| Action::from_name(value.as_str().unwrap()).expect("an action");
@@ -31,7 +36,12 @@ pub fn profile(text: &str) -> Owned {
                 names: strings(&rule["names"]),
                 action: action(&rule["action"]),
                 errno_ret: errno(&rule["errnoRet"]),
-                args: rule["args"].as_array().into_iter().flatten().map(arg).collect(),
+                args: rule["args"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(arg)
+                    .collect(),
             })
             .collect(),
     }

@@ -1,5 +1,10 @@
 //! libseccomp, if this machine has it, fed as runc feeds it.
 #![allow(unsafe_code, reason = "a C library, found at run time")]
+#![allow(
+    clippy::missing_transmute_annotations,
+    reason = "the fields of Library say the types"
+)]
+#![allow(clippy::print_stderr, reason = "why a test is skipped")]
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -83,7 +88,9 @@ impl Library {
         // SAFETY: plain value.
         let context = unsafe { (self.init)(default) };
         assert!(!context.is_null());
-        let result = self.fill(context, profile, default).map(|()| self.read(context));
+        let result = self
+            .fill(context, profile, default)
+            .map(|()| self.read(context));
         // SAFETY: the context of seccomp_init, not used any more.
         unsafe { (self.release)(context) };
         result
@@ -175,6 +182,11 @@ fn sets(rule: &OwnedRule) -> Vec<Vec<ScmpArg>> {
         datum_a: arg.value,
         datum_b: arg.value_two,
     });
-    let repeated = (0..6).any(|index| rule.args.iter().filter(|arg| arg.index == index).count() > 1);
-    if repeated { args.map(|arg| vec![arg]).collect() } else { vec![args.collect()] }
+    let repeated =
+        (0..6).any(|index| rule.args.iter().filter(|arg| arg.index == index).count() > 1);
+    if repeated {
+        args.map(|arg| vec![arg]).collect()
+    } else {
+        vec![args.collect()]
+    }
 }

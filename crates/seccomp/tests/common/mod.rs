@@ -1,5 +1,9 @@
 //! What the tests share: profiles that own their parts, JSON, a BPF interpreter, chance.
-#![allow(dead_code, unreachable_pub, reason = "every test uses another part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test uses another part of this"
+)]
 
 pub mod bpf;
 pub mod json;
@@ -7,8 +11,9 @@ pub mod libseccomp;
 pub mod random;
 pub mod reference;
 
+use bpf::Data;
 use orlop_seccomp::{
-    Action, Arch, Arg, Error, Flags, NewerCalls, Options, Profile, Program, Rule, compile,
+    Action, Arch, Arg, Error, Flags, NewerCalls, Operator, Options, Profile, Program, Rule, compile,
 };
 
 /// A profile that owns its parts.
@@ -80,7 +85,10 @@ impl Owned {
 
 /// Options under which new calls get the default action, as with libseccomp alone.
 pub fn plain() -> Options<'static> {
-    Options { newer_calls: NewerCalls::DefaultAction, ..Options::default() }
+    Options {
+        newer_calls: NewerCalls::DefaultAction,
+        ..Options::default()
+    }
 }
 
 /// A filter's return value.
@@ -96,6 +104,38 @@ pub fn value(action: Action, errno: Option<u32>) -> u32 {
         Action::Log => 0x7ffc_0000,
         Action::Allow => 0x7fff_0000,
     }
+}
+
+/// An argument has a value.
+pub fn equal(index: u32, value: u64) -> Arg {
+    Arg {
+        index,
+        op: Operator::Equal,
+        value,
+        value_two: 0,
+    }
+}
+
+/// What a profile's program returns for one call.
+pub fn verdict(profile: &Owned, options: &Options<'_>, arch: Arch, nr: u32, args: [u64; 6]) -> u32 {
+    let program = profile.compile(options).unwrap();
+    bpf::check(&program.instructions);
+    bpf::run(
+        &program.instructions,
+        &Data::new(nr, arch.audit_token(), args),
+    )
+    .value
+}
+
+/// The same by a call's name, and without regard to newer ones.
+pub fn by_name(profile: &Owned, arch: Arch, name: &str, args: [u64; 6]) -> u32 {
+    verdict(
+        profile,
+        &plain(),
+        arch,
+        arch.syscall_number(name).expect(name),
+        args,
+    )
 }
 
 /// Docker's default profile on x86_64, as the daemon hands it to the runtime.

@@ -106,15 +106,26 @@ pub fn profile(random: &mut Random, archs: &[Arch], actions: Actions, arguments:
         Action::KillProcess,
     ];
     let names: Vec<&str> = syscall_names().collect();
-    let default = random.one_of(&[Action::Errno, Action::Allow, Action::KillProcess, Action::Trap]);
+    let default = random.one_of(&[
+        Action::Errno,
+        Action::Allow,
+        Action::KillProcess,
+        Action::Trap,
+    ]);
     let mut profile = Owned::new(default, archs);
     let usual = random.one_of(&ACTIONS);
     for _ in 0..random.below(300) {
-        let action = if random.below(5) == 0 { random.one_of(&ACTIONS) } else { usual };
+        let action = if random.below(5) == 0 {
+            random.one_of(&ACTIONS)
+        } else {
+            usual
+        };
         profile = profile.rule(random.one_of(&names), action, &[]);
     }
     // Few names, so that they meet each other.
-    let few: Vec<&str> = (0..1 + random.below(6)).map(|_| random.one_of(&names)).collect();
+    let few: Vec<&str> = (0..1 + random.below(6))
+        .map(|_| random.one_of(&names))
+        .collect();
     let conditional = random.one_of(&ACTIONS);
     for _ in 0..random.below(20) {
         let action = match actions {
