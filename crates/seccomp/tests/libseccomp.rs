@@ -176,6 +176,12 @@ fn random_profiles() {
             continue;
         }
         let mut profile = random::profile(&mut random, archs, Actions::One, 6);
+        // The time it takes grows exponentially with the bounds one call has.
+        let mut conditional = 0;
+        profile.rules.retain(|rule| {
+            conditional += usize::from(!rule.args.is_empty());
+            rule.args.is_empty() || conditional <= 5 && rule.args.len() <= 2
+        });
         known_to(&library, &mut profile);
         if let Some(lies) = both(&library, &profile) {
             compared += 1;
