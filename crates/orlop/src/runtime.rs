@@ -112,7 +112,7 @@ impl Runtime {
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.state()) {
+        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.listed()) {
             // Deleted while we looked.
             Err(error) if error.kind() == Kind::NotFound => None,
             state => Some((id, state)),
@@ -184,6 +184,18 @@ impl Container {
             annotations: annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
             owner: Str::default(),
         })
+    }
+
+    /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
+    fn listed(&self) -> Result<ContainerState<'static>> {
+        let state = self.state()?;
+        if state.bundle.is_empty() && state.status == Status::Stopped {
+            let what = "its state was never written: create was interrupted";
+            return Err(Error::new(Kind::WrongState, what)
+                .during("list", &self.id)
+                .hint("`delete --force` removes it"));
+        }
+        Ok(state)
     }
 
     /// The user id of whoever made it.
@@ -286,7 +298,7 @@ impl Container {
 
     fn signal_all(&self, signal: i32) -> Result<()> {
         match self.group()? {
-            Some(group) => crate::cgroup::signal(&group, signal),
+            Some(group) => group.signal_all(signal).map_err(from_cgroup),
             None => Ok(()),
         }
     }
@@ -321,7 +333,7 @@ impl Container {
         if let Some(mut group) = self.group()? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
-            crate::cgroup::signal(&group, SIGKILL)?;
+            group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
         self.dir.remove(Gate::Start)
@@ -447,7 +459,7 @@ impl Running {
                 // Most often nothing is left in it.
                 && group.remove(Timespec::default()).is_err()
             {
-                crate::cgroup::signal(&group, SIGKILL)?;
+                group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
             container.dir.remove(Gate::Open)
