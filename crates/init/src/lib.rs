@@ -28,7 +28,7 @@ pub use context::{Context, Failure, Report};
 pub use exec::GO;
 pub use run::run;
 
-/// The second argument of the program where it starts in a user namespace whose ids nobody has mapped yet.
+/// The third argument of the program where it starts in a user namespace whose ids nobody has mapped yet.
 pub const UNMAPPED: &core::ffi::CStr = c"unmapped";
 
 /// The init program: a static executable, to be run from a sealed memfd with the number of the plan's descriptor

@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, OverProc, Param,
-    Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc,
+    Param, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -61,6 +61,7 @@ show! {
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
     Groups: |value, _blob, out| out.write_str(match value {
         Groups::Set => "set", Groups::SetIfAllowed => "set-if-allowed", Groups::Keep => "keep" });
+    OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });

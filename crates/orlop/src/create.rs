@@ -69,7 +69,7 @@ impl Made<'_> {
         if left.is_empty()
             && let Some(state) = self.state
         {
-            left.extend(state.remove(self.root).err().map(|error| format!("{error}")));
+            left.extend(state.remove(Gate::Start).err().map(|error| format!("{error}")));
         }
         if left.is_empty() { error } else { error.hint(format!("and this could not be undone: {}", left.join(", "))) }
     }
@@ -240,7 +240,8 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),
         Task::SendMount { .. } => send_mount(made, plan, task),
         Task::Record => {
-            let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            launch.ignores(ignored);
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
         _ => Err(broken()),
