@@ -10,6 +10,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod context;
+mod copy;
 mod credentials;
 mod exec;
 #[cfg(not(orlop_program))]

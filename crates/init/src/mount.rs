@@ -92,6 +92,54 @@ fn new_fs(ctx: &mut Context<'_>, fs: &NewFs) -> Result<OwnedFd> {
     Ok(made)
 }
 
+/// What mount(2) is given.
+pub(crate) struct OldMount {
+    pub(crate) fstype: Text,
+    pub(crate) source: Text,
+    pub(crate) data: Text,
+    pub(crate) flags: u32,
+    pub(crate) root: Slot,
+    pub(crate) path: Text,
+    pub(crate) target: Slot,
+}
+
+/// mount(2) takes a path, so it gets that of our descriptor, in a /proc that is verified to be one: nobody of the
+/// container is in this mount namespace yet, and whoever made it such that /proc is another file system's is refused.
+pub(crate) fn old_mount(ctx: &mut Context<'_>, mount: &OldMount, out: Slot) -> Result<()> {
+    const PROC_ROOT: u64 = 1;
+    let proc = fs::open_at(CWD, c"/proc", OFlags::PATH | OFlags::DIRECTORY, 0).at(Call::Open)?;
+    let is_root = fs::stat(&proc).at(Call::Statx)?.ino == PROC_ROOT;
+    if !is_root || fs::fs_magic(&proc).at(Call::Fstatfs)? != fs::magic::PROC {
+        return Err(Failure { call: Call::ProcfsCheck, errno: Errno::PERM });
+    }
+    fs::fchdir(&proc).at(Call::Fchdir)?;
+    let mut path = *b"self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    decimal(ctx.fd(mount.target)?.as_raw() as u32, path.get_mut(8..).unwrap_or_default());
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| BROKEN)?;
+    let flags = MsFlags::from_bits(u64::from(mount.flags));
+    let (source, fstype, data) = (ctx.text(mount.source)?, ctx.text(mount.fstype)?, ctx.text(mount.data)?);
+    mount::mount(Some(source), path, Some(fstype), flags, Some(data)).at(Call::Mount)?;
+    // What is there now is the new mount.
+    let made = root::open(ctx.fd(mount.root)?, ctx.text(mount.path)?, OFlags::PATH).at(Call::Openat2)?;
+    ctx.put(out, made)
+}
+
+/// Writes a number, with room for ten digits.
+fn decimal(mut number: u32, out: &mut [u8]) {
+    let mut digits = [0u8; 10];
+    let mut first = digits.len();
+    while first == digits.len() || number > 0 {
+        first = first.saturating_sub(1);
+        if let Some(digit) = digits.get_mut(first) {
+            *digit = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+    }
+    for (to, digit) in out.iter_mut().zip(digits.get(first..).unwrap_or_default()) {
+        *to = *digit;
+    }
+}
+
 /// The permission bits in octal.
 fn octal(mode: u32, digits: &mut [u8; 5]) -> &CStr {
     for (place, digit) in digits.iter_mut().take(4).enumerate() {
@@ -111,7 +159,7 @@ pub(crate) struct Source {
 pub(crate) fn clone_tree(ctx: &mut Context<'_>, source: &Source, out: Slot) -> Result<()> {
     let flags = match source.follow {
         Follow::Links => AtFlags::NONE,
-        Follow::Nothing => AtFlags::SYMLINK_NOFOLLOW,
+        Follow::Nothing | Follow::NotLast => AtFlags::SYMLINK_NOFOLLOW,
     };
     let tree = match mount::clone_tree(CWD, ctx.text(source.path)?, source.reach, flags) {
         Err(Errno::NOENT) if source.or != NO_VALUE => {

@@ -37,6 +37,7 @@ pub(crate) struct Found {
 pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
     let opened = match follow {
         Follow::Links => open(root, path, OFlags::PATH),
+        Follow::NotLast => open(root, path, OFlags::PATH | OFlags::NOFOLLOW),
         // A directory as it stands, or nothing: the kernel says ELOOP to the first link.
         Follow::Nothing => fs::open_at2(root, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE | Resolve::NO_SYMLINKS),
     };
@@ -75,6 +76,26 @@ impl PathBuf {
         *last = 0;
         CStr::from_bytes_with_nul(room).map_err(|_| BROKEN)
     }
+
+    /// Puts what a link says in its place; returns the new length. The link is in the directory `here`.
+    fn expand(&mut self, len: usize, start: usize, end: usize, here: BorrowedFd<'_>) -> Result<usize> {
+        let too_long = Failure { call: Call::Readlinkat, errno: Errno::NAMETOOLONG };
+        let mut old = PathBuf::new();
+        old.set(self.0.get(..len).ok_or(BROKEN)?)?;
+        let mut name = PathBuf::new();
+        let name = name.set(old.0.get(start..end).ok_or(BROKEN)?)?;
+        let mut link = [0u8; 4096];
+        let n = fs::readlink_at(here, name, &mut link).at(Call::Readlinkat)?;
+        let link = link.get(..n).ok_or(too_long)?;
+        let keep = if link.first() == Some(&b'/') { 0 } else { start };
+        let mut at = keep;
+        for part in [link, old.0.get(end..len).ok_or(BROKEN)?] {
+            let to = self.0.get_mut(at..at + part.len()).ok_or(too_long)?;
+            to.copy_from_slice(part);
+            at += part.len();
+        }
+        Ok(at)
+    }
 }
 
 fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
@@ -82,32 +103,76 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     let mut buf = PathBuf::new();
     // Most often only the last component is missing.
     let (name, end) = components(path).last().ok_or(BROKEN)?;
-    let above = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
-    let parent = match open(root, buf.set(if above.is_empty() { b"." } else { above })?, OFlags::PATH) {
-        Err(Errno::NOENT) => Some(make_directories(root, above, &mut buf)?),
-        done => done.map(Some).at(Call::Openat2)?,
-    };
     if name == b".." {
         return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
     }
-    let fd = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
-    Ok(Found { fd, was_there: false, parent })
+    let above = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
+    let parent = match open(root, buf.set(if above.is_empty() { b"." } else { above })?, OFlags::PATH) {
+        Err(Errno::NOENT) => return make_all(root, path, leaf),
+        done => done.at(Call::Openat2)?,
+    };
+    match make_one(parent.borrow(), buf.set(name)?, leaf) {
+        Err(Failure { errno: Errno::LOOP, .. }) => make_all(root, path, leaf),
+        made => Ok(Found { fd: made?, was_there: false, parent: Some(parent) }),
+    }
 }
 
-/// Makes what is missing of a directory's path, from the top on.
-fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Result<OwnedFd> {
+/// Makes what is missing, from the top on. A link that leads nowhere yet is followed inside the root, as the container
+/// will follow it, and what it names is made.
+#[inline(never)]
+fn make_all(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Found> {
+    // As many as the kernel follows.
+    const LINKS: usize = 40;
+    let mut expanded = PathBuf::new();
+    let mut len = expanded.set(path)?.count_bytes();
+    for _ in 0..LINKS {
+        match walk(root, expanded.0.get(..len).ok_or(BROKEN)?, leaf)? {
+            Walk::Done(fd) => return Ok(Found { fd, was_there: false, parent: None }),
+            Walk::Link { start, end, parent } => {
+                let here = parent.as_ref().map_or(root, OwnedFd::borrow);
+                len = expanded.expand(len, start, end, here)?;
+            }
+        }
+    }
+    Err(Failure { call: Call::Openat2, errno: Errno::LOOP })
+}
+
+/// How far a walk came.
+enum Walk {
+    Done(OwnedFd),
+    /// To a dangling link, at these bytes of the path, in that directory.
+    Link { start: usize, end: usize, parent: Option<OwnedFd> },
+}
+
+fn walk(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Walk> {
+    let last = components(path).map(|(_, end)| end).last().ok_or(BROKEN)?;
+    let mut buf = PathBuf::new();
     let mut parent: Option<OwnedFd> = None;
     for (name, end) in components(path) {
         let here = parent.as_ref().map_or(root, OwnedFd::borrow);
         // By the whole prefix, so that a link on the way is followed as it will be in the container.
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
-            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?,
-            done => done.at(Call::Openat2)?,
+            Ok(fd) => fd,
+            Err(Errno::NOENT) if name == b".." => {
+                return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
+            }
+            Err(Errno::NOENT) => {
+                let leaf = if end == last { leaf } else { Leaf::Directory };
+                match make_one(here, buf.set(name)?, leaf) {
+                    Err(Failure { errno: Errno::LOOP, .. }) => {
+                        return Ok(Walk::Link { start: end.saturating_sub(name.len()), end, parent });
+                    }
+                    made => made?,
+                }
+            }
+            Err(errno) => {
+                return Err(Failure { call: Call::Openat2, errno });
+            }
         };
         parent = Some(next);
     }
-    parent.ok_or(BROKEN)
+    parent.map(Walk::Done).ok_or(BROKEN)
 }
 
 /// Makes one file or directory below an open directory, and opens it without following anything: whoever
@@ -122,7 +187,8 @@ fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> 
         Err(errno) => return Err(Failure { call, errno }),
     }
     let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
-    fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
+    // Not O_NOFOLLOW, with which O_PATH opens the link itself.
+    fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)
 }
 
 /// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes

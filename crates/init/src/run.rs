@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use crate::context::{Context, Result};
-use crate::mount::{MountPoint, NewFs};
+use crate::mount::{MountPoint, NewFs, OldMount};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
-use crate::{credentials, exec, mount, namespace, root};
+use crate::{copy, credentials, exec, mount, namespace, root};
 use orlop_sys::thread;
 
 use crate::context::At;
@@ -57,6 +57,10 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::CloneTree { path, reach, follow, or, out } => {
             mount::clone_tree(ctx, &mount::Source { path, reach, follow, or }, out)
+        }
+        Step::CopyUp { from, to } => copy::copy_up(ctx, from, to),
+        Step::Mount { fstype, source, data, flags, root, path, target, out } => {
+            mount::old_mount(ctx, &OldMount { fstype, source, data, flags, root, path, target }, out)
         }
         Step::Receive { from, out } => mount::receive(ctx, from, out),
         Step::BindAttr { mount, set, clear, asked } => mount::bind_attr(ctx, mount, set, clear, asked),

@@ -58,7 +58,8 @@ show! {
     ModeOf: |value, _blob, out| out.write_str(match value { ModeOf::Nothing => "-", ModeOf::Target => "target" });
     OverProc: |value, _blob, out| out.write_str(match value {
         OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
-    Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
+    Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing",
+        Follow::NotLast => "not-last" });
     Groups: |value, _blob, out| out.write_str(match value {
         Groups::Set => "set", Groups::SetIfAllowed => "set-if-allowed", Groups::Keep => "keep" });
     OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });

@@ -101,6 +101,8 @@ pub enum OverProc {
 pub enum Follow {
     /// Inside the root.
     Links,
+    /// All but the last one: it is mounted on itself.
+    NotLast,
     /// None is.
     Nothing,
 }
@@ -193,6 +195,10 @@ steps! {
     Receive "receive" { from: Slot, out: Slot }
     /// mount_setattr(2).
     SetAttr "mount-setattr" { mount: Slot, set: Attr, clear: Attr, reach: Reach }
+    /// Copies what lies under the mount point into a mount that is not attached yet.
+    CopyUp "copy-up" { from: Slot, to: Slot }
+    /// mount(2): a file system whose options are too long for fsconfig(2), or new options for one that is there.
+    Mount "mount" { fstype: Text, source: Text, data: Text, flags: u32, root: Slot, path: Text, target: Slot, out: Slot }
     /// Attributes of a copied mount, as `mount --bind -o` has them: those not asked for go, but locked ones stay.
     BindAttr "bind-attributes" { mount: Slot, set: Attr, clear: Attr, asked: Attr }
     /// Propagation of one mount, or of it and all below.
@@ -387,4 +393,9 @@ calls! {
     Write "write"
     Recvmsg "recvmsg"
     LockedFlags "clearing locked mount flags"
+    Getdents "getdents64"
+    Readlinkat "readlinkat"
+    CopyDepth "copying directories that deep"
+    Copy "copying a file"
+    ProcfsCheck "check of /proc"
 }

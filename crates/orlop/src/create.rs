@@ -235,6 +235,7 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
             group.adopt(launch.pid(), joined).map_err(from_cgroup)
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
+        Task::CgroupOwner { uid } => made.group.as_ref().ok_or_else(broken)?.delegate(uid).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::IdMaps { uids, gids, how } => idmap::write(launch.pid(), &plan.string(uids), &plan.string(gids), how),
         Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),

@@ -121,6 +121,7 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
                 list.push(("ids_reach", shown(plan, ids_reach)));
             }
         }
+        Act::Runtime(Task::CgroupOwner { uid }) => list.push(("uid", format!("{uid}"))),
         Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
         Act::Runtime(Task::CgroupCreate) => {
             list.extend(plan.cgroup.dirs.iter().map(|dir| ("directory", dir.path.clone())));
@@ -177,7 +178,7 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
                 Error::new(Kind::InvalidConfig, what)
             }
             Some(Call::DirectoryCheck) => {
-                let what = format!("{:?} must be an ordinary directory to be mounted on: not a directory", text(path));
+                let what = format!("{:?} must be mounted on ordinary directory: not a directory", text(path));
                 Error::new(Kind::InvalidConfig, what).hint("a link there would let the image choose what is covered")
             }
             _ => system(format!("mount point {}", text(path))),

@@ -162,6 +162,11 @@ pub enum Task {
     CgroupAdopt,
     /// Writes the limits.
     CgroupLimits,
+    /// Gives the cgroup to the container's user, who may then make others below.
+    CgroupOwner {
+        /// The user, as the host numbers it.
+        uid: u32,
+    },
     /// Writes /proc/PID/oom_score_adj.
     OomScoreAdj(i32),
     /// Records init's pid.
@@ -180,6 +185,7 @@ impl Task {
             Task::SendMount { .. } => "send-mount",
             Task::CgroupAdopt => "cgroup-adopt",
             Task::CgroupLimits => "cgroup-limits",
+            Task::CgroupOwner { .. } => "cgroup-owner",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
         }
@@ -378,6 +384,8 @@ pub(crate) mod slot {
     pub(crate) const MOUNTS: Slot = Slot(5);
     /// A time namespace that the runtime has opened: init is born with it.
     pub(crate) const TIME: Slot = Slot(6);
+    /// A /dev that is to be read-only once it is filled.
+    pub(crate) const DEV: Slot = Slot(7);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -392,6 +400,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         strings: Strings::with_capacity(8192),
         warnings: Vec::new(),
         joined: Vec::new(),
+        rootfs: String::new(),
+        readonly_dev: false,
         own_cgroup: String::new(),
     };
     refuse_unsupported(config)?;
@@ -426,6 +436,9 @@ pub(crate) struct Planner<'p> {
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
     pub(crate) joined: Vec<Join>,
+    rootfs: String,
+    /// Whether /dev is made read-only at the end.
+    readonly_dev: bool,
     /// What a container sees as its cgroup2 mount.
     own_cgroup: String,
 }
@@ -474,7 +487,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
         (!linux.sysctl.is_empty(), "/linux/sysctl", "kernel parameters"),
         (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
         (linux.seccomp.is_some(), "/linux/seccomp", "system call filters"),
-        (!linux.mount_label.is_empty(), "/linux/mountLabel", "SELinux mount labels"),
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
         (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
         (linux.personality.is_some(), "/linux/personality", "personalities"),

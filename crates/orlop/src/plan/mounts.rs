@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Mode, Need, Version};
-use orlop_init::step::{Follow, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Step, Text};
-use orlop_sys::mount::{Attr, Propagation, Reach};
+use orlop_init::step::{Follow, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Slot, Step, Text};
+use orlop_sys::mount::{Attr, MsFlags, Propagation, Reach};
 use orlop_sys::process::Clone as CloneFlags;
 
 use super::options::MountOptions;
@@ -36,6 +36,23 @@ const OVER_PROC: &[&str] = &[
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
+
+/// Whether fsconfig(2), which takes keys and values of up to 255 bytes, does not take an option.
+fn is_long(option: &str) -> bool {
+    option.split_once('=').map_or(option.len(), |(_, value)| value.len()) > 255
+}
+
+/// mount(2)'s flag for a superblock option.
+fn old_flag(option: &[u8]) -> MsFlags {
+    match option {
+        b"sync" => MsFlags::SYNCHRONOUS,
+        b"dirsync" => MsFlags::DIRSYNC,
+        b"mand" => MsFlags::MANDLOCK,
+        b"lazytime" => MsFlags::LAZYTIME,
+        b"iversion" => MsFlags::I_VERSION,
+        _ => MsFlags::NONE,
+    }
+}
 
 /// What `mount --bind -o` sets as a whole.
 const BIND_FLAGS: Attr = Attr::from_bits(
@@ -76,6 +93,7 @@ impl Planner<'_> {
             None => (Propagation::SLAVE, Reach::Tree),
         };
         self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
+        self.rootfs.clone_from(&rootfs);
         let path = self.text(&rootfs, origin)?;
         if reach == Reach::One {
             self.init(PHASE, spread, Step::PrivateParent { path });
@@ -112,14 +130,17 @@ impl Planner<'_> {
                 let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
                 error.field(format!("{origin}/options"))
             })?;
-        if options.remount && options.bind.is_none() {
-            let error = Error::not_supported("remounting is not supported yet");
-            return Err(error.field(format!("{origin}/options")));
-        }
         if options.bind.is_none() && mount.kind == "bind" {
             options.bind = Some(Reach::One);
         }
-        let destination = path::clean_absolute(&mount.destination);
+        let mut destination = path::clean_absolute(&mount.destination);
+        // As runc: a destination may be given as the host sees it.
+        if let Some(inside) = destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
+            destination = String::from(inside);
+        }
+        if options.copy_up && mount.kind != "tmpfs" {
+            return Err(invalid("only a tmpfs can begin with a copy", origin.inside("/options")));
+        }
         if destination == "/" {
             return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
         }
@@ -129,6 +150,7 @@ impl Planner<'_> {
         }
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
+            None if options.remount => self.remount(mount, &options, &destination, origin),
             None if mount.kind == "cgroup" && self.host.cgroups.mode != Mode::Unified => {
                 self.cgroup_v1(mount, &options, &destination, cgroup, origin)
             }
@@ -168,8 +190,9 @@ impl Planner<'_> {
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);
-        self.target(destination, Make::LikeSource, over_proc, Follow::Links, origin)?;
-        self.attach(options, origin);
+        let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
+        self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
+        self.attach(options, slot::MOUNT, origin);
         Ok(())
     }
 
@@ -230,24 +253,43 @@ impl Planner<'_> {
             "cgroup" => "cgroup2",
             other => other,
         };
-        let follow = if matches!(fstype, "proc" | "sysfs") { Follow::Nothing } else { Follow::Links };
+        let follow = match fstype {
+            "proc" | "sysfs" => Follow::Nothing,
+            _ if options.target_nofollow => Follow::NotLast,
+            _ => Follow::Links,
+        };
         let over_proc = self.over_proc(mount, destination, false);
         self.target(destination, Make::Directory, over_proc, follow, origin)?;
+        if options.data.iter().any(|option| is_long(option)) {
+            return self.long_options(fstype, mount, options, destination, origin);
+        }
         let params = self.params(fstype, mount, options, origin)?;
+        // Read-only only when all is in there that belongs there.
+        let readonly_later = options.one.set.contains(Attr::RDONLY) && (destination == "/dev" || options.copy_up);
+        let out = if readonly_later && destination == "/dev" { slot::DEV } else { slot::MOUNT };
+        self.readonly_dev |= out == slot::DEV;
+        let attr = if readonly_later { options.one.set.without(Attr::RDONLY) } else { options.one.set };
         let fstype_text = self.text(fstype, origin.inside("/type"))?;
         let explicit_mode = options.data.iter().any(|option| option.starts_with("mode="));
         let mode_of = if fstype == "tmpfs" && !explicit_mode { ModeOf::Target } else { ModeOf::Nothing };
         let step = Step::MakeFs {
             fstype: fstype_text,
             params,
-            attr: options.one.set,
+            attr,
             mode_of,
             target: slot::TARGET,
             host: self.host_mount(fstype),
-            out: slot::MOUNT,
+            out,
         };
         self.init(PHASE, origin, step);
-        self.attach(options, origin);
+        if options.copy_up {
+            self.init(PHASE, origin.inside("/options"), Step::CopyUp { from: slot::TARGET, to: out });
+        }
+        if readonly_later && out != slot::DEV {
+            let step = Step::SetAttr { mount: out, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
+        self.attach(options, out, origin);
         Ok(())
     }
 
@@ -296,12 +338,13 @@ impl Planner<'_> {
                 self.warn(origin.inside("/options"), text);
                 continue;
             }
-            // fsconfig(2) takes values of up to 255 bytes.
-            if value.is_some_and(|value| value.len() > 255) {
-                let error = Error::not_supported("a mount option's value longer than 255 bytes is not supported yet");
-                return Err(error.field(format!("{origin}/options")));
-            }
             params.push((key, value));
+        }
+        let label = self.config.linux.mount_label.as_str();
+        let labelled = !matches!(fstype, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2");
+        if labelled && !label.is_empty() && !options.data.iter().any(|option| option.starts_with("context=")) {
+            super::no_nul(label, Origin::field("/linux/mountLabel"))?;
+            params.push((b"context", Some(label.as_bytes())));
         }
         Ok(self.strings.params(params))
     }
@@ -324,21 +367,98 @@ impl Planner<'_> {
 
     /// What every mount ends with: it is attached, and only then do attributes reach what came with it, and
     /// events spread.
-    fn attach(&mut self, options: &MountOptions<'_>, origin: Origin) {
+    fn attach(&mut self, options: &MountOptions<'_>, mount: Slot, origin: Origin) {
         if !options.tree.is_empty() {
-            let step = Step::SetAttr {
-                mount: slot::MOUNT,
-                set: options.tree.set,
-                clear: options.tree.clear,
-                reach: Reach::Tree,
-            };
+            let step = Step::SetAttr { mount, set: options.tree.set, clear: options.tree.clear, reach: Reach::Tree };
             self.init(PHASE, origin.inside("/options"), step);
         }
-        self.init(PHASE, origin, Step::Attach { mount: slot::MOUNT, target: slot::TARGET });
+        self.init(PHASE, origin, Step::Attach { mount, target: slot::TARGET });
+        self.spread(options, mount, origin);
+    }
+
+    fn spread(&mut self, options: &MountOptions<'_>, mount: Slot, origin: Origin) {
         for &(propagation, reach) in &options.spread {
-            let step = Step::SetPropagation { mount: slot::MOUNT, propagation, reach };
+            let step = Step::SetPropagation { mount, propagation, reach };
             self.init(PHASE, origin.inside("/options"), step);
         }
+    }
+
+    /// A file system whose options fsconfig(2) does not take.
+    fn long_options(
+        &mut self,
+        fstype: &str,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        destination: &str,
+        origin: Origin,
+    ) -> Result<()> {
+        let flags = options.superblock.iter().fold(MsFlags::NONE, |all, flag| all | old_flag(flag.to_bytes()));
+        let readonly = options.one.set.contains(Attr::RDONLY) && !VIRTUAL.contains(&fstype);
+        let flags = if readonly { flags | MsFlags::RDONLY } else { flags };
+        self.old_mount(fstype, mount, options, flags, destination, origin)?;
+        if !options.one.is_empty() {
+            let (set, clear) = (options.one.set, options.one.clear);
+            let step = Step::SetAttr { mount: slot::MOUNT, set, clear, reach: Reach::One };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
+        self.spread(options, slot::MOUNT, origin);
+        Ok(())
+    }
+
+    /// New options for what is mounted there, as `mount -o remount` with all of them named.
+    fn remount(
+        &mut self,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        destination: &str,
+        origin: Origin,
+    ) -> Result<()> {
+        let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
+        self.target(destination, Make::Directory, OverProc::Allowed, follow, origin)?;
+        const OF_MOUNT: [(Attr, MsFlags); 8] = [
+            (Attr::RDONLY, MsFlags::RDONLY),
+            (Attr::NOSUID, MsFlags::NOSUID),
+            (Attr::NODEV, MsFlags::NODEV),
+            (Attr::NOEXEC, MsFlags::NOEXEC),
+            (Attr::NOATIME, MsFlags::NOATIME),
+            (Attr::STRICTATIME, MsFlags::STRICTATIME),
+            (Attr::NODIRATIME, MsFlags::NODIRATIME),
+            (Attr::NOSYMFOLLOW, MsFlags::NOSYMFOLLOW),
+        ];
+        let flags = options.superblock.iter().fold(MsFlags::REMOUNT, |all, flag| all | old_flag(flag.to_bytes()));
+        let asked = OF_MOUNT.iter().filter(|(attr, _)| options.one.set.contains(*attr));
+        let flags = asked.fold(flags, |all, (_, flag)| all | *flag);
+        self.old_mount(&mount.kind, mount, options, flags, destination, origin)?;
+        self.spread(options, slot::MOUNT, origin);
+        Ok(())
+    }
+
+    fn old_mount(
+        &mut self,
+        fstype: &str,
+        mount: &Mount<'_>,
+        options: &MountOptions<'_>,
+        flags: MsFlags,
+        destination: &str,
+        origin: Origin,
+    ) -> Result<()> {
+        let data = options.data.join(",");
+        // mount(2) takes one page, and cuts what is longer.
+        if data.len() > 4095 {
+            return Err(invalid("more than 4095 bytes of mount options", origin.inside("/options")));
+        }
+        let step = Step::Mount {
+            fstype: self.text(fstype, origin.inside("/type"))?,
+            source: self.text(&mount.source, origin.inside("/source"))?,
+            data: self.text(&data, origin.inside("/options"))?,
+            flags: flags.bits() as u32,
+            root: slot::ROOT,
+            path: self.text(destination, origin.inside("/destination"))?,
+            target: slot::TARGET,
+            out: slot::MOUNT,
+        };
+        self.init(PHASE, origin, step);
+        Ok(())
     }
 
     /// A tmpfs with one directory for each v1 hierarchy: mounts of the container's own part where it has a cgroup
@@ -460,6 +580,10 @@ impl Planner<'_> {
             let origin = Origin::member("/linux/readonlyPaths", index);
             let path = self.text(&path::clean_absolute(readonly), origin)?;
             self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
+        }
+        if self.readonly_dev {
+            let step = Step::SetAttr { mount: slot::DEV, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
+            self.init(phase, Origin::field("/mounts"), step);
         }
         if config.root.as_ref().is_some_and(|root| root.readonly) {
             let step = Step::SetAttr { mount: slot::ROOT, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };

@@ -36,13 +36,17 @@ enum Effect {
     Idmap(Reach),
     /// A symbolic link at the source is not followed.
     SourceNofollow,
+    /// A symbolic link at the destination is not followed.
+    TargetNofollow,
+    /// What the image has there is copied into the new file system.
+    CopyUp,
     /// Known to the field, not done yet.
     NotYet,
 }
 
 use Effect::{
-    Atime, AtimeTree, Bind, Clear, ClearTree, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow, Spread,
-    Superblock,
+    Atime, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow, Spread,
+    Superblock, TargetNofollow,
 };
 
 const OPTIONS: &[(&str, Effect)] = &[
@@ -51,7 +55,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("bind", Bind(Reach::One)),
     ("copy-symlink", NotYet),
     ("defaults", Nothing),
-    ("dest-nofollow", NotYet),
+    ("dest-nofollow", TargetNofollow),
     ("dev", Clear(Attr::NODEV)),
     ("diratime", Clear(Attr::NODIRATIME)),
     ("dirsync", Superblock(c"dirsync")),
@@ -110,7 +114,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("suid", Clear(Attr::NOSUID)),
     ("symfollow", Clear(Attr::NOSYMFOLLOW)),
     ("sync", Superblock(c"sync")),
-    ("tmpcopyup", NotYet),
+    ("tmpcopyup", CopyUp),
     ("unbindable", Spread(Propagation::UNBINDABLE, Reach::One)),
 ];
 
@@ -170,6 +174,10 @@ pub struct MountOptions<'a> {
     pub ids: Option<(&'a str, Reach)>,
     /// Whether a symbolic link at the source is taken as it is.
     pub source_nofollow: bool,
+    /// Whether a symbolic link at the destination is mounted on.
+    pub target_nofollow: bool,
+    /// Whether what is there is copied.
+    pub copy_up: bool,
     /// What goes to the file system as it is.
     pub data: Vec<&'a str>,
 }
@@ -203,6 +211,8 @@ impl<'a> MountOptions<'a> {
                 Spread(propagation, reach) => parsed.spread.push((propagation, reach)),
                 Remount => parsed.remount = true,
                 Idmap(reach) => parsed.ids = Some(("", reach)),
+                TargetNofollow => parsed.target_nofollow = true,
+                CopyUp => parsed.copy_up = true,
                 SourceNofollow => parsed.source_nofollow = true,
                 Nothing => {}
                 NotYet => return Err(option),

@@ -135,6 +135,26 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// As runc: a container that has a cgroup namespace and may write to its cgroup2 mount gets the cgroup itself.
+    fn cgroup_owner(&mut self, cgroup: &orlop_cgroup::Plan) {
+        let config = self.config;
+        let writable = |mount: &crate::config::Mount<'_>| {
+            mount.source == "cgroup"
+                && path::clean_absolute(&mount.destination) == "/sys/fs/cgroup"
+                && !mount.options.iter().any(|option| *option == "ro")
+        };
+        let unified = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
+        let own = unified && self.has_new_namespace(NamespaceKind::Cgroup) && config.mounts.iter().any(writable);
+        let inside = config.process.as_ref().map_or(0, |process| process.user.uid);
+        if own
+            && self.host.is_unified()
+            && let Some(uid) = super::idmap::outside(&config.linux.uid_mappings, inside)
+            && uid != self.host.euid
+        {
+            self.runtime(Phase::Start, Origin::field("/linux/uidMappings"), Task::CgroupOwner { uid });
+        }
+    }
+
     pub(super) fn oom_score(&mut self) {
         if let Some(adjust) = self.config.process.as_ref().and_then(|process| process.oom_score_adj) {
             self.runtime(Phase::Start, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
@@ -150,6 +170,7 @@ impl Planner<'_> {
         if !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
+        self.cgroup_owner(cgroup);
         if !self.has_namespace(NamespaceKind::User) {
             self.oom_score();
         }
