@@ -8,6 +8,7 @@ mod list;
 mod process;
 mod rootfs;
 mod security;
+mod users;
 
 use crate::context::{Context, Skip};
 
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         security::TESTS,
         cgroup::TESTS,
+        users::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -141,7 +141,11 @@ fn make_all(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Found> {
 enum Walk {
     Done(OwnedFd),
     /// To a dangling link, at these bytes of the path, in that directory.
-    Link { start: usize, end: usize, parent: Option<OwnedFd> },
+    Link {
+        start: usize,
+        end: usize,
+        parent: Option<OwnedFd>,
+    },
 }
 
 fn walk(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Walk> {

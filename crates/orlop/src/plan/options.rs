@@ -45,8 +45,8 @@ enum Effect {
 }
 
 use Effect::{
-    Atime, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow, Spread,
-    Superblock, TargetNofollow,
+    Atime, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow,
+    Spread, Superblock, TargetNofollow,
 };
 
 const OPTIONS: &[(&str, Effect)] = &[

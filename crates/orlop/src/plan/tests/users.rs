@@ -11,7 +11,8 @@ use crate::explain;
 use crate::host::Host;
 use crate::plan::{Options, plan};
 
-const BASE: &str = r#""ociVersion":"1.3.0","root":{"path":"rootfs"},"process":{"args":["/x"],"cwd":"/","user":{"uid":0,"gid":0}}"#;
+const BASE: &str =
+    r#""ociVersion":"1.3.0","root":{"path":"rootfs"},"process":{"args":["/x"],"cwd":"/","user":{"uid":0,"gid":0}}"#;
 const NEW: &str = r#"{"type":"pid"},{"type":"mount"},{"type":"ipc"}"#;
 const MAPS: &str = r#""uidMappings":[{"containerID":0,"hostID":1000,"size":1}],"gidMappings":[{"containerID":0,"hostID":1000,"size":1}]"#;
 
@@ -60,7 +61,11 @@ fn what_cannot_be_mapped_is_refused() {
     let mapped = |maps: &str| format!(r#""namespaces":[{NEW},{user}],{maps}"#);
     let cases = [
         (0, mapped(r#""uidMappings":[]"#), "at least one uid mapping"),
-        (0, mapped(r#""uidMappings":[{"containerID":1,"hostID":1,"size":1}]"#), "uid 0 of the container must be mapped"),
+        (
+            0,
+            mapped(r#""uidMappings":[{"containerID":1,"hostID":1,"size":1}]"#),
+            "uid 0 of the container must be mapped",
+        ),
         (0, format!(r#""namespaces":[{NEW}],{MAPS}"#), "no user namespace"),
         (1000, format!(r#""namespaces":[{NEW}]"#), "rootless container requires user namespaces"),
         (0, format!(r#""namespaces":[{NEW}],"timeOffsets":{{"monotonic":{{"secs":1}}}}"#), "no time namespace"),
@@ -95,7 +100,8 @@ fn what_must_be_joined_first_is_joined_at_birth() {
 
 #[test]
 fn offsets_are_set_before_anybody_is_in_the_time_namespace() {
-    let linux = r#""namespaces":[{"type":"mount"},{"type":"time"}],"timeOffsets":{"boottime":{"secs":-5,"nanosecs":7}}"#;
+    let linux =
+        r#""namespaces":[{"type":"mount"},{"type":"time"}],"timeOffsets":{"boottime":{"secs":-5,"nanosecs":7}}"#;
     check(0, linux, "", &["clone namespaces=NEWNS ", "time-namespace offsets=boottime -5 7"]);
 }
 
