@@ -91,6 +91,8 @@ pub enum OverProc {
     Allowed,
     /// It may not.
     Refused,
+    /// It may not, and can only be there by a symbolic link: its path is below no mount that could be a procfs.
+    RefusedByLink,
     /// Only if what is mounted is a procfs itself.
     BySameKind,
 }
@@ -164,6 +166,8 @@ steps! {
     Unshare "unshare" { namespaces: CloneFlags }
     /// Opens a namespace by path, and checks its type.
     OpenNamespace "open-namespace" { path: Text, namespace: CloneFlags, out: Slot }
+    /// Takes a namespace over that the runtime has made meanwhile.
+    ReceiveNamespace "receive-namespace" { out: Slot }
     /// setns(2).
     JoinNamespace "join-namespace" { from: Slot, namespace: CloneFlags }
     /// unshare(2) of a time namespace, its offsets, and setns(2) into it.
@@ -387,11 +391,11 @@ calls! {
     DirectoryCheck "check that the mount point is a directory"
     Fstatfs "fstatfs"
     Socket "socket"
+    Recvmsg "recvmsg"
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
     Write "write"
-    Recvmsg "recvmsg"
     LockedFlags "clearing locked mount flags"
     Getdents "getdents64"
     Readlinkat "readlinkat"

@@ -116,6 +116,8 @@ impl fmt::Display for Origin {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Task {
+    /// Begins to make the network namespace, which takes the kernel longer than anything else.
+    NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
     /// Makes the cgroup.
@@ -158,6 +160,8 @@ pub enum Task {
         /// Whether the mounts below get them too.
         ids_reach: Reach,
     },
+    /// Hands the network namespace to init.
+    SendNetworkNamespace,
     /// Puts init into its cgroups, where it could not start there.
     CgroupAdopt,
     /// Writes the limits.
@@ -177,6 +181,8 @@ impl Task {
     /// What `orlop explain` and messages call it.
     pub const fn name(self) -> &'static str {
         match self {
+            Task::NetworkNamespace => "network-namespace",
+            Task::SendNetworkNamespace => "send-network-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
@@ -380,12 +386,14 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// The network namespace that the runtime makes.
+    pub(crate) const NETWORK: Slot = Slot(5);
     /// The socket that the runtime sends mounts through: init is born with it.
-    pub(crate) const MOUNTS: Slot = Slot(5);
+    pub(crate) const MOUNTS: Slot = Slot(16);
     /// A time namespace that the runtime has opened: init is born with it.
-    pub(crate) const TIME: Slot = Slot(6);
+    pub(crate) const TIME: Slot = Slot(17);
     /// A /dev that is to be read-only once it is filled.
-    pub(crate) const DEV: Slot = Slot(7);
+    pub(crate) const DEV: Slot = Slot(18);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -403,9 +411,13 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         rootfs: String::new(),
         readonly_dev: false,
         own_cgroup: String::new(),
+        maybe_proc: Vec::new(),
     };
     refuse_unsupported(config)?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
+    if planner.makes_network_ahead() {
+        planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
+    }
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
     if !cgroup.dirs.is_empty() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
@@ -441,6 +453,8 @@ pub(crate) struct Planner<'p> {
     readonly_dev: bool,
     /// What a container sees as its cgroup2 mount.
     own_cgroup: String,
+    /// Where a procfs could be mounted by what is planned so far.
+    maybe_proc: Vec<String>,
 }
 
 impl Planner<'_> {

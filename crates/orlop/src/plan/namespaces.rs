@@ -61,7 +61,9 @@ impl Planner<'_> {
         // The cgroup namespace's root is the cgroup that its maker is in, so it waits for the cgroup. Nobody may be
         // in a time namespace whose offsets are still to be set. And what a user namespace is to own is made by its
         // root, for the ids of whoever makes it are written to mqueue's root and devpts's nodes.
-        let later = CloneFlags::NEWCGROUP | CloneFlags::NEWTIME;
+        let network_ahead = self.makes_network_ahead();
+        let ahead = if network_ahead { CloneFlags::NEWNET } else { CloneFlags::NONE };
+        let later = CloneFlags::NEWCGROUP | CloneFlags::NEWTIME | ahead;
         let user = seen.contains(CloneFlags::NEWUSER);
         let at_birth = if user { new.and(CloneFlags::NEWUSER | CloneFlags::NEWPID) } else { new.without(later) };
         let rights = if user { Rights::Keep } else { Rights::Exec };
@@ -93,10 +95,27 @@ impl Planner<'_> {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
             self.init(phase, Origin::NONE, Step::Keyring { name });
         }
-        if new.contains(CloneFlags::NEWNET) {
+        if new.contains(CloneFlags::NEWNET) && !network_ahead {
             self.init(phase, Origin::NONE, Step::Loopback {});
         }
         self.names()
+    }
+
+    /// Whether the runtime makes the network namespace while everything else goes on, to be joined by init as late
+    /// as possible: a quarter of a start is the kernel's work on it. A new user namespace must own it, so then
+    /// init makes it itself.
+    pub(crate) fn makes_network_ahead(&self) -> bool {
+        self.has_new_namespace(NamespaceKind::Network) && !self.has_namespace(NamespaceKind::User)
+    }
+
+    /// Joins the network namespace that the runtime has made.
+    pub(crate) fn join_network(&mut self) {
+        let phase = Phase::Namespaces;
+        let origin = Origin::field("/linux/namespaces");
+        self.runtime(phase, origin, Task::SendNetworkNamespace);
+        self.init(phase, origin, Step::ReceiveNamespace { out: slot::NETWORK });
+        self.init(phase, origin, Step::JoinNamespace { from: slot::NETWORK, namespace: CloneFlags::NEWNET });
+        self.init(phase, Origin::NONE, Step::Loopback {});
     }
 
     /// A process is born in a pid namespace, and who has entered a user namespace can neither open what is outside nor
