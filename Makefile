@@ -27,7 +27,7 @@ test:
 
 unit:
 	$(CARGO) test --workspace --exclude orlop-cli
-	$(CARGO) test -p orlop --features oci-spec
+	$(CARGO) test -p orlop --features oci-spec,std
 	$(CARGO) test -p orlop-cli
 	$(CARGO) test --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 
@@ -53,7 +53,7 @@ install: all
 	install -D -m 755 $(TARGET)/release/orlop $(DESTDIR)$(PREFIX)/bin/orlop
 
 doc:
-	$(CARGO) doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --features orlop/std,orlop/oci-spec
 
 fuzz:
 	@[ -x fuzz/run ] || { echo 'fuzz: there is no target yet'; exit 1; }
