@@ -14,6 +14,7 @@ pub(crate) const V1: &str = "\
 36 31 0:33 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
 37 31 0:34 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
 38 31 0:35 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+39 31 0:36 / /sys/fs/cgroup/net_cls,net_prio rw,relatime - cgroup cgroup rw,net_cls,net_prio
 40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
 ";
 
@@ -33,7 +34,7 @@ pub(crate) const HYBRID: &str = "\
 pub(crate) const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n";
 
 /// /proc/self/cgroup, with a line for each kind of hierarchy.
-const OWN: &str = "7:name=systemd:/\n6:freezer:/\n5:devices:/\n4:blkio:/\n3:memory:/a\n2:pids:/\n1:cpuset:/\n1:cpu,cpuacct:/\n0::/user/session\n";
+const OWN: &str = "8:net_cls,net_prio:/\n7:name=systemd:/\n6:freezer:/\n5:devices:/\n4:blkio:/\n3:memory:/a\n2:pids:/\n1:cpuset:/\n1:cpu,cpuacct:/\n0::/user/session\n";
 
 /// A host with those mounts, as its root sees it.
 pub(crate) fn host(mountinfo: &str) -> Host {
@@ -65,4 +66,18 @@ pub(crate) fn patch(mut document: Value, patch_of: &Value) -> Value {
         }
     }
     document
+}
+
+/// Compares the part of README.md between `<!-- NAME -->` and `<!-- end -->`, or writes it with `ORLOP_BLESS=1`.
+pub(crate) fn same_section(name: &str, found: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let head = format!("<!-- {name} -->\n");
+    let (before, rest) = text.split_once(&head).unwrap_or_else(|| panic!("README.md has no {head}"));
+    let (section, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("{name} has no end"));
+    if std::env::var_os("ORLOP_BLESS").is_some() {
+        std::fs::write(path, format!("{before}{head}{found}<!-- end -->{after}")).unwrap();
+        return;
+    }
+    assert_eq!(section, found, "README.md is behind: ORLOP_BLESS=1 writes the section {name}");
 }
