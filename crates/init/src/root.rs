@@ -113,7 +113,8 @@ fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> 
         Err(errno) => return Err(Failure { call, errno }),
     }
     let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
-    fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
+    // With O_NOFOLLOW a link would be opened itself, whatever RESOLVE_NO_SYMLINKS says: openat2(2).
+    fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)
 }
 
 /// The directory that holds `path`'s last component, made where missing, and that component.
