@@ -20,6 +20,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod ahead;
 mod bundle;
 mod cgroup;
 pub mod config;
