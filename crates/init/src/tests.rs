@@ -24,7 +24,7 @@ use orlop_sys::{Errno, thread};
 
 use crate::image::{Image, Strings};
 use crate::plan::{Status, View};
-use crate::step::{Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, OverProc, Param, Slot, Step, Text};
+use crate::step::{Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, OldRoot, OverProc, Param, Slot, Step, Text};
 use crate::{Context, run};
 
 const ROOT: Slot = Slot(0);
@@ -97,7 +97,7 @@ fn after(
         strings.texts(&list)
     };
     let (args, env) = (texts(program.0), texts(program.1));
-    let image = Image { steps: &all, strings: &strings, args, env, slots: [-1; crate::step::SLOTS], wake: -1 };
+    let image = Image { steps: &all, strings: &strings, args, env, slots: [-1; crate::step::SLOTS], wake: -1, born: 0 };
     let file = orlop_sys::fs::memfd(c"plan", MemfdFlags::NONE).unwrap();
     orlop_sys::fs::truncate(&file, image.size() as u64).unwrap();
     let shared = Shared::map(&file, image.size()).unwrap();
@@ -474,7 +474,7 @@ fn nothing_of_the_old_root_is_left() {
     fs::write(scratch.rootfs().join("marker"), "").unwrap();
     let steps = |strings: &mut Strings| {
         let mut steps = with_proc(strings);
-        steps.push(Step::Pivot { root: ROOT });
+        steps.push(Step::Pivot { root: ROOT, old: OldRoot::MaySpread });
         steps
     };
     let check = |_: &Context<'_>, old: &Path| {
