@@ -415,7 +415,8 @@ fn home_is_the_passwd_entrys() {
     let long = format!("{}:x:7:7::/no:/bin/sh\n", "l".repeat(9000));
     let passwd =
         format!("root:x:0:0::/root:/bin/sh\n1000:x:0:0::/trap:/bin/sh\n{long}user:x:1000:100::/home/user:/bin/sh");
-    let table: [(Option<&str>, u32, &[&str], Option<&str>); 6] = [
+    type Case<'a> = (Option<&'a str>, u32, &'a [&'a str], Option<&'a str>);
+    let table: [Case<'_>; 6] = [
         (Some(&passwd), 0, &[], Some("HOME=/root")),
         (Some(&passwd), 1000, &["A=b", "HOME="], Some("HOME=/home/user")),
         (Some(&passwd), 1000, &["HOME=/set"], None),
