@@ -120,6 +120,8 @@ fn of_this_thread() -> BTreeMap<String, String> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bundle = env::args_os().nth(1).ok_or("usage: embed BUNDLE")?;
     let root = env::temp_dir().join(format!("orlop-embed-{}", std::process::id()));
+    // With its first thread a C library handles a signal of its own: nptl(7).
+    thread::spawn(|| {}).join().expect("it does nothing");
     let before = surroundings();
     let ended = run(&root, Path::new(&bundle))?;
     let after = surroundings();
