@@ -129,7 +129,7 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     };
     match make_one(parent.borrow(), buf.set(name)?, leaf) {
         Err(Failure { errno: Errno::LOOP, .. }) => make_all(root, path, leaf),
-        made => Ok(Found { fd: made?, was_there: false, linked: true, parent: Some(parent) }),
+        made => made.map(|(fd, was_there)| Found { fd, was_there, linked: true, parent: Some(parent) }),
     }
 }
 
@@ -143,7 +143,7 @@ fn make_all(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Found> {
     let mut len = expanded.set(path)?.count_bytes();
     for _ in 0..LINKS {
         match walk(root, expanded.0.get(..len).ok_or(BROKEN)?, leaf)? {
-            Walk::Done(fd) => return Ok(Found { fd, was_there: false, linked: true, parent: None }),
+            Walk::Done(fd, was_there) => return Ok(Found { fd, was_there, linked: true, parent: None }),
             Walk::Link { start, end, parent } => {
                 let here = parent.as_ref().map_or(root, OwnedFd::borrow);
                 len = expanded.expand(len, start, end, here)?;
@@ -155,25 +155,26 @@ fn make_all(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Found> {
 
 /// How far a walk came.
 enum Walk {
-    Done(OwnedFd),
+    /// To its end, and whether somebody else made that meanwhile.
+    Done(OwnedFd, bool),
     /// To a dangling link, at these bytes of the path, in that directory.
-    Link {
-        start: usize,
-        end: usize,
-        parent: Option<OwnedFd>,
-    },
+    Link { start: usize, end: usize, parent: Option<OwnedFd> },
 }
 
 fn walk(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Walk> {
     let last = components(path).map(|(_, end)| end).last().ok_or(BROKEN)?;
     let mut buf = PathBuf::new();
     let mut parent: Option<OwnedFd> = None;
+    let mut was_there = true;
     for (name, end) in components(path) {
         let here = parent.as_ref().map_or(root, OwnedFd::borrow);
         // By the whole prefix, so that a link on the way is followed as it will be in the container.
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
-            Ok(fd) => fd,
+            Ok(fd) => {
+                was_there = true;
+                fd
+            }
             Err(Errno::NOENT) if name == b".." => {
                 return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
             }
@@ -183,7 +184,11 @@ fn walk(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Walk> {
                     Err(Failure { errno: Errno::LOOP, .. }) => {
                         return Ok(Walk::Link { start: end.saturating_sub(name.len()), end, parent });
                     }
-                    made => made?,
+                    made => {
+                        let (fd, there) = made?;
+                        was_there = there;
+                        fd
+                    }
                 }
             }
             Err(errno) => {
@@ -192,23 +197,25 @@ fn walk(root: BorrowedFd<'_>, path: &[u8], leaf: Leaf) -> Result<Walk> {
         };
         parent = Some(next);
     }
-    parent.map(Walk::Done).ok_or(BROKEN)
+    parent.map(|fd| Walk::Done(fd, was_there)).ok_or(BROKEN)
 }
 
 /// Makes one file or directory below an open directory, and opens it without following anything: whoever
-/// races with us can give us another file of the root, but none outside.
-fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+/// races with us can give us another file of the root, but none outside. `true` where somebody was faster: then it
+/// may be anything, a part of procfs too.
+fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(OwnedFd, bool)> {
     let (made, call) = match leaf {
         Leaf::Directory => (fs::mkdir_at(parent, name, 0o755), Call::Mkdirat),
         Leaf::File => (fs::mknod_at(parent, name, 0o100644, 0, 0), Call::Mknodat),
     };
-    match made {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let was_there = match made {
+        Ok(()) => false,
+        Err(Errno::EXIST) => true,
         Err(errno) => return Err(Failure { call, errno }),
-    }
+    };
     let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
-    // Not O_NOFOLLOW, with which O_PATH opens the link itself.
-    fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)
+    // With O_NOFOLLOW a link would be opened itself, whatever RESOLVE_NO_SYMLINKS says: openat2(2).
+    Ok((fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)?, was_there))
 }
 
 /// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes
@@ -293,7 +300,7 @@ fn bind_device(path: &CStr, parent: BorrowedFd<'_>, name: &CStr, node: &Node) ->
     if !node.kind.is(stat.file_type()) || stat.rdev != node.number {
         return Err(Failure { call: Call::DeviceCheck, errno: Errno::NODEV });
     }
-    let point = make_one(parent, name, Leaf::File)?;
+    let (point, _) = make_one(parent, name, Leaf::File)?;
     mount::attach(&tree, &point).at(Call::MoveMount)
 }
 
