@@ -24,7 +24,9 @@ use orlop_sys::{Errno, thread};
 
 use crate::image::{Image, Strings};
 use crate::plan::{Status, View};
-use crate::step::{Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, OldRoot, OverProc, Param, Slot, Step, Text};
+use crate::step::{
+    Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Param, Slot, Step, Text,
+};
 use crate::{Context, run};
 
 const ROOT: Slot = Slot(0);
@@ -254,7 +256,7 @@ fn mount_points_are_made_inside_the_root() {
 fn with_proc(strings: &mut Strings) -> Vec<Step> {
     let proc = strings.text(b"/proc");
     Vec::from([
-        Step::CloneTree { path: proc, reach: Reach::Tree, out: MOUNT },
+        Step::CloneTree { path: proc, reach: Reach::Tree, follow: Follow::Links, or: NO_VALUE, out: MOUNT },
         Step::Target {
             root: ROOT,
             path: proc,
@@ -340,6 +342,7 @@ fn a_new_file_system_takes_the_mount_points_mode() {
                 attr: Attr::NOSUID,
                 mode_of: ModeOf::Target,
                 target: TARGET,
+                host: NO_VALUE,
                 out: MOUNT,
             };
             let attach = Step::Attach { mount: MOUNT, target: TARGET };

@@ -38,7 +38,7 @@ const OWN: &str = "8:net_cls,net_prio:/\n7:name=systemd:/\n6:freezer:/\n5:device
 
 /// A host with those mounts, as its root sees it.
 pub(crate) fn host(mountinfo: &str) -> Host {
-    Host { euid: 0, rootless: false, cgroups: orlop_cgroup::Layout::parse(mountinfo, OWN).unwrap() }
+    Host { euid: 0, egid: 0, rootless: false, cgroups: orlop_cgroup::Layout::parse(mountinfo, OWN).unwrap() }
 }
 
 /// The least that the tests edit.
