@@ -186,7 +186,7 @@ fn target(path: Text, make: Make, follow: Follow) -> Step {
 fn mount_points_are_made_inside_the_root() {
     type Prepare = fn(&Path) -> std::io::Result<()>;
     let nothing: Prepare = |_| Ok(());
-    let table: [(Prepare, &str, Make, Follow, Outcome); 10] = [
+    let table: [(Prepare, &str, Make, Follow, Outcome); 11] = [
         (nothing, "/a/b/c", Make::Directory, Follow::Links, DONE),
         (nothing, "/a/b/file", Make::File, Follow::Links, DONE),
         (|root| fs::create_dir(root.join("there")), "/there", Make::Directory, Follow::Links, DONE),

@@ -233,11 +233,14 @@ fn no_snapshot_is_left_over() {
 #[test]
 fn planning_does_no_io() {
     let data = [
+        "orlop_sys::mount::Reach",
+        "orlop_sys::mount::{Attr, MsFlags, Propagation, Reach}",
         "orlop_sys::mount::{Attr, Propagation, Reach}",
         "orlop_sys::mount::{Attr, Propagation}",
         "orlop_sys::mount::Attr",
         "orlop_sys::process::Clone",
         "orlop_sys::process::Clone as CloneFlags",
+        "orlop_sys::process::{Clone as CloneFlags, Rights}",
         "orlop_sys::thread::SockFilter",
         "orlop_sys::Errno",
     ];

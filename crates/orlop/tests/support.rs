@@ -107,7 +107,12 @@ fn fields() -> Vec<Field> {
         ("linux", "intelRdt", linux(json!({"intelRdt": {"closID": "a"}})), V2),
         ("linux", "memoryPolicy", linux(json!({"memoryPolicy": {"mode": "MPOL_LOCAL"}})), V2),
         ("linux", "personality", linux(json!({"personality": {"domain": "LINUX32"}})), V2),
-        ("linux", "timeOffsets", linux(json!({"timeOffsets": {"monotonic": {"secs": 1}}})), V2),
+        (
+            "linux",
+            "timeOffsets",
+            patch(namespace("time", None), &linux(json!({"timeOffsets": {"monotonic": {"secs": 1}}}))),
+            V2,
+        ),
         (
             "linux.resources",
             "memory, cpu, pids: v1",
@@ -155,7 +160,11 @@ fn missing_options() -> String {
     let missing: Vec<_> = all
         .iter()
         .filter(|option| {
-            let mount = json!({"destination": "/a", "type": "tmpfs", "options": [option]});
+            let id = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            let mount = match option.ends_with("idmap") {
+                true => json!({"destination": "/a", "source": "/b", "options": ["bind", option], "uidMappings": id, "gidMappings": id}),
+                false => json!({"destination": "/a", "type": "tmpfs", "options": [option]}),
+            };
             let document = patch(base(), &json!({"mounts": [mount]})).to_string();
             let config = Config::parse(document.as_bytes()).unwrap();
             plan::plan(&config, &host(V2), &OPTIONS).is_err()
