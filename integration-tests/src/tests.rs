@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod cli;
+mod crash;
 mod errors;
 mod lifecycle;
 mod list;
@@ -30,6 +31,7 @@ const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd",
 pub fn all() -> impl Iterator<Item = Test> {
     [
         cli::TESTS,
+        crash::TESTS,
         lifecycle::TESTS,
         list::TESTS,
         process::TESTS,
