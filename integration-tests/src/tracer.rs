@@ -120,9 +120,7 @@ impl Trace {
     /// ESRCH: somebody has killed it.
     fn resume(&self, pid: pid_t, signal: c_int) {
         let tracee = self.tracees.get(&pid);
-        let free = tracee.is_none_or(|tracee| {
-            tracee.fails.is_none() && (self.free || tracee.role == Role::Program)
-        });
+        let free = tracee.is_none_or(|tracee| tracee.fails.is_none() && (self.free || tracee.role == Role::Program));
         let how = if free { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
         let _killed = request(how, pid, 0, signal as usize);
     }
@@ -376,8 +374,25 @@ impl Entry {
             libc::SYS_read | libc::SYS_write | libc::SYS_writev | libc::SYS_getdents64 => self.file(a),
             _ => String::new(),
         };
+        // Process ids and the like differ from run to run.
+        let detail = match detail.contains('/') {
+            true => without_numbers(&detail),
+            false => detail,
+        };
         format!("{role} {name} {detail}").trim_end().to_owned()
     }
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_ascii_digit() {
+            true if out.ends_with('N') => {}
+            true => out.push('N'),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 macro_rules! names {

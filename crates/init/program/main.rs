@@ -3,7 +3,8 @@
 #![no_main]
 
 use orlop_init::plan::View;
-use orlop_init::{Context, run};
+use orlop_init::step::Call;
+use orlop_init::{Context, Failure, run};
 use orlop_sys::fd::OwnedFd;
 use orlop_sys::mem::Shared;
 use orlop_sys::start::Args;
@@ -20,9 +21,11 @@ const SIGKILL: i32 = 9;
 
 fn main(args: Args) -> i32 {
     // First of all: nobody in the container may trace this process or read its descriptors (CVE-2016-9962).
-    if thread::set_dumpable(false).is_err() || thread::set_parent_death_signal(SIGKILL).is_err() {
-        return 1;
-    }
+    let guarded = thread::set_dumpable(false)
+        .map_err(|errno| Failure { call: Call::Dumpable, errno })
+        .and_then(|()| {
+            thread::set_parent_death_signal(SIGKILL).map_err(|errno| Failure { call: Call::Pdeathsig, errno })
+        });
     let umask = fs::umask(0);
     let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
@@ -34,6 +37,9 @@ fn main(args: Args) -> i32 {
     drop(plan);
     // SAFETY: the runtime passed these descriptors for init to own.
     let mut context = unsafe { Context::new(&view, scratch, umask) };
+    if let Err(failure) = guarded {
+        context.fail(failure);
+    }
     run(&mut context, view.steps);
     1
 }

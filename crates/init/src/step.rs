@@ -353,4 +353,5 @@ calls! {
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
+    Sendmsg "sendmsg"
 }

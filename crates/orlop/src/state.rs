@@ -86,23 +86,31 @@ pub(crate) struct Init {
 
 impl Init {
     /// The process of that number, as it runs now.
-    pub(crate) fn running(pid: Pid) -> Option<Init> {
-        alive(pid).map(|start_time| Init { pid, start_time })
+    pub(crate) fn running(pid: Pid) -> Result<Option<Init>> {
+        Ok(alive(pid)?.map(|start_time| Init { pid, start_time }))
     }
 
     /// Whether it still runs: a zombie does not.
-    pub(crate) fn is_alive(self) -> bool {
-        alive(self.pid) == Some(self.start_time)
+    pub(crate) fn is_alive(self) -> Result<bool> {
+        Ok(alive(self.pid)? == Some(self.start_time))
     }
 }
 
-/// When the process started, if it runs.
-fn alive(pid: Pid) -> Option<u64> {
-    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
-    let file = fs::open_at(CWD, &path, OFlags::RDONLY, 0).ok()?;
+/// When the process started, if it runs. Not to know is an error: a process taken for dead would be left behind.
+fn alive(pid: Pid) -> Result<Option<u64>> {
+    let path = c_string(&format!("/proc/{pid}/stat"))?;
+    let failed = |call, errno| Error::system(call, format!("/proc/{pid}/stat"), errno);
     let mut buf = [0u8; 1024];
-    let n = fs::read(&file, &mut buf).ok()?;
-    start_time(buf.get(..n)?)
+    let file = match fs::open_at(CWD, &path, OFlags::RDONLY, 0) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(failed("openat", errno)),
+    };
+    match fs::read(&file, &mut buf) {
+        Ok(n) => Ok(start_time(buf.get(..n).unwrap_or_default())),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(failed("read", errno)),
+    }
 }
 
 /// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
@@ -154,9 +162,15 @@ impl StateDir {
                 return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
             }
         }
-        let dir = Self::open_in(&root_fd, root, id)?;
-        dir.lock()?;
-        Ok(dir)
+        let claimed = Self::open_in(&root_fd, root, id).and_then(|dir| {
+            dir.lock()?;
+            Ok(dir)
+        });
+        if claimed.is_err() {
+            // The first error is the one to report; `delete --force` removes what stays.
+            let _gone = fs::unlink_at(&root_fd, &name, AtFlags::REMOVEDIR);
+        }
+        claimed
     }
 
     /// Finds a container's directory.
@@ -191,13 +205,13 @@ impl StateDir {
     }
 
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
-    pub(crate) fn is_linked(&self, root: &CStr) -> bool {
-        let Ok(root_fd) = open_root(root) else {
-            return false;
-        };
-        match (fs::stat(&self.fd), fs::stat_at(&root_fd, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
-            (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
-            _ => false,
+    pub(crate) fn is_linked(&self, root: &CStr) -> Result<bool> {
+        let root_fd = open_root(root)?;
+        let ours = fs::stat(&self.fd).map_err(|errno| self.error("statx", errno))?;
+        match fs::stat_at(&root_fd, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(theirs) => Ok(ours.ino == theirs.ino && ours.dev == theirs.dev),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("statx", errno)),
         }
     }
 
@@ -207,9 +221,14 @@ impl StateDir {
     }
 
     /// Whether somebody changes the container right now. A second open file: locks of one do not exclude each other.
-    pub(crate) fn is_locked(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> Result<bool> {
         let again = fs::open_at(&self.fd, c".", OFlags::DIRECTORY, 0);
-        again.is_ok_and(|again| fs::lock(&again, Lock::TryShared) == Err(Errno::AGAIN))
+        match again.and_then(|again| fs::lock(&again, Lock::TryShared)) {
+            // The first is of a directory that was deleted meanwhile.
+            Err(Errno::NOENT) | Ok(()) => Ok(false),
+            Err(Errno::AGAIN) => Ok(true),
+            Err(errno) => Err(self.error("flock", errno)),
+        }
     }
 
     /// Writes the record and the configuration.
@@ -296,8 +315,12 @@ impl StateDir {
     }
 
     /// Whether init waits for `start`.
-    pub(crate) fn awaits_start(&self) -> bool {
-        fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub(crate) fn awaits_start(&self) -> Result<bool> {
+        match fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("faccessat2", errno)),
+        }
     }
 
     /// Takes [`START`] away. `false` where it was gone.
