@@ -30,8 +30,11 @@ fn main(args: Args) -> i32 {
     let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
     let plan = unsafe { OwnedFd::from_raw(plan) };
-    let Ok(stat) = fs::stat(&plan) else { return 1 };
-    let Ok(mapping) = Shared::map(&plan, stat.size as usize) else { return 1 };
+    // The exit status is all that can be said before the mapping is there.
+    let mapping = match fs::stat(&plan).and_then(|stat| Shared::map(&plan, stat.size as usize)) {
+        Ok(mapping) => mapping,
+        Err(errno) => return errno.0,
+    };
     // SAFETY: the runtime of the same build wrote it; it is unmapped only by execve(2) or exit(2).
     let Some((view, scratch)) = (unsafe { View::new(mapping.start(), mapping.size()) }) else { return 1 };
     drop(plan);

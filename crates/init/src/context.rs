@@ -51,6 +51,8 @@ pub struct Context<'a> {
     pub(crate) scratch: &'a mut [u8],
     /// The file mode mask that the caller had.
     pub(crate) umask: u32,
+    /// The first descriptor that is not the program's.
+    pub(crate) first: u32,
     /// Whether the working directory is set.
     pub(crate) cwd_set: bool,
     /// Whether the last mount point was there already.
@@ -82,6 +84,7 @@ impl<'a> Context<'a> {
             starter: None,
             scratch,
             umask,
+            first: 3,
             cwd_set: false,
             target_was_there: false,
             home: None,
@@ -103,6 +106,14 @@ impl<'a> Context<'a> {
     /// Empties a slot.
     pub(crate) fn take(&mut self, slot: Slot) -> Result<OwnedFd> {
         self.slots.get_mut(index(slot)).and_then(Option::take).ok_or(BROKEN)
+    }
+
+    /// Lets go of all descriptors, which the caller closes.
+    pub(crate) fn forget_descriptors(&mut self) {
+        let slots = self.slots.iter_mut().filter_map(Option::take);
+        slots.chain(self.wake.take()).for_each(|fd| {
+            fd.into_raw();
+        });
     }
 
     /// A string of the plan.

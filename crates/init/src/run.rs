@@ -90,7 +90,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::Home { uid } => exec::home(ctx, uid),
         Step::FindProgram {} => exec::find_program(ctx),
-        Step::Descriptors { first } => exec::descriptors(first),
+        Step::Descriptors { first } => exec::descriptors(ctx, first),
         Step::Signals {} => credentials::signals(),
         Step::Detach {} => exec::detach(),
         Step::AwaitStart { listener } => exec::await_start(ctx, listener),

@@ -54,7 +54,10 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
         _ => Kind::System,
     };
-    Error::new(kind, alloc::format!("{error}"))
+    match &error {
+        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
+        _ => Error::new(kind, alloc::format!("{error}")),
+    }
 }
 
 /// Sends a signal to every process of the cgroup, again and again until none is left that has not got it: one that

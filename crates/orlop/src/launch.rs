@@ -385,8 +385,8 @@ fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
     let Some(entry) = plan.entries.get(index) else {
         return Error::new(Kind::System, format!("init {how}"));
     };
-    if unborn && matches!(ended, Some(Ended::Exited(_))) {
-        return Error::new(Kind::System, format!("init {how}: it could not map its plan"))
+    if unborn && let Some(Ended::Exited(errno)) = ended {
+        return Error::system("mmap", "init could not map its plan", Errno(errno))
             .at(entry.phase, entry.origin.to_pointer());
     }
     let error = Error::new(Kind::System, format!("init {how} in step {index} ({})", entry.name()))

@@ -108,12 +108,21 @@ impl Runtime {
     }
 
     /// The state of every container, by id. One that cannot be read is an error in its place.
-    pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
+    pub fn list(&self) -> Result<Vec<(String, Result<Listed>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.state()) {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let root = state::open_root(&self.root)?;
+        let look = |id: &str| -> Result<Listed> {
+            let dir = StateDir::open_in(&root, &self.root, id)?;
+            let container = Container { root: self.root.clone(), id: id.into(), dir };
+            Ok(Listed { state: container.state()?, owner: container.owner()? })
+        };
+        let each = ids.into_iter().filter_map(|id| match look(&id) {
             // Deleted while we looked.
             Err(error) if error.kind() == Kind::NotFound => None,
-            state => Some((id, state)),
+            listed => Some((id, listed)),
         });
         Ok(each.collect())
     }
@@ -137,6 +146,15 @@ fn plan_for(
         preserve_fds: options.preserve_fds,
     };
     plan::plan(config, host, &options)
+}
+
+/// A container as [`Runtime::list`] finds it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its state; the owner's name is left open.
+    pub state: ContainerState<'static>,
+    /// The user id of whoever made it.
+    pub owner: u32,
 }
 
 /// A container that exists.

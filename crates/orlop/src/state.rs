@@ -184,7 +184,7 @@ impl StateDir {
         Self::open_in(&root_fd, root, id)
     }
 
-    fn open_in(root_fd: &OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
+    pub(crate) fn open_in(root_fd: &OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
         let name = c_string(id)?;
         let path = show(root, id);
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -376,7 +376,7 @@ fn show(root: &CStr, id: &str) -> String {
     format!("{}/{id}", root.to_string_lossy())
 }
 
-fn open_root(root: &CStr) -> Result<OwnedFd> {
+pub(crate) fn open_root(root: &CStr) -> Result<OwnedFd> {
     fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0)
         .map_err(|errno| Error::system("openat", format!("state root {}", root.to_string_lossy()), errno))
 }

@@ -202,6 +202,15 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) }).map(drop)
 }
 
+/// close_range(2): every descriptor from `first` to `last`.
+///
+/// # Safety
+/// Nobody uses any of them any more.
+pub unsafe fn close_between(first: u32, last: u32) -> Result<()> {
+    // SAFETY: the caller vouches for the descriptors.
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, last as usize, 0) }).map(drop)
+}
+
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: a new session keyring of that name.
 pub fn join_session_keyring(name: &CStr) -> Result<i32> {
     // SAFETY: the name ends in NUL.
