@@ -262,6 +262,9 @@ impl Container {
     fn start_error(&self, report: Report) -> Error {
         let errno = Errno(report.errno as i32);
         let call = Call::from_number(report.call);
+        if let Some(call @ (Call::Read | Call::CloseRange)) = call {
+            return Error::system(call.name(), "init, which waited for `start`", errno);
+        }
         let text = match self.dir.read_record() {
             Ok(Some((_, text))) => text,
             Ok(None) => Vec::new(),
