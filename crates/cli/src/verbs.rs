@@ -121,7 +121,10 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
-    foreground::attend(running, &signals, options.keep)
+    let outcome = foreground::attend(running, &signals, options.keep);
+    // The program ends here.
+    core::mem::forget(signals);
+    outcome
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {

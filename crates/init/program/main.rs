@@ -1,4 +1,4 @@
-//! The sealed init program: maps the plan whose descriptor its first argument names, and runs it.
+//! The sealed init program: maps the plan whose descriptor and size its arguments name, and runs it.
 #![no_std]
 #![no_main]
 
@@ -27,17 +27,19 @@ fn main(args: Args) -> i32 {
             thread::set_parent_death_signal(SIGKILL).map_err(|errno| Failure { call: Call::Pdeathsig, errno })
         });
     let umask = fs::umask(0);
-    let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };
+    let number = |n| args.iter().nth(n).and_then(|text| text.to_str().ok()?.parse::<u32>().ok());
+    let (Some(plan), Some(size)) = (number(1), number(2)) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
-    let plan = unsafe { OwnedFd::from_raw(plan) };
+    let plan = unsafe { OwnedFd::from_raw(plan as i32) };
     // The exit status is all that can be said before the mapping is there.
-    let mapping = match fs::stat(&plan).and_then(|stat| Shared::map(&plan, stat.size as usize)) {
+    let mapping = match Shared::map(&plan, size as usize) {
         Ok(mapping) => mapping,
         Err(errno) => return errno.0,
     };
     // SAFETY: the runtime of the same build wrote it; it is unmapped only by execve(2) or exit(2).
     let Some((view, scratch)) = (unsafe { View::new(mapping.start(), mapping.size()) }) else { return 1 };
-    drop(plan);
+    // Left open: its number is one of those that init is born with, and no other file may get it.
+    core::mem::forget(plan);
     // SAFETY: the runtime passed these descriptors for init to own.
     let mut context = unsafe { Context::new(&view, scratch, umask) };
     if let Err(failure) = guarded {

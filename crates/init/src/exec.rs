@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering;
 
 use orlop_sys::fs::{AtFlags, FileType, OFlags};
-use orlop_sys::{CWD, Errno, OwnedFd, fs, net, process, thread};
+use orlop_sys::{CWD, Errno, fs, net, process, thread};
 
 use crate::context::{At, BROKEN, Context, Failure, HOME_AREA, PATH_AREA, Result};
 use crate::passwd;
@@ -119,8 +119,14 @@ fn check_program(path: &CStr) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn descriptors(ctx: &mut Context<'_>, first: u32) -> Result<()> {
-    ctx.first = first;
+/// What init was born with has the lowest numbers, without a gap; the rest is left over from the mounts.
+pub(crate) fn close_left(ctx: &mut Context<'_>, first: u32) -> Result<()> {
+    ctx.forget_left();
+    let born = ctx.header.born;
+    thread::close_from(first.saturating_add(born)).at(Call::CloseRange)
+}
+
+pub(crate) fn close_on_exec(first: u32) -> Result<()> {
     thread::close_on_exec_from(first).at(Call::CloseRange)
 }
 
@@ -131,8 +137,8 @@ pub(crate) fn detach() -> Result<()> {
 /// `start` connects, takes the socket's file away, and then sends a byte: where it is killed in between, the
 /// container ends, rather than run without anybody's knowledge.
 pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
+    ctx.wake = None;
     let listener = ctx.take(listener)?;
-    close_all_but(ctx, &listener)?;
     let starter = net::accept(&listener).at(Call::Accept)?;
     let mut byte = [0u8; 1];
     match fs::read(&starter, &mut byte) {
@@ -146,20 +152,6 @@ pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
     }
     ctx.starter = Some(starter);
     Ok(())
-}
-
-/// Somebody may wait for the end of a pipe that the caller leaked, or want to unmount what a directory of it is on.
-#[allow(unsafe_code)] // closing by number
-fn close_all_but(ctx: &mut Context<'_>, kept: &OwnedFd) -> Result<()> {
-    let (first, kept) = (ctx.first, kept.borrow().as_raw().unsigned_abs());
-    ctx.forget_descriptors();
-    // SAFETY: the context knows of none any more; the caller's are nothing to us, and the program's come before.
-    unsafe {
-        if kept > first {
-            thread::close_between(first, kept - 1).at(Call::CloseRange)?;
-        }
-        thread::close_between(kept.max(first) + 1, u32::MAX).at(Call::CloseRange)
-    }
 }
 
 /// What `start` sends: the second byte stays unread until execve(2). A socket that is closed before gives its peer

@@ -7,8 +7,6 @@ use orlop_cgroup::{
     self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
 };
 
-use orlop_sys::Errno;
-
 use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -57,27 +55,6 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
     match &error {
         cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
         _ => Error::new(kind, alloc::format!("{error}")),
-    }
-}
-
-/// Sends a signal to every process of the cgroup, again and again until none is left that has not got it: one that
-/// forks meanwhile has a child that has not.
-pub(crate) fn signal(group: &cgroup::Group, signal: i32) -> Result<()> {
-    let mut sent: Vec<i32> = Vec::new();
-    loop {
-        let pids = group.pids().map_err(from_cgroup)?;
-        let new: Vec<i32> = pids.into_iter().filter(|pid| *pid > 0 && !sent.contains(pid)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        for pid in new {
-            match orlop_sys::process::kill(pid, signal) {
-                Ok(()) | Err(Errno::SRCH) => sent.push(pid),
-                Err(errno) => {
-                    return Err(Error::system("kill", alloc::format!("process {pid}"), errno));
-                }
-            }
-        }
     }
 }
 

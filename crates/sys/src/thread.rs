@@ -202,13 +202,11 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) }).map(drop)
 }
 
-/// close_range(2): every descriptor from `first` to `last`.
-///
-/// # Safety
-/// Nobody uses any of them any more.
-pub unsafe fn close_between(first: u32, last: u32) -> Result<()> {
-    // SAFETY: the caller vouches for the descriptors.
-    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, last as usize, 0) }).map(drop)
+/// close_range(2): closes every descriptor from `first` on. None of them may be owned by a value that is still to be
+/// dropped: another file could have the number by then.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 0) }).map(drop)
 }
 
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: a new session keyring of that name.

@@ -44,8 +44,7 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
         let first = self.options.preserve_fds.saturating_add(3);
-        self.init(PHASE, Origin::NONE, Step::Descriptors { first });
-        self.init(PHASE, Origin::NONE, Step::Signals {});
+        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
         self.start(cgroup);
         Ok((args, env))
     }
@@ -100,8 +99,12 @@ impl Planner<'_> {
         };
         let caps = self.capabilities();
         let cwd = Origin::field("/process/cwd");
-        let path = self.text(&path::clean_absolute(&process.cwd), cwd)?;
-        self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
+        // Entering the root has left init in `/`.
+        let clean = path::clean_absolute(&process.cwd);
+        let path = if clean == "/" { None } else { Some(self.text(&clean, cwd)?) };
+        if let Some(path) = path {
+            self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
+        }
         if process.no_new_privileges {
             self.init(PHASE, Origin::field("/process/noNewPrivileges"), Step::NoNewPrivileges {});
         }
@@ -121,9 +124,14 @@ impl Planner<'_> {
             inheritable: CapabilitySet::step(caps.inheritable),
         };
         self.init(PHASE, Origin::field("/process/capabilities"), step);
-        let ambient = Origin::field("/process/capabilities/ambient");
-        self.init(PHASE, ambient, Step::Ambient { set: CapabilitySet::step(caps.ambient) });
-        self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::Last });
+        // What is not inheritable is not ambient: the kernel has dropped it with the step before.
+        if caps.ambient != 0 || caps.inheritable != 0 {
+            let ambient = Origin::field("/process/capabilities/ambient");
+            self.init(PHASE, ambient, Step::Ambient { set: CapabilitySet::step(caps.ambient) });
+        }
+        if let Some(path) = path {
+            self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::Last });
+        }
         Ok(())
     }
 
@@ -141,6 +149,8 @@ impl Planner<'_> {
             self.runtime(phase, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
         }
         self.runtime(phase, Origin::NONE, Task::Record);
+        // After the record: from it init learns what its caller ignored.
+        self.init(phase, Origin::NONE, Step::Signals {});
         self.init(phase, Origin::NONE, Step::Detach {});
         if self.options.gate == Gate::Start {
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
