@@ -171,6 +171,15 @@ impl Trace {
                 return self.resume(pid, 0);
             }
             0 => {}
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                // Known from now on, also where the runtime ends before the child's first stop is seen.
+                let mut child: libc::c_ulong = 0;
+                let asked = request(libc::PTRACE_GETEVENTMSG, pid, 0, (&raw mut child) as usize);
+                if asked.is_ok() && !self.tracees.contains_key(&(child as pid_t)) {
+                    self.adopt(child as pid_t, Role::Child);
+                }
+                return self.resume(pid, 0);
+            }
             _ => return self.resume(pid, 0),
         }
         if signal == libc::SIGTRAP | 0x80 {
@@ -231,11 +240,13 @@ impl Trace {
             kill(pid, libc::SIGSTOP);
             while let Ok((_, status)) = wait(pid) {
                 if libc::WIFSTOPPED(status) {
-                    let _killed = request(libc::PTRACE_DETACH, pid, 0, 0);
-                    if libc::WSTOPSIG(status) != libc::SIGSTOP {
-                        // The other stop is still to come, to a process that nobody traces.
-                        kill(pid, libc::SIGCONT);
+                    if let Some(errno) = self.tracees.get(&pid).and_then(|tracee| tracee.fails) {
+                        // It is on its way out of the call that was to fail.
+                        set_result(pid, -i64::from(errno));
                     }
+                    let _killed = request(libc::PTRACE_DETACH, pid, 0, 0);
+                    // Another stop may still be to come, to a process that nobody traces.
+                    kill(pid, libc::SIGCONT);
                     break;
                 }
             }

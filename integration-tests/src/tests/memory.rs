@@ -18,8 +18,9 @@ tests! { "memory":
 
 /// Of a created container, in KiB.
 const PRIVATE: u64 = 300;
-/// Of a static crun on cgroup v1, in KiB.
-const SMALLEST: u64 = 156;
+/// A guard against growth where there is nothing to compare with, in KiB: 160 to 168 were measured on cgroup v1 where
+/// a static crun needed 172 to 176, and more where the machine is busy.
+const SMALLEST: u64 = 192;
 
 fn waiting_init_is_small(t: &Context) -> Outcome {
     t.needs_root()?;
@@ -47,8 +48,9 @@ fn waiting_init_has_no_descriptor_of_the_caller(t: &Context) -> Outcome {
         .map(|(name, target)| (name.to_string_lossy().into_owned(), target))
         .filter(|(name, _)| !["0", "1", "2"].contains(&name.as_str()))
         .collect();
-    // The socket that `start` comes to, and nothing else that has a name.
-    assert!(above.iter().all(|(_, target)| !target.starts_with("/")), "{above:?}");
+    // The plan, the socket that `start` comes to, and nothing else that has a name.
+    let ours = |target: &Path| !target.starts_with("/") || target.starts_with("/memfd:orlop:plan (deleted)");
+    assert!(above.iter().all(|(_, target)| ours(target)), "{above:?}");
     println!("# a waiting init's descriptors above 2: {}", above.len());
     t.delete(&id);
     Ok(())
@@ -99,6 +101,7 @@ fn smallest_limit(t: &Context) -> Outcome {
     if let Some(other) = std::env::var_os("CRUN").filter(|path| !path.is_empty()) {
         let theirs = smallest(t, Path::new(&other), &mut bundle, &mut n);
         println!("# {}: {theirs} KiB", other.to_string_lossy());
+        assert!(ours <= theirs, "{ours} KiB, more than {theirs}");
     }
     let bound = if t.host.layout == Layout::V1 { SMALLEST } else { 2 * SMALLEST };
     assert!(ours <= bound, "{ours} KiB, more than {bound}");
