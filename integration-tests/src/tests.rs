@@ -2,11 +2,14 @@
 
 mod cgroup;
 mod cli;
+mod crash;
 mod errors;
 mod lifecycle;
 mod list;
+mod memory;
 mod process;
 mod rootfs;
+mod scale;
 mod security;
 mod users;
 
@@ -24,6 +27,8 @@ pub struct Test {
 
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
+/// What takes long, or measures: not on an emulated machine.
+const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
@@ -31,10 +36,13 @@ const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd",
 pub fn all() -> impl Iterator<Item = Test> {
     [
         cli::TESTS,
+        crash::TESTS,
         lifecycle::TESTS,
         list::TESTS,
+        memory::TESTS,
         process::TESTS,
         rootfs::TESTS,
+        scale::TESTS,
         errors::TESTS,
         security::TESTS,
         cgroup::TESTS,

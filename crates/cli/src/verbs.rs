@@ -9,7 +9,7 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
-use orlop::{Bundle, CreateOptions, Force, Host, Runtime, Scope, explain};
+use orlop::{Bundle, CreateOptions, Force, Host, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -165,12 +165,11 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
         let path = context.root.path.to_string_lossy();
         return Err(Failure::new(format!("--root {path}: no such file or directory")));
     }
-    let runtime = runtime(context);
     let mut states: Vec<ContainerState<'static>> = Vec::new();
-    for (id, state) in runtime.list()? {
+    for (_, state) in runtime(context).list()? {
         match state {
-            Ok(mut state) => {
-                state.owner = owner(&runtime, &id).into();
+            Ok(Listed { mut state, owner }) => {
+                state.owner = owner_name(owner).into();
                 states.push(state);
             }
             // One that cannot be read must not hide the others.
@@ -200,9 +199,8 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
     }
 }
 
-/// The owner's name as the host's /etc/passwd has it, else `#uid`, as runc prints it.
-fn owner(runtime: &Runtime, id: &str) -> String {
-    let Ok(uid) = runtime.container(id).and_then(|container| container.owner()) else { return String::new() };
+/// The owner's name, else `#uid`, as runc prints it.
+fn owner_name(uid: u32) -> String {
     if uid == 0 { "root".to_owned() } else { format!("#{uid}") }
 }
 

@@ -156,18 +156,22 @@ impl<'a> Context<'a> {
     }
 
     /// Waits until every entry of the runtime before `index` is done. Ends init where the runtime is gone.
-    pub(crate) fn await_runtime(&mut self, index: u32) {
+    pub(crate) fn await_runtime(&mut self, index: u32) -> Result<()> {
         let header = self.header;
         while header.done.load(Ordering::Acquire) < index {
             header.init_sleeps.store(1, Ordering::SeqCst);
             if header.done.load(Ordering::SeqCst) < index {
                 match self.hear() {
                     Ok(true) => {}
-                    _ => process::exit(1),
+                    Ok(false) | Err(Errno::CONNRESET) => process::exit(1),
+                    Err(errno) => {
+                        return Err(Failure { call: Call::Read, errno });
+                    }
                 }
             }
             header.init_sleeps.store(0, Ordering::SeqCst);
         }
+        Ok(())
     }
 
     /// Reads what the runtime sends: a byte to wake us, at times with a descriptor. `false` where it is gone.
@@ -181,24 +185,27 @@ impl<'a> Context<'a> {
     }
 
     /// Says that every step before `index` is done.
-    pub(crate) fn reached(&self, index: u32) {
+    pub(crate) fn reached(&self, index: u32) -> Result<()> {
         self.header.at.store(index, Ordering::SeqCst);
         let awaited = self.header.runtime_awaits.load(Ordering::SeqCst);
         if awaited != 0 && index >= awaited {
             self.header.runtime_awaits.store(0, Ordering::SeqCst);
-            self.wake_runtime();
+            self.wake_runtime()?;
         }
+        Ok(())
     }
 
-    /// Makes the runtime look at the header. Where it is gone there is nobody to tell.
-    fn wake_runtime(&self) {
-        if let Some(wake) = &self.wake {
-            let _gone = net::send(wake, &[1], &[]);
+    /// Makes the runtime look at the header. Where it is gone there is nobody to tell; where it could not be told
+    /// it would wait for ever, and our end tells it.
+    fn wake_runtime(&self) -> Result<()> {
+        match self.wake.as_ref().map(|wake| net::send(wake, &[1], &[])) {
+            None | Some(Ok(_) | Err(Errno::PIPE | Errno::CONNRESET)) => Ok(()),
+            Some(Err(errno)) => Err(Failure { call: Call::Sendmsg, errno }),
         }
     }
 
     /// Records a failure, for the runtime and for `orlop start`, and ends.
-    pub(crate) fn fail(&self, failure: Failure) -> ! {
+    pub fn fail(&self, failure: Failure) -> ! {
         let header = self.header;
         header.call.store(failure.call as u32, Ordering::Relaxed);
         header.errno.store(failure.errno.0, Ordering::Relaxed);
@@ -210,7 +217,8 @@ impl<'a> Context<'a> {
                 errno: failure.errno.0 as u32,
                 detail: header.detail.load(Ordering::Relaxed),
             };
-            // The starter may have been killed: then nobody wants to know.
+            // The starter may have been killed: then nobody wants to know. Otherwise it learns from our end, before
+            // the second byte of its word was read, that the program was not executed.
             let _gone = net::send(starter, &report.to_bytes(), &[]);
         }
         process::exit(1)

@@ -139,25 +139,24 @@ pub(crate) fn detach() -> Result<()> {
 pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
     ctx.wake = None;
     let listener = ctx.take(listener)?;
-    loop {
-        let starter = net::accept(&listener).at(Call::Accept)?;
-        let mut byte = [0u8; 1];
-        match fs::read(&starter, &mut byte) {
-            Ok(1) if byte == [GO] => {
-                ctx.starter = Some(starter);
-                return Ok(());
-            }
-            // A connection that says nothing is somebody who only looked whether we are here.
-            Ok(_) | Err(Errno::CONNRESET) => {}
-            Err(errno) => {
-                return Err(Failure { call: Call::Read, errno });
-            }
+    let starter = net::accept(&listener).at(Call::Accept)?;
+    let mut byte = [0u8; 1];
+    match fs::read(&starter, &mut byte) {
+        Ok(1) if byte == [GO[0]] => {}
+        // The socket's file may be gone, so nobody will ever come again.
+        Ok(_) | Err(Errno::CONNRESET) => process::exit(1),
+        done => {
+            ctx.starter = Some(starter);
+            return done.at(Call::Read).map(drop);
         }
     }
+    ctx.starter = Some(starter);
+    Ok(())
 }
 
-/// What `start` sends.
-pub const GO: u8 = b'g';
+/// What `start` sends: the second byte stays unread until execve(2). A socket that is closed before gives its peer
+/// ECONNRESET (unix(7)), so that an init that is killed on the way is not taken for a program that runs.
+pub const GO: [u8; 2] = *b"go";
 
 #[allow(unsafe_code)] // pointers for execve(2)
 pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
@@ -194,6 +193,9 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     }
     let argv: *const *const c_char = argv.as_ptr().cast();
     let envp: *const *const c_char = envp.as_ptr().cast();
+    if let Some(starter) = &ctx.starter {
+        fs::read(starter, &mut [0u8; 1]).at(Call::Read)?;
+    }
     ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
     // SAFETY: the scratch was zeroed, so each array ends in a null; every pointer is to a string of the mapping.
     let errno = unsafe { process::exec_at(CWD, program, argv, envp, AtFlags::NONE) };

@@ -24,12 +24,12 @@ pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
             runtime_owes = true;
             continue;
         }
-        ctx.reached(index);
-        if runtime_owes {
-            ctx.await_runtime(index);
-            runtime_owes = false;
-        }
-        if let Err(failure) = apply(ctx, step) {
+        let awaited = match ctx.reached(index) {
+            Ok(()) if runtime_owes => ctx.await_runtime(index),
+            done => done,
+        };
+        runtime_owes = false;
+        if let Err(failure) = awaited.and_then(|()| apply(ctx, step)) {
             ctx.fail(failure);
         }
     }

@@ -402,4 +402,5 @@ calls! {
     CopyDepth "copying directories that deep"
     Copy "copying a file"
     ProcfsCheck "check of /proc"
+    Sendmsg "sendmsg"
 }

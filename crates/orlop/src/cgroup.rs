@@ -52,7 +52,10 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
         _ => Kind::System,
     };
-    Error::new(kind, alloc::format!("{error}"))
+    match &error {
+        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
+        _ => Error::new(kind, alloc::format!("{error}")),
+    }
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.

@@ -104,7 +104,10 @@ pub(crate) fn create(
         mounts: None,
         ids: Vec::new(),
     };
-    match make(&mut made, bundle, &plan, gate, options, id) {
+    let done = make(&mut made, bundle, &plan, gate, options, id);
+    // Whoever wants to change the container from now on may.
+    let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
+    match done {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
@@ -148,7 +151,7 @@ fn make(
             }
             let until = done.iter().position(|done| !done).unwrap_or(done.len());
             if let Some(launch) = &made.launch {
-                launch.complete((born + 1 + until) as u32);
+                launch.complete((born + 1 + until) as u32)?;
             }
         }
     }
@@ -272,7 +275,7 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),
         Task::SendMount { .. } => send_mount(made, plan, task),
         Task::Record => {
-            let (init, ignored) = Init::born(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid())?.ok_or_else(|| launch.failure(plan))?;
             launch.ignores(ignored);
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
@@ -367,15 +370,14 @@ fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
     written.map_err(|errno| {
         let error = Error::system("write", format!("oom_score_adj {value}"), errno);
         match errno {
-            orlop_sys::Errno::ACCES | orlop_sys::Errno::PERM => {
-                error.hint("a value below the caller's own needs CAP_SYS_RESOURCE")
-            }
+            Errno::ACCES | Errno::PERM => error.hint("a value below the caller's own needs CAP_SYS_RESOURCE"),
             _ => error,
         }
     })
 }
 
-/// Whoever reads the file reads all of it or finds none: it is written beside its place and then renamed.
+/// Whoever reads the file reads all of it or finds none: it is written without a name, and then gets one. Killed on
+/// the way we leave nothing.
 fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
     let failed = |call| {
         let path = path.to_string_lossy().into_owned();
@@ -384,11 +386,30 @@ fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
     let bytes = path.to_bytes();
     let name_at = bytes.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
     let (directory, name) = bytes.split_at_checked(name_at).unwrap_or((b"", bytes));
-    let beside = [directory, b".", name, b".", format!("{pid}").as_bytes()].concat();
+    let text = format!("{pid}");
+    let above = CString::new(if directory.is_empty() { b"." } else { directory }).map_err(|_| broken())?;
+    match fs::open_at(CWD, &above, OFlags::WRONLY | OFlags::TMPFILE, 0o644) {
+        Ok(file) => {
+            fs::write_all(&file, text.as_bytes()).map_err(failed("write"))?;
+            return match fs::link_file(&file, CWD, path) {
+                Err(Errno::EXIST) => {
+                    fs::unlink_at(CWD, path, AtFlags::NONE).map_err(failed("unlinkat"))?;
+                    fs::link_file(&file, CWD, path)
+                }
+                done => done,
+            }
+            .map_err(failed("linkat"));
+        }
+        // Some file systems have no files without names: NFS, and overlayfs before Linux 6.1. A kernel older than
+        // all of them takes the flag for an attempt to write to the directory.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {}
+        Err(errno) => return Err(failed("openat")(errno)),
+    }
+    let beside = [directory, b".", name, b".", text.as_bytes()].concat();
     let beside = CString::new(beside).map_err(|_| broken())?;
     let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL | OFlags::NOFOLLOW;
     let file = fs::open_at(CWD, &beside, flags, 0o644).map_err(failed("openat"))?;
-    let written = fs::write_all(&file, format!("{pid}").as_bytes())
+    let written = fs::write_all(&file, text.as_bytes())
         .map_err(failed("write"))
         .and_then(|()| fs::rename_at(CWD, &beside, CWD, path).map_err(failed("renameat2")));
     if written.is_err() {

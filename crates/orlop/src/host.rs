@@ -4,7 +4,7 @@ use orlop_cgroup::Layout;
 use orlop_sys::fs::{self, AtFlags};
 use orlop_sys::{CWD, thread};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// The facts of this host, and of the process that asks.
 #[derive(Clone, Debug)]
@@ -28,8 +28,7 @@ fn in_user_namespace() -> bool {
 impl Host {
     /// Reads them.
     pub fn probe() -> Result<Host> {
-        let cgroups = Layout::probe()
-            .map_err(|error| Error::new(Kind::System, alloc::format!("reading the cgroup hierarchies: {error}")))?;
+        let cgroups = Layout::probe().map_err(crate::cgroup::from_cgroup)?;
         let euid = thread::euid();
         let rootless = euid != 0 || in_user_namespace();
         Ok(Host { euid, egid: thread::egid(), rootless, cgroups })

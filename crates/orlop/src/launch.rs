@@ -166,8 +166,13 @@ impl Launch {
         let child = child.map_err(|errno| clone_error(plan, errno))?;
         let launch = Launch { child, shared, wake };
         let born = plan.clone_index() + 1;
-        launch.complete(born as u32);
-        Ok(launch)
+        match launch.complete(born as u32) {
+            Ok(()) => Ok(launch),
+            Err(error) => {
+                launch.kill();
+                Err(error)
+            }
+        }
     }
 
     fn header(&self) -> &Header {
@@ -189,13 +194,17 @@ impl Launch {
     }
 
     /// Says that every entry of the runtime before `index` is done.
-    pub(crate) fn complete(&self, index: u32) {
+    pub(crate) fn complete(&self, index: u32) -> Result<()> {
         let header = self.header();
         header.done.store(index, Ordering::SeqCst);
         if header.init_sleeps.swap(0, Ordering::SeqCst) != 0 {
-            // Where init is gone, the next wait says so.
-            let _gone = net::send(&self.wake, &[1], &[]);
+            match net::send(&self.wake, &[1], &[]) {
+                // Where init is gone, the next wait says so.
+                Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+                Err(errno) => return Err(Error::system("sendmsg", "waking init", errno)),
+            }
         }
+        Ok(())
     }
 
     /// Sends init a descriptor.
@@ -284,9 +293,17 @@ impl Launch {
         self.reap();
     }
 
-    /// How it ended; `None` where another part of this process has reaped it.
+    /// How it ended; `None` where another part of this process has reaped it, or nobody can tell.
     pub(crate) fn reap(&self) -> Option<Ended> {
-        process::wait(&self.child.pidfd, Waiting::Block).ok().flatten()
+        self.try_reap().ok().flatten()
+    }
+
+    /// The same, and why it is not known.
+    pub(crate) fn try_reap(&self) -> Result<Option<Ended>> {
+        match process::wait(&self.child.pidfd, Waiting::Block) {
+            Err(Errno::CHILD) => Ok(None),
+            done => done.map_err(|errno| Error::system("waitid", "the end of the container's program", errno)),
+        }
     }
 }
 
@@ -358,7 +375,14 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
     let error = match &entry.act {
         Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
         Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
-        Act::Runtime(task) => Error::system("", format!("{} failed in init", task.name()), errno),
+        // Before its first step.
+        Act::Runtime(_) => {
+            let error = Error::system(call.map_or("", Call::name), "starting init", errno);
+            return match plan.entries.get(plan.clone_index()) {
+                Some(entry) => error.at(entry.phase, entry.origin.to_pointer()),
+                None => error,
+            };
+        }
     };
     error.at(entry.phase, entry.origin.to_pointer())
 }
@@ -395,9 +419,15 @@ fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
         Some(Ended::Exited(status)) => format!("ended with status {status}"),
         None => String::from("ended"),
     };
+    let unborn = header.status() == Status::Unborn;
+    let index = if unborn { plan.clone_index() } else { index };
     let Some(entry) = plan.entries.get(index) else {
         return Error::new(Kind::System, format!("init {how}"));
     };
+    if unborn && let Some(Ended::Exited(errno)) = ended {
+        return Error::system("mmap", "init could not map its plan", Errno(errno))
+            .at(entry.phase, entry.origin.to_pointer());
+    }
     let error = Error::new(Kind::System, format!("init {how} in step {index} ({})", entry.name()))
         .at(entry.phase, entry.origin.to_pointer());
     match ended {

@@ -45,4 +45,4 @@ pub use error::{Error, Kind, Result};
 pub use host::Host;
 pub use orlop_cgroup::Manager as CgroupManager;
 pub use orlop_sys::process::Ended;
-pub use runtime::{Container, Force, Running, Runtime, Scope};
+pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

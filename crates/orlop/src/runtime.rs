@@ -89,9 +89,7 @@ impl Runtime {
         let config = bundle.config()?;
         let host = Host::probe()?;
         let plan = plan_for(id, bundle, &config, &host, options, gate)?;
-        let created = create::create(&self.root, bundle, plan, gate, options, id)?;
-        created.state.unlock()?;
-        Ok(created)
+        create::create(&self.root, bundle, plan, gate, options, id)
     }
 
     /// Finds a container.
@@ -110,12 +108,14 @@ impl Runtime {
     }
 
     /// The state of every container, by id. One that cannot be read is an error in its place.
-    pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
+    pub fn list(&self) -> Result<Vec<(String, Result<Listed>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.listed()) {
-            // Deleted while we looked.
-            Err(error) if error.kind() == Kind::NotFound => None,
-            state => Some((id, state)),
+        let each = ids.into_iter().filter_map(|id| {
+            match self.container(&id).and_then(|c| Ok(Listed { state: c.listed()?, owner: c.owner()? })) {
+                // Deleted while we looked.
+                Err(error) if error.kind() == Kind::NotFound => None,
+                listed => Some((id, listed)),
+            }
         });
         Ok(each.collect())
     }
@@ -141,6 +141,15 @@ fn plan_for(
     plan::plan(config, host, &options)
 }
 
+/// A container as [`Runtime::list`] finds it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its state; the owner's name is left open.
+    pub state: ContainerState<'static>,
+    /// The user id of whoever made it.
+    pub owner: u32,
+}
+
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
@@ -156,11 +165,11 @@ impl Container {
 
     fn status(&self) -> Result<(Status, Option<Init>)> {
         Ok(match self.dir.read_init()? {
-            Some(init) if init.is_alive() && self.dir.awaits_start() => (Status::Created, Some(init)),
-            Some(init) if init.is_alive() => (Status::Running, Some(init)),
-            Some(_) => (Status::Stopped, None),
+            Some(init) if !init.is_alive()? => (Status::Stopped, None),
+            Some(init) if self.dir.awaits_start()? => (Status::Created, Some(init)),
+            Some(init) => (Status::Running, Some(init)),
             // Where nobody holds the lock, its maker was killed.
-            None if self.dir.is_locked() => (Status::Creating, None),
+            None if self.dir.is_locked()? => (Status::Creating, None),
             None => (Status::Stopped, None),
         })
     }
@@ -234,16 +243,18 @@ impl Container {
         net::connect(&socket, &self.dir.start_address()?).map_err(failed("connect"))?;
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
-        net::send(&socket, &[GO], &[]).map_err(failed("sendmsg"))?;
+        net::send(&socket, &GO, &[]).map_err(failed("sendmsg"))?;
         let mut report = [0u8; 16];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
-            Err(Errno::CONNRESET) => 0,
+            Err(Errno::CONNRESET) => {
+                return Err(Error::new(Kind::System, "the container's init ended before it executed the program"));
+            }
             Err(errno) => return Err(failed("read")(errno)),
         };
         match Report::from_bytes(report.get(..n).unwrap_or_default()) {
             Some(report) => Err(self.start_error(report)),
-            // The socket closes with execve(2), or with init's death in the middle of it.
+            // The socket closes with execve(2).
             None if n == 0 => {
                 let _ = init;
                 Ok(())
@@ -255,6 +266,9 @@ impl Container {
     fn start_error(&self, report: Report) -> Error {
         let errno = Errno(report.errno as i32);
         let call = Call::from_number(report.call);
+        if let Some(call @ (Call::Read | Call::CloseRange)) = call {
+            return Error::system(call.name(), "init, which waited for `start`", errno);
+        }
         let text = match self.dir.read_record() {
             Ok(Some((_, text))) => text,
             Ok(None) => Vec::new(),
@@ -281,8 +295,8 @@ impl Container {
         }
         let not_running = || Error::new(Kind::NotRunning, "container not running");
         let init = init.ok_or_else(not_running)?;
-        let sent = open_init(init).and_then(|pidfd| process::pidfd_signal(&pidfd, signal));
-        match sent {
+        let pidfd = open_init(init)?.ok_or_else(not_running)?;
+        match process::pidfd_signal(&pidfd, signal) {
             Err(Errno::SRCH) => Err(not_running()),
             Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
             Ok(()) => Ok(()),
@@ -315,7 +329,7 @@ impl Container {
             self.end_init()?;
         }
         self.dir.lock()?;
-        if !self.dir.is_linked() {
+        if !self.dir.is_linked()? {
             return match force {
                 Force::Yes => Ok(()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
@@ -341,13 +355,11 @@ impl Container {
 
     /// Kills init and waits for its end.
     fn end_init(&self) -> Result<()> {
-        let Some(init) = self.dir.read_init()?.filter(|init| init.is_alive()) else {
+        let Some(init) = self.dir.read_init()? else {
             return Ok(());
         };
-        let pidfd = match open_init(init) {
-            Ok(pidfd) => pidfd,
-            Err(Errno::SRCH) => return Ok(()),
-            Err(errno) => return Err(Error::system("pidfd_open", "the container's init", errno)),
+        let Some(pidfd) = open_init(init)? else {
+            return Ok(());
         };
         match process::pidfd_signal(&pidfd, SIGKILL) {
             Ok(()) | Err(Errno::SRCH) => {}
@@ -367,10 +379,14 @@ impl Container {
     }
 }
 
-/// A pidfd of init and of no later process with its number.
-fn open_init(init: Init) -> core::result::Result<OwnedFd, Errno> {
-    let pidfd = process::pidfd_open(init.pid)?;
-    if init.is_alive() { Ok(pidfd) } else { Err(Errno::SRCH) }
+/// A pidfd of init and of no later process with its number; `None` where it has ended.
+fn open_init(init: Init) -> Result<Option<OwnedFd>> {
+    match process::pidfd_open(init.pid) {
+        Ok(pidfd) => Ok(init.is_alive()?.then_some(pidfd)),
+        // EINVAL: the number is a thread's now.
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
+    }
 }
 
 fn group_of(record: &Record) -> Result<Option<Group>> {
@@ -438,7 +454,7 @@ impl Running {
         if let Some(ended) = self.ended {
             return Ok(ended);
         }
-        let ended = self.launch.reap();
+        let ended = self.launch.try_reap().map_err(|error| error.during("run", &self.container.id))?;
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(error.during("run", &self.container.id));
         }
