@@ -10,7 +10,7 @@ use orlop_sys::{CWD, Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::mount::INSIDE;
-use crate::step::{Call, DeviceKind, Follow, Slot, Text};
+use crate::step::{Call, DeviceKind, Follow, NodeBy, Slot, Text};
 
 /// What the last component of a path is made as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -263,12 +263,16 @@ pub(crate) struct Node {
     pub(crate) mode: u32,
     pub(crate) number: (u32, u32),
     pub(crate) owner: (u32, u32),
+    pub(crate) by: NodeBy,
 }
 
 pub(crate) fn device(ctx: &mut Context<'_>, root: Slot, path: Text, node: &Node) -> Result<()> {
     let mut buf = PathBuf::new();
     let name = enter_parent(ctx, root, path, &mut buf)?;
     let parent = parent(ctx)?;
+    if node.by == NodeBy::Bind {
+        return bind_device(ctx.text(path)?, parent, name, node);
+    }
     let (major, minor) = node.number;
     match fs::mknod_at(parent, name, node.kind.mode() | node.mode, major, minor) {
         Ok(()) => {}
@@ -280,8 +284,6 @@ pub(crate) fn device(ctx: &mut Context<'_>, root: Slot, path: Text, node: &Node)
                 return Err(Failure { call: Call::DeviceCheck, errno: Errno::EXIST });
             }
         }
-        // In a user namespace: the host's node is bound instead, and keeps its mode and owner.
-        Err(Errno::PERM) if node.kind != DeviceKind::Fifo => return bind_device(ctx.text(path)?, parent, name, node),
         Err(errno) => {
             return Err(Failure { call: Call::Mknodat, errno });
         }

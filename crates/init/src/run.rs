@@ -73,8 +73,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Attach { mount, target } => mount::attach(ctx, mount, target),
         Step::Close { slot } => ctx.take(slot).map(drop),
         Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),
-        Step::Device { root, path, kind, mode, major, minor, uid, gid } => {
-            let node = Node { kind, mode, number: (major, minor), owner: (uid, gid) };
+        Step::Device { root, path, kind, mode, major, minor, uid, gid, node: by } => {
+            let node = Node { kind, mode, number: (major, minor), owner: (uid, gid), by };
             root::device(ctx, root, path, &node)
         }
         Step::Symlink { root, path, target } => root::symlink(ctx, root, path, target),

@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc,
-    Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, NodeBy, OldRoot,
+    OverProc, Param, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -60,6 +60,7 @@ show! {
         OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::RefusedByLink => "refused-by-link", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing",
         Follow::NotLast => "not-last" });
+    NodeBy: |value, _blob, out| out.write_str(match value { NodeBy::Mknod => "mknod", NodeBy::Bind => "bind" });
     Groups: |value, _blob, out| out.write_str(match value {
         Groups::Set => "set", Groups::SetIfAllowed => "set-if-allowed", Groups::Keep => "keep" });
     OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });

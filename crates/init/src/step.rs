@@ -216,7 +216,7 @@ steps! {
     /// Makes a directory inside the root, with its parents.
     Directory "mkdir" { root: Slot, path: Text, mode: u32 }
     /// mknodat(2), then the owner if it is not root.
-    Device "mknod" { root: Slot, path: Text, kind: DeviceKind, mode: u32, major: u32, minor: u32, uid: u32, gid: u32 }
+    Device "mknod" { root: Slot, path: Text, kind: DeviceKind, mode: u32, major: u32, minor: u32, uid: u32, gid: u32, node: NodeBy }
     /// symlinkat(2); what is there already stays.
     Symlink "symlink" { root: Slot, path: Text, target: Text }
     /// The host's null device, verified: what masked files are covered with.
@@ -271,6 +271,16 @@ steps! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct Capabilities(pub u64);
+
+/// Where a device node comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum NodeBy {
+    /// It is made.
+    Mknod,
+    /// The host's node at the same path is bound, with the mode and owner it has: in a user namespace none can be made.
+    Bind,
+}
 
 /// What becomes of the supplementary groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

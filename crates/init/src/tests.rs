@@ -25,7 +25,7 @@ use orlop_sys::{Errno, thread};
 use crate::image::{Image, Strings};
 use crate::plan::{Status, View};
 use crate::step::{
-    Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Param, Slot, Step, Text,
+    Attempt, Call, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, NodeBy, OldRoot, OverProc, Param, Slot, Step, Text,
 };
 use crate::{Context, run};
 
@@ -379,7 +379,17 @@ fn what_stands_in_a_devices_place_is_checked() {
         symlink("fifo", dev.join("link")).unwrap();
         let steps = |strings: &mut Strings| {
             let path = strings.text(format!("/dev/{name}").as_bytes());
-            Vec::from([Step::Device { root: ROOT, path, kind, mode: 0o666, major: 1, minor: 3, uid: 0, gid: 0 }])
+            Vec::from([Step::Device {
+                root: ROOT,
+                path,
+                kind,
+                mode: 0o666,
+                major: 1,
+                minor: 3,
+                uid: 0,
+                gid: 0,
+                node: NodeBy::Mknod,
+            }])
         };
         expect(after(&scratch, steps, NO_PROGRAM, &|_, _| Ok(())), expected);
     }

@@ -2,9 +2,9 @@
 
 use orlop_cgroup::Layout;
 use orlop_sys::fs::{self, AtFlags};
-use orlop_sys::{CWD, thread};
+use orlop_sys::{CWD, Errno, thread};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The facts of this host, and of the process that asks.
 #[derive(Clone, Debug)]
@@ -20,9 +20,14 @@ pub struct Host {
 }
 
 /// The kernel gives its own user namespace this inode number (PROC_USER_INIT_INO).
-fn in_user_namespace() -> bool {
+fn in_user_namespace() -> Result<bool> {
     const FIRST: u64 = 0xefff_fffd;
-    fs::stat_at(CWD, c"/proc/self/ns/user", AtFlags::NONE).is_ok_and(|stat| stat.ino != FIRST)
+    match fs::stat_at(CWD, c"/proc/self/ns/user", AtFlags::NONE) {
+        Ok(stat) => Ok(stat.ino != FIRST),
+        // A kernel without them.
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(Error::system("statx", "/proc/self/ns/user", errno)),
+    }
 }
 
 impl Host {
@@ -30,7 +35,7 @@ impl Host {
     pub fn probe() -> Result<Host> {
         let cgroups = Layout::probe().map_err(crate::cgroup::from_cgroup)?;
         let euid = thread::euid();
-        let rootless = euid != 0 || in_user_namespace();
+        let rootless = euid != 0 || in_user_namespace()?;
         Ok(Host { euid, egid: thread::egid(), rootless, cgroups })
     }
 

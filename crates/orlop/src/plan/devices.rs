@@ -2,10 +2,10 @@
 
 use alloc::format;
 
-use orlop_init::step::{DeviceKind, Step};
+use orlop_init::step::{DeviceKind, NodeBy, Step};
 
 use super::{Origin, Phase, Planner, invalid, slot};
-use crate::config::DeviceKind as Configured;
+use crate::config::{DeviceKind as Configured, NamespaceKind};
 use crate::error::Result;
 use crate::path;
 
@@ -41,11 +41,13 @@ impl Planner<'_> {
         if bound {
             return Ok(());
         }
+        let users = self.host.rootless || self.has_namespace(NamespaceKind::User);
+        let node = if users { NodeBy::Bind } else { NodeBy::Mknod };
         let configured = |path: &str| config.linux.devices.iter().any(|device| device.path == path);
         for &(path, major, minor) in DEFAULT.iter().filter(|(path, ..)| !configured(path)) {
             let path = self.strings.text(path.as_bytes());
             let kind = DeviceKind::Character;
-            let step = Step::Device { root: slot::ROOT, path, kind, mode: 0o666, major, minor, uid: 0, gid: 0 };
+            let step = Step::Device { root: slot::ROOT, path, kind, mode: 0o666, major, minor, uid: 0, gid: 0, node };
             self.init(phase, Origin::NONE, step);
         }
         for (index, device) in config.linux.devices.iter().enumerate() {
@@ -75,6 +77,7 @@ impl Planner<'_> {
                 minor,
                 uid: device.uid.unwrap_or(0),
                 gid: device.gid.unwrap_or(0),
+                node: if kind == DeviceKind::Fifo { NodeBy::Mknod } else { node },
             };
             self.init(phase, origin, step);
         }

@@ -535,7 +535,9 @@ impl Planner<'_> {
                     cgroup.dirs.iter().find(|dir| dir.path.starts_with(&hierarchy.mount) && dir.mount_len == mount_len);
                 let path = self.text(own.map_or(&hierarchy.mount, |dir| &dir.path), origin)?;
                 // Where a rootless runtime may not make it, the container stays in the cgroup above.
-                let parent = own.filter(|dir| dir.need != Need::Required).and_then(|dir| dir.path.rsplit_once('/'));
+                let parent = own
+                    .filter(|dir| self.host.rootless && dir.need != Need::Required)
+                    .and_then(|dir| dir.path.rsplit_once('/'));
                 let or = match parent {
                     Some((parent, _)) => self.text(parent, origin)?,
                     None => NO_VALUE,
