@@ -3,6 +3,7 @@
 mod cgroup;
 mod cli;
 mod errors;
+mod hooks;
 mod lifecycle;
 mod list;
 mod process;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         process::TESTS,
         rootfs::TESTS,
         errors::TESTS,
+        hooks::TESTS,
         security::TESTS,
         cgroup::TESTS,
     ]

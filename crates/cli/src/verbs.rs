@@ -8,7 +8,7 @@ use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
 use orlop::{Bundle, CreateOptions, Force, Host, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
@@ -95,7 +95,11 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
 
 fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
-        context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text));
+        let level = match warning.weight {
+            Weight::Warning => Level::Warning,
+            Weight::Debug => Level::Debug,
+        };
+        context.log.note(level, format!("{}: {}", warning.origin, warning.text));
     }
 }
 
@@ -121,7 +125,10 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
-    foreground::attend(running, &signals, options.keep)
+    let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
+    warn(context, &warnings);
+    context.log.settle();
+    Ok(status)
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
@@ -152,7 +159,8 @@ fn one(target: Target<'_>) -> Result<&str, Failure> {
 
 fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    runtime(context).delete(one(options.target)?, force)?;
+    let warnings = runtime(context).delete(one(options.target)?, force)?;
+    warn(context, &warnings);
     Ok(0)
 }
 

@@ -71,10 +71,5 @@ pub(crate) fn umask(ctx: &Context<'_>, mask: u32) {
 
 /// Ignored signals survive execve(2), and so does the mask: Python's SIGPIPE, nohup's SIGHUP.
 pub(crate) fn signals() -> Result<()> {
-    const KILL: i32 = 9;
-    const STOP: i32 = 19;
-    for signal in (1..=process::LAST_SIGNAL).filter(|&signal| signal != KILL && signal != STOP) {
-        process::default_signal(signal).at(Call::Sigaction)?;
-    }
-    process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
+    process::reset_signals().at(Call::Sigaction)
 }

@@ -12,6 +12,7 @@
 mod context;
 mod credentials;
 mod exec;
+pub mod hook;
 #[cfg(not(orlop_program))]
 pub mod image;
 mod mount;

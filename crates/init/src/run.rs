@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::context::{Context, Result};
+use crate::hook::{self, Hook};
 use crate::mount::{MountPoint, NewFs};
 use crate::plan::Status;
 use crate::root::Node;
@@ -90,10 +91,13 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::Home { uid } => exec::home(ctx, uid),
         Step::FindProgram {} => exec::find_program(ctx),
-        Step::Descriptors { first } => exec::descriptors(first),
+        Step::Descriptors { first } => exec::descriptors(ctx, first),
         Step::Signals {} => credentials::signals(),
         Step::Detach {} => exec::detach(),
         Step::AwaitStart { listener } => exec::await_start(ctx, listener),
+        Step::Hook { index, path, args, env, environment, place, root, timeout, state } => {
+            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
+        }
         Step::Exec {} => exec::exec(ctx),
     }
 }

@@ -8,7 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, OverProc,
+    Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -58,6 +59,17 @@ show! {
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
+    Environment: |value, _blob, out| out.write_str(match value {
+        Environment::Hook => "hook", Environment::Program => "program" });
+    Place: |value, _blob, out| out.write_str(match value {
+        Place::BeforePivot => "before-pivot", Place::Container => "container" });
+    List<Text>: |value, blob, out| {
+        for (i, &item) in blob.texts(*value).iter().enumerate() {
+            if i > 0 { out.write_char(' ')?; }
+            text(item, blob, out)?;
+        }
+        Ok(())
+    };
     Capabilities: |value, _blob, out| write!(out, "{:#x}", value.0);
     List<SockFilter>: |value, _blob, out| write!(out, "{} instructions", value.len);
     List<u32>: |value, blob, out| {

@@ -115,6 +115,26 @@ pub enum Attempt {
     Last,
 }
 
+/// Which environment a hook gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Environment {
+    /// The hook's own.
+    Hook,
+    /// The container's program's.
+    Program,
+}
+
+/// Where a hook starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Place {
+    /// In the host's tree, with the root file system as its working directory.
+    BeforePivot,
+    /// In the container, in the program's working directory.
+    Container,
+}
+
 /// What a [`Step::Umask`] says for "as the caller had it".
 pub const CALLERS_UMASK: u32 = u32::MAX;
 
@@ -234,6 +254,11 @@ steps! {
     Detach "detach" {}
     /// Waits for `orlop start`.
     AwaitStart "await-start" { listener: Slot }
+    /// Runs a hook in the container's namespaces. `state` is what it reads, before and after its pid.
+    Hook "hook" {
+        index: u32, path: Text, args: List<Text>, env: List<Text>, environment: Environment, place: Place, root: Slot,
+        timeout: u32, state: List<Text>
+    }
     /// execve(2).
     Exec "execve" {}
 }
@@ -353,4 +378,11 @@ calls! {
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
+    HookPipe "pipe2"
+    HookState "memfd_create"
+    HookFork "clone"
+    HookExec "executing the hook"
+    HookWait "waiting for the hook"
+    HookEnded "the hook's status"
+    HookTimeout "the hook's timeout"
 }

@@ -15,7 +15,9 @@ use orlop_sys::{CWD, OwnedFd};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
+use crate::config::Status;
 use crate::error::{Error, Kind, Result};
+use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
 use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
@@ -92,7 +94,23 @@ pub(crate) fn create(
             Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
         },
-        Err(error) => Err(made.undo(error)),
+        Err(error) => {
+            let was_started = made.launch.is_some();
+            let error = made.undo(error);
+            Err(if was_started && plan.has_poststop { after_failure(error, bundle, id) } else { error })
+        }
+    }
+}
+
+/// The spec has what follows a container's end follow its failed beginning, too.
+fn after_failure(error: Error, bundle: &Bundle, id: &str) -> Error {
+    let Ok(config) = bundle.config() else {
+        return error;
+    };
+    let failed = Subject { id, bundle: bundle.path(), config: &config }.run_poststop();
+    match failed.first() {
+        Some(warning) if error.advice().is_none() => error.hint(format!("and afterwards: {}", warning.text)),
+        _ => error,
     }
 }
 
@@ -125,7 +143,7 @@ fn make(
             if !overlaps && let Some(launch) = &made.launch {
                 launch.await_init(plan, (born + 1 + index) as u32)?;
             }
-            accompany(made, plan, task).map_err(|error| placed(error, entry))?;
+            accompany(made, bundle, plan, task, id).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
@@ -178,6 +196,7 @@ fn prepare(
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+                has_poststop: plan.has_poststop,
             };
             state.write_record(&record, bundle.text())
         }
@@ -201,7 +220,7 @@ fn prepare(
 }
 
 /// What is done beside a running init.
-fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
+fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: &str) -> Result<()> {
     let launch = made.launch.as_ref().ok_or_else(broken)?;
     match task {
         Task::CgroupAdopt => {
@@ -213,7 +232,12 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::Record => {
             let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let init = Init { has_poststart: plan.has_poststart, ..init };
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
+        }
+        Task::Hook { event, index, .. } => {
+            let subject = Subject { id, bundle: bundle.path(), config: &bundle.config()? };
+            subject.run(event, index as usize, Status::Creating, launch.pid())
         }
         _ => Err(broken()),
     }

@@ -93,6 +93,11 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
             list.push(("namespaces", format!("{namespaces}")));
             list.push(("into_cgroup", format!("{into_cgroup}")));
         }
+        Act::Runtime(Task::Hook { event, index, path }) => {
+            list.push(("event", event.name().into()));
+            list.push(("index", format!("{index}")));
+            list.push(("path", shown(plan, path)));
+        }
         Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
         Act::Runtime(Task::CgroupCreate) => {
             list.extend(plan.cgroup.dirs.iter().map(|dir| ("directory", dir.path.clone())));

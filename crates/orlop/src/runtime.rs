@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Group, PATIENCE};
+use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
 use orlop_init::{GO, Report};
 use orlop_sys::net::{self, SocketType};
@@ -19,9 +20,10 @@ use crate::cgroup::from_cgroup;
 use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
+use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
-use crate::plan::{self, Gate, Options, Plan, Warning};
+use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
 use crate::state::{self, Init, Record, StateDir};
 
 /// A runtime: the directory that its containers' state is kept in.
@@ -81,7 +83,8 @@ impl Runtime {
         let Created { launch, plan, group, state } = created;
         // Whoever wants to change the container from now on may.
         let container = Container { root: self.root.clone(), id: id.into(), dir: state };
-        Ok(Running { container, launch, plan, group, ended: None })
+        let running = Running { container, launch, plan, group, ended: None };
+        if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
@@ -101,10 +104,11 @@ impl Runtime {
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
-    pub fn delete(&self, id: &str, force: Force) -> Result<()> {
+    /// Hooks that fail afterwards are warnings.
+    pub fn delete(&self, id: &str, force: Force) -> Result<Vec<Warning>> {
         match self.container(id) {
             Ok(container) => container.delete(force),
-            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(()),
+            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(Vec::new()),
             Err(error) => Err(error.during("delete", id)),
         }
     }
@@ -224,24 +228,35 @@ impl Container {
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
         net::send(&socket, &[GO], &[]).map_err(failed("sendmsg"))?;
-        let mut report = [0u8; 16];
+        let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
             Err(Errno::CONNRESET) => 0,
             Err(errno) => return Err(failed("read")(errno)),
         };
         match Report::from_bytes(report.get(..n).unwrap_or_default()) {
-            Some(report) => Err(self.start_error(report)),
+            Some(whole) => Err(self.start_error(whole, report.get(Report::SIZE..).unwrap_or_default())),
             // The socket closes with execve(2), or with init's death in the middle of it.
-            None if n == 0 => {
-                let _ = init;
-                Ok(())
-            }
+            None if n == 0 && init.has_poststart => self.poststart(init.pid),
+            None if n == 0 => Ok(()),
             None => Err(Error::new(Kind::System, "init sent half a report")),
         }
     }
 
-    fn start_error(&self, report: Report) -> Error {
+    /// What runc does too: a container whose poststart hook fails is killed.
+    fn poststart(&self, pid: Pid) -> Result<()> {
+        let Some((record, text)) = self.dir.read_record()? else {
+            return Ok(());
+        };
+        let config = Config::parse(&text)?;
+        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        subject.run_all(HookEvent::Poststart, Status::Running, pid).map_err(|error| match self.end_init() {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("and the container could not be killed: {second}")),
+        })
+    }
+
+    fn start_error(&self, report: Report, excerpt: &[u8]) -> Error {
         let errno = Errno(report.errno as i32);
         let call = Call::from_number(report.call);
         let text = match self.dir.read_record() {
@@ -249,13 +264,19 @@ impl Container {
             Ok(None) => Vec::new(),
             Err(error) => return error,
         };
-        match Config::parse(&text) {
-            Ok(config) => {
-                let name = config.process.as_ref().and_then(|process| process.args.first());
-                launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
-            }
-            Err(error) => error.into(),
+        let config = match Config::parse(&text) {
+            Ok(config) => config,
+            Err(error) => return error.into(),
+        };
+        if let Some(index) = hook::reported(&report) {
+            let event = HookEvent::StartContainer;
+            let of_config = config.hooks.start_container.get(index);
+            let seconds = of_config.and_then(|hook| hook.timeout).map_or(0, |seconds| seconds.get());
+            let hook = InitHook { event, path: of_config.map_or("", |hook| &hook.path), seconds };
+            return hook::init_failure(&hook, &report, excerpt);
         }
+        let name = config.process.as_ref().and_then(|process| process.args.first());
+        launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
     }
 
     /// Sends a signal, by number.
@@ -292,13 +313,13 @@ impl Container {
         }
     }
 
-    /// Deletes it.
-    pub fn delete(self, force: Force) -> Result<()> {
+    /// Deletes it. Hooks that fail afterwards are warnings.
+    pub fn delete(self, force: Force) -> Result<Vec<Warning>> {
         let id = self.id.clone();
         self.destroy(force).map_err(|error| error.during("delete", &id))
     }
 
-    fn destroy(self, force: Force) -> Result<()> {
+    fn destroy(self, force: Force) -> Result<Vec<Warning>> {
         // Before the lock: whoever makes the container right now holds it, and lets go when its init dies.
         if force == Force::Yes {
             self.end_init()?;
@@ -306,7 +327,7 @@ impl Container {
         self.dir.lock()?;
         if !self.dir.is_linked(&self.root) {
             return match force {
-                Force::Yes => Ok(()),
+                Force::Yes => Ok(Vec::new()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
             };
         }
@@ -319,13 +340,25 @@ impl Container {
             (Status::Stopped, _) => {}
             _ => self.end_init()?,
         }
-        if let Some(mut group) = self.group()? {
+        let record = self.dir.read_head()?;
+        if let Some(mut group) = record.as_ref().map_or(Ok(None), group_of)? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
             crate::cgroup::signal(&group, SIGKILL)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.dir.remove(&self.root)
+        self.remove(record.is_some_and(|record| record.has_poststop))
+    }
+
+    /// Removes what is left of it, the state, and then tells the hooks that asked for it.
+    fn remove(&self, has_poststop: bool) -> Result<Vec<Warning>> {
+        let whole = if has_poststop { self.dir.read_record()? } else { None };
+        self.dir.remove(&self.root)?;
+        let Some((record, text)) = whole else {
+            return Ok(Vec::new());
+        };
+        let config = Config::parse(&text)?;
+        Ok(Subject { id: &self.id, bundle: &record.bundle, config: &config }.run_poststop())
     }
 
     /// Kills init and waits for its end.
@@ -438,9 +471,23 @@ impl Running {
         })
     }
 
-    /// Removes the container, which has ended.
-    pub fn delete(self) -> Result<()> {
-        let Running { container, group, launch, .. } = self;
+    /// Runs the hooks that wait for the program to run.
+    fn poststart(self) -> Result<Running> {
+        let pid = self.launch.pid();
+        let done = self.launch.await_program(&self.plan).and_then(|()| self.container.poststart(pid));
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.launch.kill();
+                let id = self.container.id.clone();
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
+    pub fn delete(self) -> Result<Vec<Warning>> {
+        let Running { container, group, launch, plan, .. } = self;
         let id = container.id.clone();
         drop(launch.into_pidfd());
         let deleted = container.dir.lock().and_then(|()| {
@@ -448,14 +495,14 @@ impl Running {
                 crate::cgroup::signal(&group, SIGKILL)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.dir.remove(&container.root)
+            container.remove(plan.has_poststop)
         });
         deleted.map_err(|error| error.during("delete", &id))
     }
 
     fn clean(self, error: Error) -> Error {
         match self.delete() {
-            Ok(()) => error,
+            Ok(_) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
         }
     }

@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
-use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
+use crate::fs::{AtFlags, OnExec, chdir, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
+use crate::thread::close_on_exec_from;
 
 flags! {
     /// What a child shares or gets new; see clone(2), namespaces(7).
@@ -119,6 +120,19 @@ pub struct Program<'a> {
     pub keep: &'a [i32],
     /// What the program has as standard input, output and error, where not what the caller has.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// The program's working directory, where not the caller's.
+    pub cwd: Option<&'a CStr>,
+    /// What else of the caller it gets.
+    pub inherit: Inherit,
+}
+
+/// What a program that [`spawn`] executes gets of its caller besides what is named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inherit {
+    /// Blocked and ignored signals, and every descriptor that does not close at exec.
+    Everything,
+    /// No signal blocked or ignored, and no descriptor above standard error but those to keep.
+    Nothing,
 }
 
 struct Job<'a> {
@@ -155,6 +169,13 @@ extern "C" fn execute(data: *mut u8) -> ! {
     let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
     let program = job.program;
     let prepared = (|| {
+        if program.inherit == Inherit::Nothing {
+            close_on_exec_from(3)?;
+            reset_signals()?;
+        }
+        if let Some(cwd) = program.cwd {
+            chdir(cwd)?;
+        }
         for (number, fd) in program.stdio.iter().enumerate() {
             match fd {
                 // Onto itself it would stay close-on-exec.
@@ -192,6 +213,23 @@ pub unsafe fn fork(flags: Clone) -> Result<Option<Pid>> {
     Ok(match Errno::check(ret)? {
         0 => None,
         pid => Some(pid as Pid),
+    })
+}
+
+/// fork(2) by clone(2) instead of clone3(2), which filters of system calls refuse because they cannot look into
+/// its arguments: `None` in the child.
+///
+/// # Safety
+/// The caller has a single thread, so that no lock of another one stays held in the child.
+pub unsafe fn fork_watched() -> Result<Option<Child>> {
+    let mut pidfd: i32 = -1;
+    let flags = Clone::PIDFD.bits() | SIGCHLD;
+    // SAFETY: without a stack the child has a copy of ours; the third argument is where the pidfd is stored.
+    let ret = unsafe { syscall5(nr::CLONE, flags as usize, 0, (&raw mut pidfd) as usize, 0, 0) };
+    Ok(match Errno::check(ret)? {
+        0 => None,
+        // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+        pid => Some(Child { pid: pid as Pid, pidfd: unsafe { OwnedFd::from_raw(pidfd) } }),
     })
 }
 
@@ -365,6 +403,16 @@ pub fn default_signal(signal: i32) -> Result<()> {
     // SAFETY: SIG_DFL runs no code of ours.
     let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
+}
+
+/// Gives every signal its default action, and blocks none: ignored signals and the mask survive execve(2).
+pub fn reset_signals() -> Result<()> {
+    const KILL: i32 = 9;
+    const STOP: i32 = 19;
+    for signal in (1..=LAST_SIGNAL).filter(|&signal| signal != KILL && signal != STOP) {
+        default_signal(signal)?;
+    }
+    set_signal_mask(0).map(drop)
 }
 
 /// Makes this process ignore `signal`.

@@ -5,6 +5,7 @@
 
 mod capability;
 mod devices;
+mod hooks;
 mod mounts;
 mod namespaces;
 pub mod options;
@@ -25,6 +26,8 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 pub use capability::CapabilitySet;
+pub use hooks::HookEvent;
+pub(crate) use hooks::state_document;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +41,8 @@ pub enum Phase {
     Mounts,
     /// Device nodes and links.
     Devices,
+    /// What the configuration has run on the way.
+    Hooks,
     /// Entering the root, and covering parts of it.
     Root,
     /// The process's own attributes.
@@ -54,6 +59,7 @@ impl Phase {
             Phase::Namespaces => "namespaces",
             Phase::Mounts => "mounts",
             Phase::Devices => "devices",
+            Phase::Hooks => "hooks",
             Phase::Root => "root",
             Phase::Process => "process",
             Phase::Start => "start",
@@ -132,6 +138,15 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
+    /// Runs a hook of the host.
+    Hook {
+        /// Of which list.
+        event: HookEvent,
+        /// Its place there.
+        index: u32,
+        /// Its program.
+        path: Text,
+    },
 }
 
 impl Task {
@@ -145,6 +160,7 @@ impl Task {
             Task::CgroupLimits => "cgroup-limits",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
+            Task::Hook { .. } => "hook",
         }
     }
 
@@ -241,6 +257,23 @@ pub struct Warning {
     pub origin: String,
     /// What it is.
     pub text: String,
+    /// Whom it is for.
+    pub weight: Weight,
+}
+
+/// Whom a [`Warning`] is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weight {
+    /// Whoever runs the container.
+    Warning,
+    /// Whoever looks for a fault.
+    Debug,
+}
+
+impl Warning {
+    pub(crate) fn new(origin: Origin, text: String) -> Warning {
+        Warning { origin: alloc::format!("{origin}"), text, weight: Weight::Warning }
+    }
 }
 
 /// A container's making, whole.
@@ -260,6 +293,10 @@ pub struct Plan {
     pub cgroup: orlop_cgroup::Plan,
     /// The root file system, as an absolute path.
     pub rootfs: String,
+    /// Whether there are hooks for when the program runs.
+    pub(crate) has_poststart: bool,
+    /// Whether there are hooks for when the container is deleted.
+    pub(crate) has_poststop: bool,
 }
 
 impl Plan {
@@ -295,6 +332,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         warnings: Vec::new(),
     };
     refuse_unsupported(config)?;
+    planner.check_hooks()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
     if !cgroup.dirs.is_empty() {
@@ -303,6 +341,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     planner.namespaces(&cgroup)?;
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
+    planner.create_hooks()?;
     planner.enter_root()?;
     let (args, env) = planner.process(&cgroup)?;
     Ok(Plan {
@@ -313,6 +352,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         warnings: planner.warnings,
         cgroup,
         rootfs,
+        has_poststart: !config.hooks.poststart.is_empty(),
+        has_poststop: !config.hooks.poststop.is_empty(),
     })
 }
 
@@ -336,7 +377,11 @@ impl Planner<'_> {
     }
 
     pub(crate) fn warn(&mut self, origin: Origin, text: String) {
-        self.warnings.push(Warning { origin: alloc::format!("{origin}"), text });
+        self.warnings.push(Warning::new(origin, text));
+    }
+
+    pub(crate) fn debug(&mut self, origin: Origin, text: String) {
+        self.warnings.push(Warning { weight: Weight::Debug, ..Warning::new(origin, text) });
     }
 
     /// A string of the configuration for the kernel, which ends strings with NUL.
@@ -377,12 +422,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
         (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
         (linux.personality.is_some(), "/linux/personality", "personalities"),
         (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
-        (!config.hooks.prestart.is_empty(), "/hooks/prestart", "hooks"),
-        (!config.hooks.create_runtime.is_empty(), "/hooks/createRuntime", "hooks"),
-        (!config.hooks.create_container.is_empty(), "/hooks/createContainer", "hooks"),
-        (!config.hooks.start_container.is_empty(), "/hooks/startContainer", "hooks"),
-        (!config.hooks.poststart.is_empty(), "/hooks/poststart", "hooks"),
-        (!config.hooks.poststop.is_empty(), "/hooks/poststop", "hooks"),
         (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
         (process.is_some_and(|p| !p.apparmor_profile.is_empty()), "/process/apparmorProfile", "AppArmor profiles"),
         (process.is_some_and(|p| !p.selinux_label.is_empty()), "/process/selinuxLabel", "SELinux labels"),

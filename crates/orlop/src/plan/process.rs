@@ -46,7 +46,7 @@ impl Planner<'_> {
         let first = self.options.preserve_fds.saturating_add(3);
         self.init(PHASE, Origin::NONE, Step::Descriptors { first });
         self.init(PHASE, Origin::NONE, Step::Signals {});
-        self.start(cgroup);
+        self.start(cgroup)?;
         Ok((args, env))
     }
 
@@ -127,7 +127,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn start(&mut self, cgroup: &orlop_cgroup::Plan) {
+    fn start(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<()> {
         let phase = Phase::Start;
         let config = self.config;
         let adopted = self.entries.iter().any(|e| matches!(e.act, super::Act::Runtime(Task::CgroupAdopt)));
@@ -145,6 +145,8 @@ impl Planner<'_> {
         if self.options.gate == Gate::Start {
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
         }
+        self.start_hooks()?;
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
+        Ok(())
     }
 }
