@@ -1,5 +1,6 @@
 //! The tests, by what of the binary they are about.
 
+mod attributes;
 mod cgroup;
 mod cli;
 mod errors;
@@ -8,6 +9,7 @@ mod lifecycle;
 mod list;
 mod process;
 mod rootfs;
+mod seccomp;
 mod security;
 
 use crate::context::{Context, Skip};
@@ -38,6 +40,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         hooks::TESTS,
         security::TESTS,
+        seccomp::TESTS,
+        attributes::TESTS,
         cgroup::TESTS,
     ]
     .into_iter()

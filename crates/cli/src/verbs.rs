@@ -70,7 +70,8 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
     if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
         return Err(Failure::new(format!("{option}: not supported yet")));
     }
-    let preserve_fds = options.preserve_fds + listen_fds(&context.env);
+    let listen_fds = listen_fds(&context.env);
+    let preserve_fds = options.preserve_fds + listen_fds;
     for fd in 3..3 + preserve_fds as i32 {
         if !orlop_sys::fs::is_open(fd) {
             return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
@@ -81,6 +82,7 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
+        listen_fds,
         cgroup_manager: cgroup_manager(context),
     })
 }
@@ -95,11 +97,10 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
 
 fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
-        let level = match warning.weight {
-            Weight::Warning => Level::Warning,
-            Weight::Debug => Level::Debug,
-        };
-        context.log.note(level, format!("{}: {}", warning.origin, warning.text));
+        match warning.weight {
+            Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),
+            Weight::Debug => context.log.note(Level::Debug, warning.text.as_str()),
+        }
     }
 }
 
@@ -128,6 +129,8 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
     warn(context, &warnings);
     context.log.settle();
+    // The program ends here.
+    core::mem::forget(signals);
     Ok(status)
 }
 

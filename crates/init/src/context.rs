@@ -1,6 +1,8 @@
 //! What a running init knows: the plan, its descriptors, and the few results that later steps use.
 
+use core::cell::Cell;
 use core::ffi::CStr;
+use core::mem;
 use core::sync::atomic::Ordering;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
@@ -43,6 +45,12 @@ pub struct Context<'a> {
     pub(crate) blob: Blob<'a>,
     /// The descriptors that the plan speaks of.
     slots: [Option<OwnedFd>; SLOTS],
+    /// How many descriptors were left open that nothing needs any more.
+    left: Cell<u32>,
+    /// The directory that the last device or link was made in.
+    pub(crate) parent: Option<(&'a [u8], OwnedFd)>,
+    /// What a masked directory was covered with, for the next one.
+    pub(crate) empty: Option<OwnedFd>,
     /// The other end is the runtime's.
     pub(crate) wake: Option<OwnedFd>,
     /// The connection of `orlop start`, which waits for the outcome.
@@ -78,6 +86,9 @@ impl<'a> Context<'a> {
             header: view.header,
             blob: view.blob,
             slots: view.header.slots.map(own),
+            left: Cell::new(0),
+            parent: None,
+            empty: None,
             wake: own(view.header.wake),
             starter: None,
             scratch,
@@ -91,15 +102,41 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Forgets every descriptor that this process opened itself, as something else closes them.
+    pub(crate) fn forget_left(&mut self) {
+        let born = |raw: i32| self.header.slots.contains(&raw);
+        for slot in &mut self.slots {
+            if slot.as_ref().is_some_and(|fd| !born(fd.as_raw())) {
+                mem::forget(slot.take());
+            }
+        }
+        mem::forget(self.parent.take());
+        mem::forget(self.empty.take());
+        self.left.set(0);
+    }
+
     /// The descriptor in a slot.
     pub(crate) fn fd(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         self.slots.get(index(slot)).and_then(Option::as_ref).map(OwnedFd::borrow).ok_or(BROKEN)
     }
 
-    /// Fills a slot; what it held is closed.
+    /// Fills a slot; what it held is of no more use.
     pub(crate) fn put(&mut self, slot: Slot, fd: OwnedFd) -> Result<()> {
-        *self.slots.get_mut(index(slot)).ok_or(BROKEN)? = Some(fd);
+        let old = self.slots.get_mut(index(slot)).ok_or(BROKEN)?.replace(fd);
+        if let Some(old) = old {
+            self.leave(old);
+        }
         Ok(())
+    }
+
+    /// Leaves a descriptor that nothing needs any more to the one call that closes all of them
+    /// ([`Step::Descriptors`](crate::step::Step::Descriptors)), unless they are many: the caller's limit may be low.
+    pub(crate) fn leave(&self, fd: OwnedFd) {
+        const MANY: u32 = 64;
+        if self.left.get() < MANY {
+            self.left.set(self.left.get() + 1);
+            mem::forget(fd);
+        }
     }
 
     /// Empties a slot.

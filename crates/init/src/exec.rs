@@ -119,7 +119,14 @@ fn check_program(path: &CStr) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn descriptors(ctx: &mut Context<'_>, first: u32) -> Result<()> {
+/// What init was born with has the lowest numbers, without a gap; the rest is left over from the mounts.
+pub(crate) fn close_left(ctx: &mut Context<'_>, first: u32) -> Result<()> {
+    ctx.forget_left();
+    let born = ctx.header.born;
+    thread::close_from(first.saturating_add(born)).at(Call::CloseRange)
+}
+
+pub(crate) fn close_on_exec(ctx: &mut Context<'_>, first: u32) -> Result<()> {
     thread::close_on_exec_from(first).at(Call::CloseRange)?;
     ctx.first_closed = first;
     Ok(())
@@ -209,7 +216,7 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     };
     ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
     // SAFETY: each array ends in a null; every pointer is to a string of the mapping.
-    let errno = unsafe { process::exec_at(CWD, program, arrays.argv, arrays.envp, AtFlags::NONE) };
+    let errno = unsafe { process::exec(program, arrays.argv, arrays.envp) };
     ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
     Err(Failure { call: Call::Execve, errno })
 }

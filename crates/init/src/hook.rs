@@ -4,10 +4,10 @@ use core::sync::atomic::Ordering;
 
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::fs::{AtFlags, MemfdFlags, OFlags, OnExec};
+use orlop_sys::fs::{MemfdFlags, OFlags, OnExec};
 use orlop_sys::process::{self, Ended, Waiting};
 use orlop_sys::time::{self, Clock, Timespec};
-use orlop_sys::{CWD, Errno, fs, thread};
+use orlop_sys::{Errno, fs, thread};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::exec::{self, Arrays, HomeToo};
@@ -244,7 +244,7 @@ fn execute(ctx: &Context<'_>, hook: &Hook, arrays: &Arrays, stdio: [BorrowedFd<'
     match prepare(ctx, hook, stdio).and_then(|()| ctx.blob.text(hook.path).ok_or(Errno::BADMSG)) {
         #[allow(unsafe_code)] // pointers for execve(2)
         // SAFETY: both arrays end in a null, and every pointer is to a string of the mapping.
-        Ok(path) => unsafe { process::exec_at(CWD, path, arrays.argv, arrays.envp, AtFlags::NONE) },
+        Ok(path) => unsafe { process::exec(path, arrays.argv, arrays.envp) },
         Err(errno) => errno,
     }
 }

@@ -106,6 +106,8 @@ pub struct Image<'a> {
     pub slots: [i32; SLOTS],
     /// Init's end of the wake socket.
     pub wake: i32,
+    /// How many descriptors init is born with.
+    pub born: u32,
 }
 
 impl Image<'_> {
@@ -148,6 +150,10 @@ impl Image<'_> {
             env: self.env,
             slots: self.slots,
             wake: self.wake,
+            born: self.born,
+            // Until the runtime knows better: all of them.
+            ignored: u64::MAX.into(),
+            listener: (-1).into(),
             at: 0.into(),
             status: 0.into(),
             call: 0.into(),

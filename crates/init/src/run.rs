@@ -8,8 +8,8 @@ use crate::mount::{MountPoint, NewFs};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
-use crate::{credentials, exec, mount, namespace, root};
-use orlop_sys::thread;
+use crate::{attributes, credentials, exec, mount, namespace, root};
+use orlop_sys::thread::{self, SchedAttr};
 
 use crate::context::At;
 use crate::step::Call;
@@ -46,7 +46,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
         Step::Loopback {} => namespace::loopback(),
-        Step::Keyring { name } => namespace::keyring(ctx, name),
+        Step::Keyring { name, permissions } => namespace::keyring(ctx, name, permissions),
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
@@ -72,13 +72,13 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::OpenNull { out } => mount::open_null(ctx, out),
         Step::Mask { root, path, null } => mount::mask(ctx, root, path, null),
         Step::ReadOnlyPath { root, path } => mount::readonly_path(ctx, root, path),
-        Step::Pivot { root } => mount::pivot(ctx, root),
+        Step::Pivot { root, old } => mount::pivot(ctx, root, old),
         Step::MoveRoot { root } => mount::move_root(ctx, root),
         Step::Chroot { root } => mount::chroot(ctx, root),
         Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
         Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
         Step::NoNewPrivileges {} => thread::no_new_privileges().at(Call::NoNewPrivileges),
-        Step::Seccomp { program, flags } => credentials::seccomp(ctx, program, flags),
+        Step::Seccomp { program, flags, listener } => credentials::seccomp(ctx, program, flags, listener),
         Step::Bounding { keep } => credentials::bounding(ctx, keep),
         Step::User { uid, gid, groups, set_groups } => credentials::user(ctx, uid, gid, groups, set_groups),
         Step::Capabilities { effective, permitted, inheritable } => {
@@ -91,10 +91,23 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::Home { uid } => exec::home(ctx, uid),
         Step::FindProgram {} => exec::find_program(ctx),
-        Step::Descriptors { first } => exec::descriptors(ctx, first),
-        Step::Signals {} => credentials::signals(),
+        Step::Descriptors { first } => exec::close_left(ctx, first),
+        Step::CloseOnExec { first } => exec::close_on_exec(ctx, first),
+        Step::Signals {} => credentials::signals(ctx),
         Step::Detach {} => exec::detach(),
         Step::AwaitStart { listener } => exec::await_start(ctx, listener),
+        Step::OpenProc { out } => attributes::open_proc(ctx, out),
+        Step::WriteProc { proc, path, value } => attributes::write_proc(ctx, proc, path, value),
+        Step::Affinity {} => attributes::affinity(),
+        Step::Scheduler { policy, flags, nice, priority, runtime, deadline, period } => {
+            let size = size_of::<SchedAttr>() as u32;
+            let flags = u64::from(flags);
+            attributes::scheduler(&SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period })
+        }
+        Step::IoPriority { priority } => attributes::io_priority(priority),
+        Step::Personality { domain } => attributes::personality(domain),
+        Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(ctx, mode, nodes),
+        Step::Stdio { uid } => attributes::stdio(uid),
         Step::Hook { index, path, args, env, environment, place, root, timeout, state } => {
             hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
         }

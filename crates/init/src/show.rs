@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, OverProc,
-    Param, Place, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, OldRoot,
+    OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -44,6 +44,7 @@ show! {
     Text: |value, blob, out| text(*value, blob, out);
     Slot: |value, _blob, out| write!(out, "#{}", value.0);
     u32: |value, _blob, out| if *value == CALLERS_UMASK { out.write_str("-") } else { write!(out, "{value}") };
+    i32: |value, _blob, out| write!(out, "{value}");
     u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };
     bool: |value, _blob, out| write!(out, "{value}");
     Attr: |value, _blob, out| if value.is_empty() { out.write_str("-") } else { write!(out, "{value}") };
@@ -56,6 +57,7 @@ show! {
     OverProc: |value, _blob, out| out.write_str(match value {
         OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
+    OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });

@@ -105,6 +105,16 @@ pub enum Follow {
     Nothing,
 }
 
+/// Whether the end of the old root could be seen outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum OldRoot {
+    /// Every mount of it is private, or receives only.
+    Alone,
+    /// Some may be shared: they are made to receive only.
+    MaySpread,
+}
+
 /// Whether a step that may be tried again later fails for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -180,8 +190,8 @@ steps! {
     Session "setsid" {}
     /// Brings the loopback device of a new network namespace up.
     Loopback "loopback" {}
-    /// A new session keyring.
-    Keyring "keyring" { name: Text }
+    /// A new session keyring, with these permissions in addition; see keyctl(2).
+    Keyring "keyring" { name: Text, permissions: u32 }
     /// sethostname(2).
     Hostname "sethostname" { name: Text }
     /// setdomainname(2).
@@ -219,7 +229,7 @@ steps! {
     /// Makes a path read-only, if it is there.
     ReadOnlyPath "readonly-path" { root: Slot, path: Text }
     /// pivot_root(2) into the root, and the old root goes.
-    Pivot "pivot" { root: Slot }
+    Pivot "pivot" { root: Slot, old: OldRoot }
     /// Moves the root over `/` and changes into it, for a ramfs that cannot pivot.
     MoveRoot "move-root" { root: Slot }
     /// chroot(2), where there is no mount namespace to pivot in.
@@ -230,8 +240,8 @@ steps! {
     Limit "rlimit" { resource: u32, soft: u64, hard: u64 }
     /// prctl(2) `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivileges "no-new-privileges" {}
-    /// seccomp(2).
-    Seccomp "seccomp" { program: List<SockFilter>, flags: u32 }
+    /// seccomp(2). Where the flags ask for a listener, it goes to `listener`, and its number to the header.
+    Seccomp "seccomp" { program: List<SockFilter>, flags: u32, listener: Slot }
     /// Leaves these capabilities in the bounding set.
     Bounding "bounding" { keep: Capabilities }
     /// setgroups(2), setresgid(2), setresuid(2), with capabilities kept.
@@ -246,14 +256,34 @@ steps! {
     Home "home" { uid: u32 }
     /// Finds the program to execute.
     FindProgram "find-program" {}
-    /// Every descriptor from `first` on closes at exec.
+    /// Closes every descriptor that mounting has left, but those that init was born with.
     Descriptors "descriptors" { first: u32 }
+    /// Every descriptor from `first` on closes at exec.
+    CloseOnExec "close-on-exec" { first: u32 }
     /// No signal blocked or ignored.
     Signals "signals" {}
     /// From here on the runtime's end does not end the container.
     Detach "detach" {}
     /// Waits for `orlop start`.
     AwaitStart "await-start" { listener: Slot }
+    /// A procfs that is mounted nowhere.
+    OpenProc "open-proc" { out: Slot }
+    /// Writes to a file of it.
+    WriteProc "write-proc" { proc: Slot, path: Text, value: Text }
+    /// Every processor that the cpuset allows, whatever the caller's affinity.
+    Affinity "affinity" {}
+    /// sched_setattr(2).
+    Scheduler "scheduler" {
+        policy: u32, flags: u32, nice: i32, priority: u32, runtime: u64, deadline: u64, period: u64
+    }
+    /// ioprio_set(2).
+    IoPriority "io-priority" { priority: u32 }
+    /// personality(2).
+    Personality "personality" { domain: u32 }
+    /// set_mempolicy(2); the nodes are a mask of 32 bits a word.
+    MemoryPolicy "memory-policy" { mode: u32, nodes: List<u32> }
+    /// The user owns standard input, output and error.
+    Stdio "stdio" { uid: u32 }
     /// Runs a hook in the container's namespaces. `state` is what it reads, before and after its pid.
     Hook "hook" {
         index: u32, path: Text, args: List<Text>, env: List<Text>, environment: Environment, place: Place, root: Slot,
@@ -378,6 +408,12 @@ calls! {
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
+    Write "write"
+    SchedSetaffinity "sched_setaffinity"
+    SchedSetattr "sched_setattr"
+    IoprioSet "ioprio_set"
+    Personality "personality"
+    SetMempolicy "set_mempolicy"
     HookPipe "pipe2"
     HookState "memfd_create"
     HookFork "clone"

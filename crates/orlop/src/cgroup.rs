@@ -7,12 +7,13 @@ use orlop_cgroup::{
     self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
 };
 
-use orlop_sys::Errno;
-
 use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::{Options, Origin, invalid};
+
+/// Whether `orlop-cgroup` has a driver for systemd.
+pub(crate) const HAS_SYSTEMD: bool = false;
 
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,27 +56,6 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         _ => Kind::System,
     };
     Error::new(kind, alloc::format!("{error}"))
-}
-
-/// Sends a signal to every process of the cgroup, again and again until none is left that has not got it: one that
-/// forks meanwhile has a child that has not.
-pub(crate) fn signal(group: &cgroup::Group, signal: i32) -> Result<()> {
-    let mut sent: Vec<i32> = Vec::new();
-    loop {
-        let pids = group.pids().map_err(from_cgroup)?;
-        let new: Vec<i32> = pids.into_iter().filter(|pid| *pid > 0 && !sent.contains(pid)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        for pid in new {
-            match orlop_sys::process::kill(pid, signal) {
-                Ok(()) | Err(Errno::SRCH) => sent.push(pid),
-                Err(errno) => {
-                    return Err(Error::system("kill", alloc::format!("process {pid}"), errno));
-                }
-            }
-        }
-    }
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.

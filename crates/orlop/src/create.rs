@@ -15,7 +15,7 @@ use orlop_sys::{CWD, OwnedFd};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::Status;
+use crate::config::{ContainerProcessState, Document, Layout, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
@@ -33,6 +33,8 @@ pub struct CreateOptions {
     pub keyring: SessionKeyring,
     /// How many of the caller's descriptors from 3 on the container's program gets.
     pub preserve_fds: u32,
+    /// How many of those are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
+    pub listen_fds: u32,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
 }
@@ -65,7 +67,7 @@ impl Made<'_> {
         if left.is_empty()
             && let Some(state) = self.state
         {
-            left.extend(state.remove(self.root).err().map(|error| format!("{error}")));
+            left.extend(state.remove(Gate::Start).err().map(|error| format!("{error}")));
         }
         if left.is_empty() { error } else { error.hint(format!("and this could not be undone: {}", left.join(", "))) }
     }
@@ -231,15 +233,61 @@ fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: 
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::Record => {
-            let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            launch.ignores(ignored);
             let init = Init { has_poststart: plan.has_poststart, ..init };
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
+        }
+        Task::SeccompListener { path, metadata } => {
+            let blob = plan.strings.blob();
+            let text = |text| blob.text(text).unwrap_or_default();
+            let config = bundle.config()?;
+            let process = ContainerProcessState {
+                oci_version: Str::new(SPEC_VERSION),
+                fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
+                pid: launch.pid(),
+                metadata: text(metadata).to_string_lossy().into_owned().into(),
+                state: State {
+                    oci_version: Str::new(SPEC_VERSION),
+                    id: id.into(),
+                    status: Status::Creating,
+                    pid: launch.pid(),
+                    bundle: bundle.path().into(),
+                    annotations: config.annotations.clone(),
+                },
+            };
+            hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
         }
         Task::Hook { event, index, .. } => {
             let subject = Subject { id, bundle: bundle.path(), config: &bundle.config()? };
             subject.run(event, index as usize, Status::Creating, launch.pid())
         }
         _ => Err(broken()),
+    }
+}
+
+/// Sends a seccomp listener to the process that is to serve it.
+fn hand_over(listener: &OwnedFd, path: &CStr, process: &str) -> Result<()> {
+    let shown = path.to_string_lossy();
+    let what = |what: &str| format!("{what} seccomp agent specified in the seccomp profile: {shown}");
+    let failed = |call, text: &str| {
+        let text = what(text);
+        move |errno| Error::system(call, text, errno)
+    };
+    let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket", "failed to connect with"))?;
+    let connected = match path.to_bytes().len() {
+        0..=net::MAX_SOCKET_PATH => net::connect(&socket, path),
+        // An address holds no longer path, but a descriptor's link does.
+        _ => fs::open_at(CWD, path, OFlags::PATH, 0).and_then(|file| {
+            let link = CString::new(format!("/proc/self/fd/{}", file.as_raw())).unwrap_or_default();
+            net::connect(&socket, &link)
+        }),
+    };
+    connected.map_err(failed("connect", "failed to connect with"))?;
+    match net::send(&socket, process.as_bytes(), &[listener.borrow()]) {
+        Ok(n) if n == process.len() => Ok(()),
+        Ok(_) => Err(Error::new(Kind::System, what("sent half of the container's state to"))),
+        Err(errno) => Err(failed("sendmsg", "cannot send the seccomp listener to")(errno)),
     }
 }
 

@@ -14,7 +14,7 @@ use orlop_init::hook::{self, Detail, Ending, Excerpt};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
 use orlop_sys::fs::duplicate;
-use orlop_sys::process::{self, Clone as CloneFlags, Ended, Inherit, Program};
+use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 
 use crate::config::{Config, Hook, Status};
@@ -122,9 +122,10 @@ fn execute(hook: &Hook<'_>, state: &str, bundle: &str) -> Result<Option<String>>
         argv: &argv,
         envp: &envp,
         keep: &[],
+        first: 3,
         stdio: [Some(stdin.borrow()), Some(out_end.borrow()), Some(err_end.borrow())],
         cwd: Some(&cwd),
-        inherit: Inherit::Nothing,
+        signals: Signals::Reset,
     };
     // SAFETY: the strings of both arrays outlive the call.
     let child = match unsafe { process::spawn(&program, CloneFlags::NONE, None) } {

@@ -22,6 +22,7 @@ use orlop_sys::mem::Shared;
 use orlop_sys::mount::{self, Attr, MountAttr, Reach};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Child, Ended, Pid, Program, Waiting};
+use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd, thread};
 
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,8 @@ pub(crate) struct Launch {
     child: Child,
     shared: Shared,
     wake: OwnedFd,
+    /// How long to sleep before looking again: where a filter may keep init from waking us.
+    patience: Option<Timespec>,
 }
 
 /// What init is born with, besides the plan.
@@ -77,20 +80,22 @@ fn detached_program() -> orlop_sys::Result<OwnedFd> {
     fs::open_at(&tmpfs, name, fs::OFlags::RDONLY, 0)
 }
 
-/// A descriptor's copy above those that belong to the container's program, or itself if it is there already.
-struct Above<'a> {
-    fd: BorrowedFd<'a>,
-    copy: Option<OwnedFd>,
+/// A descriptor that init is born with, out of the way of those that belong to the container's program.
+enum Inherited<'a> {
+    AsIs(BorrowedFd<'a>),
+    Copy(OwnedFd),
 }
 
-impl<'a> Above<'a> {
-    fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Above<'a>> {
-        let copy = if fd.as_raw() < first { Some(fs::duplicate(fd, first)?) } else { None };
-        Ok(Above { fd, copy })
+impl<'a> Inherited<'a> {
+    fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Inherited<'a>> {
+        Ok(if fd.as_raw() < first { Inherited::Copy(fs::duplicate(fd, first)?) } else { Inherited::AsIs(fd) })
     }
 
     fn raw(&self) -> i32 {
-        self.copy.as_ref().map_or(self.fd.as_raw(), OwnedFd::as_raw)
+        match self {
+            Inherited::AsIs(fd) => fd.as_raw(),
+            Inherited::Copy(fd) => fd.as_raw(),
+        }
     }
 }
 
@@ -102,32 +107,45 @@ impl Launch {
         let program = sealed_program().map_err(failed("memfd_create"))?;
         let plan_file = memfd(c"orlop:plan", MemfdFlags::NOEXEC_SEAL).map_err(failed("memfd_create"))?;
         let (wake, inits_wake) = net::socket_pair(SocketType::Stream).map_err(failed("socketpair"))?;
-        let above = |fd| Above::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
-        let plan_fd = above(plan_file.borrow())?;
-        let wake_fd = above(inits_wake.borrow())?;
+        let inherit = |fd| Inherited::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
+        let plan_fd = inherit(plan_file.borrow())?;
+        let wake_fd = inherit(inits_wake.borrow())?;
+        let others = birth.slots.iter().map(|&(slot, fd)| Ok((slot, inherit(fd)?))).collect::<Result<Vec<_>>>()?;
+        let mut keep: Vec<i32> = others.iter().map(|(_, fd)| fd.raw()).collect();
+        keep.extend([plan_fd.raw(), wake_fd.raw()]);
+        keep.sort_unstable();
+        // What init will know a descriptor by; see `Program::keep`.
+        let place = |fd: &Inherited<'_>| {
+            let at = keep.iter().position(|&raw| raw == fd.raw()).unwrap_or(0);
+            first + at as i32
+        };
         let mut slots = [-1; SLOTS];
-        let mut kept: Vec<Above<'_>> = Vec::with_capacity(birth.slots.len());
-        for &(slot, fd) in &birth.slots {
-            let fd = above(fd)?;
-            if let Some(place) = slots.get_mut(usize::from(slot.0)) {
-                *place = fd.raw();
+        for (slot, fd) in &others {
+            if let Some(entry) = slots.get_mut(usize::from(slot.0)) {
+                *entry = place(fd);
             }
-            kept.push(fd);
         }
 
         let steps: Vec<Step> = plan.entries.iter().map(|entry| entry.act.step()).collect();
-        let image =
-            Image { steps: &steps, strings: &plan.strings, args: plan.args, env: plan.env, slots, wake: wake_fd.raw() };
+        let image = Image {
+            steps: &steps,
+            strings: &plan.strings,
+            args: plan.args,
+            env: plan.env,
+            slots,
+            wake: place(&wake_fd),
+            born: keep.len() as u32,
+        };
         let size = image.size();
         fs::truncate(&plan_file, size as u64).map_err(failed("ftruncate"))?;
         let shared = Shared::map(&plan_file, size).map_err(failed("mmap"))?;
         // SAFETY: the mapping is new, of that size, and zeroed as every new file is.
         unsafe { image.write(shared.start()) };
 
-        let number = crate::state::c_string(&format!("{}", plan_fd.raw()))?;
-        let argv: [*const c_char; 3] = [c"orlop:[init]".as_ptr(), number.as_ptr(), null()];
+        let number = crate::state::c_string(&format!("{}", place(&plan_fd)))?;
+        let length = crate::state::c_string(&format!("{size}"))?;
+        let argv: [*const c_char; 4] = [c"orlop:[init]".as_ptr(), number.as_ptr(), length.as_ptr(), null()];
         let envp: [*const c_char; 1] = [null()];
-        let keep: Vec<i32> = [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
         let spawn = |program: &OwnedFd| {
             let program = Program {
                 file: program.borrow(),
@@ -135,9 +153,10 @@ impl Launch {
                 argv: &argv,
                 envp: &envp,
                 keep: &keep,
+                first,
                 stdio: [None, None, None],
                 cwd: None,
-                inherit: process::Inherit::Everything,
+                signals: process::Signals::Callers,
             };
             // SAFETY: the strings of both arrays outlive the call.
             unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
@@ -147,7 +166,9 @@ impl Launch {
             done => done,
         };
         let child = child.map_err(|errno| clone_error(plan, errno))?;
-        let launch = Launch { child, shared, wake };
+        let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+        let patience = filtered.then_some(Timespec::from_millis(20));
+        let launch = Launch { child, shared, wake, patience };
         let born = plan.clone_index() + 1;
         launch.complete(born as u32);
         Ok(launch)
@@ -168,6 +189,18 @@ impl Launch {
 
     pub(crate) fn into_pidfd(self) -> OwnedFd {
         self.child.pidfd
+    }
+
+    /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
+    pub(crate) fn ignores(&self, signals: u64) {
+        self.header().ignored.store(signals, Ordering::Release);
+    }
+
+    /// A copy of the seccomp listener that init has got.
+    pub(crate) fn listener(&self) -> Result<OwnedFd> {
+        let number = self.header().listener.load(Ordering::SeqCst);
+        process::pidfd_getfd(&self.child.pidfd, number)
+            .map_err(|errno| Error::system("pidfd_getfd", "the seccomp listener", errno))
     }
 
     /// Says that every entry of the runtime before `index` is done.
@@ -211,7 +244,8 @@ impl Launch {
         let mut fds =
             [PollFd::new(self.wake.borrow(), PollFlags::IN), PollFd::new(self.child.pidfd.borrow(), PollFlags::IN)];
         loop {
-            match event::poll(&mut fds, None) {
+            match event::poll(&mut fds, self.patience) {
+                Ok(0) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("ppoll", "waiting for init", errno)),
                 Ok(_) => break,

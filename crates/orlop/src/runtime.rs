@@ -17,7 +17,7 @@ use orlop_sys::{BorrowedFd, Errno, OwnedFd, event, fs};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
+use crate::config::{Config, ContainerState, NamespaceKind, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
 use crate::hook::{self, InitHook, Subject};
@@ -73,7 +73,7 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
         let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
         let Created { plan, state, .. } = created;
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         Ok((container, plan.warnings))
     }
 
@@ -82,7 +82,7 @@ impl Runtime {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
         let Created { launch, plan, group, state } = created;
         // Whoever wants to change the container from now on may.
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         let running = Running { container, launch, plan, group, ended: None };
         if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
@@ -100,7 +100,7 @@ impl Runtime {
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
-        Ok(Container { root: self.root.clone(), id: id.into(), dir })
+        Ok(Container { id: id.into(), dir })
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
@@ -116,7 +116,7 @@ impl Runtime {
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.state()) {
+        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.listed()) {
             // Deleted while we looked.
             Err(error) if error.kind() == Kind::NotFound => None,
             state => Some((id, state)),
@@ -141,14 +141,28 @@ fn plan_for(
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
         preserve_fds: options.preserve_fds,
+        listen_fds: options.listen_fds,
+        joins_own_network: joins_own_network(config),
     };
     plan::plan(config, host, &options)
+}
+
+/// Whether a sysctl of the container's network would be one of the caller's: looked up only where one is set.
+fn joins_own_network(config: &Config<'_>) -> bool {
+    let network = config.linux.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::Network);
+    let Some(path) = network.map(|namespace| &*namespace.path).filter(|path| !path.is_empty()) else {
+        return false;
+    };
+    let id = |path: &CStr| fs::stat_at(orlop_sys::CWD, path, fs::AtFlags::NONE).ok().map(|stat| (stat.dev, stat.ino));
+    // A namespace that cannot be found cannot be joined either.
+    !config.linux.sysctl.is_empty()
+        && state::c_string(path)
+            .is_ok_and(|path| id(&path).is_some_and(|theirs| Some(theirs) == id(c"/proc/self/ns/net")))
 }
 
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    root: CString,
     id: String,
     dir: StateDir,
 }
@@ -189,6 +203,18 @@ impl Container {
             annotations: annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
             owner: Str::default(),
         })
+    }
+
+    /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
+    fn listed(&self) -> Result<ContainerState<'static>> {
+        let state = self.state()?;
+        if state.bundle.is_empty() && state.status == Status::Stopped {
+            let what = "its state was never written: create was interrupted";
+            return Err(Error::new(Kind::WrongState, what)
+                .during("list", &self.id)
+                .hint("`delete --force` removes it"));
+        }
+        Ok(state)
     }
 
     /// The user id of whoever made it.
@@ -275,6 +301,9 @@ impl Container {
             let hook = InitHook { event, path: of_config.map_or("", |hook| &hook.path), seconds };
             return hook::init_failure(&hook, &report, excerpt);
         }
+        if call == Some(Call::Seccomp) {
+            return Error::system("seccomp", "loading the filter", errno).field("/linux/seccomp");
+        }
         let name = config.process.as_ref().and_then(|process| process.args.first());
         launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
     }
@@ -308,7 +337,7 @@ impl Container {
 
     fn signal_all(&self, signal: i32) -> Result<()> {
         match self.group()? {
-            Some(group) => crate::cgroup::signal(&group, signal),
+            Some(group) => group.signal_all(signal).map_err(from_cgroup),
             None => Ok(()),
         }
     }
@@ -325,7 +354,7 @@ impl Container {
             self.end_init()?;
         }
         self.dir.lock()?;
-        if !self.dir.is_linked(&self.root) {
+        if !self.dir.is_linked() {
             return match force {
                 Force::Yes => Ok(Vec::new()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
@@ -344,16 +373,16 @@ impl Container {
         if let Some(mut group) = record.as_ref().map_or(Ok(None), group_of)? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
-            crate::cgroup::signal(&group, SIGKILL)?;
+            group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.remove(record.is_some_and(|record| record.has_poststop))
+        self.remove(record.is_some_and(|record| record.has_poststop), Gate::Start)
     }
 
     /// Removes what is left of it, the state, and then tells the hooks that asked for it.
-    fn remove(&self, has_poststop: bool) -> Result<Vec<Warning>> {
+    fn remove(&self, has_poststop: bool, gate: Gate) -> Result<Vec<Warning>> {
         let whole = if has_poststop { self.dir.read_record()? } else { None };
-        self.dir.remove(&self.root)?;
+        self.dir.remove(gate)?;
         let Some((record, text)) = whole else {
             return Ok(Vec::new());
         };
@@ -491,11 +520,14 @@ impl Running {
         let id = container.id.clone();
         drop(launch.into_pidfd());
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group {
-                crate::cgroup::signal(&group, SIGKILL)?;
+            if let Some(mut group) = group
+                // Most often nothing is left in it.
+                && group.remove(Timespec::default()).is_err()
+            {
+                group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.remove(plan.has_poststop)
+            container.remove(plan.has_poststop, Gate::Open)
         });
         deleted.map_err(|error| error.during("delete", &id))
     }

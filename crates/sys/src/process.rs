@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
-use crate::fs::{AtFlags, OnExec, chdir, duplicate_onto, set_on_exec};
+use crate::fs::{AtFlags, OnExec, chdir, duplicate, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
 use crate::thread::close_on_exec_from;
 
@@ -116,23 +116,26 @@ pub struct Program<'a> {
     pub argv: &'a [*const c_char],
     /// Pointers to the environment, then a null.
     pub envp: &'a [*const c_char],
-    /// Close-on-exec descriptors that the program gets all the same, by their numbers.
+    /// Descriptors that the program gets besides stdio: ascending numbers, none below `first`. It finds them from
+    /// `first` on without a gap, and none else from there.
     pub keep: &'a [i32],
+    /// The number that the first of `keep` gets. Those between stdio and it are the program's as they are.
+    pub first: i32,
     /// What the program has as standard input, output and error, where not what the caller has.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
     /// The program's working directory, where not the caller's.
     pub cwd: Option<&'a CStr>,
-    /// What else of the caller it gets.
-    pub inherit: Inherit,
+    /// Which signals it blocks and ignores.
+    pub signals: Signals,
 }
 
-/// What a program that [`spawn`] executes gets of its caller besides what is named.
+/// What a program that [`spawn`] executes blocks and ignores of signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Inherit {
-    /// Blocked and ignored signals, and every descriptor that does not close at exec.
-    Everything,
-    /// No signal blocked or ignored, and no descriptor above standard error but those to keep.
-    Nothing,
+pub enum Signals {
+    /// What its caller does.
+    Callers,
+    /// None.
+    Reset,
 }
 
 struct Job<'a> {
@@ -168,38 +171,50 @@ extern "C" fn execute(data: *mut u8) -> ! {
     // SAFETY: `spawn` passes its job, and is suspended while we use it.
     let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
     let program = job.program;
-    let prepared = (|| {
-        if program.inherit == Inherit::Nothing {
-            close_on_exec_from(3)?;
-            reset_signals()?;
-        }
-        if let Some(cwd) = program.cwd {
-            chdir(cwd)?;
-        }
-        for (number, fd) in program.stdio.iter().enumerate() {
-            match fd {
-                // Onto itself it would stay close-on-exec.
-                Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
-                Some(fd) => duplicate_onto(fd, number as i32)?,
-                None => {}
-            }
-        }
-        for &fd in program.keep {
-            // SAFETY: the caller keeps it open; here it is a copy of ours.
-            set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
-        }
-        Ok(())
-    })();
-    let errno = match prepared {
-        // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
-        Ok(()) => unsafe {
+    let errno = match prepare(program) {
+        Ok(moved) => {
+            let file = moved.as_ref().map_or(program.file, OwnedFd::borrow);
             let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
-            exec_at(program.file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags)
-        },
+            // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
+            unsafe { exec_at(file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags) }
+        }
         Err(errno) => errno,
     };
     job.errno.store(errno.0, Ordering::Relaxed);
     exit(127)
+}
+
+fn prepare(program: &Program<'_>) -> Result<Option<OwnedFd>> {
+    if program.signals == Signals::Reset {
+        reset_signals()?;
+    }
+    if let Some(cwd) = program.cwd {
+        chdir(cwd)?;
+    }
+    place_descriptors(program)
+}
+
+/// Gives every descriptor of a new program its place; returns the program's own file where it had to make way.
+fn place_descriptors(program: &Program<'_>) -> Result<Option<OwnedFd>> {
+    let free = program.first + program.keep.len() as i32;
+    let in_the_way = (program.first..free).contains(&program.file.as_raw());
+    let moved = if in_the_way { Some(duplicate(program.file, free)?) } else { None };
+    for (number, fd) in program.stdio.iter().enumerate() {
+        match fd {
+            // Onto itself it would stay close-on-exec.
+            Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
+            Some(fd) => duplicate_onto(fd, number as i32)?,
+            None => {}
+        }
+    }
+    for (&fd, place) in program.keep.iter().zip(program.first..) {
+        // SAFETY: the caller keeps it open; here it is a copy of ours.
+        let fd = unsafe { BorrowedFd::from_raw(fd) };
+        // As the numbers ascend, what lies at the new place is not one that is still to be moved.
+        if fd.as_raw() == place { set_on_exec(fd, OnExec::Keep)? } else { duplicate_onto(fd, place)? }
+    }
+    close_on_exec_from(free as u32)?;
+    Ok(moved)
 }
 
 /// fork(2): `None` in the child.
@@ -255,6 +270,16 @@ pub unsafe fn exec_at(
             flags.bits() as usize,
         )
     };
+    Errno(-ret as i32)
+}
+
+/// execve(2): returns only when it failed. Profiles that were made by watching a program have it, and execveat(2) not.
+///
+/// # Safety
+/// As of [`exec_at`].
+pub unsafe fn exec(path: &CStr, argv: *const *const c_char, envp: *const *const c_char) -> Errno {
+    // SAFETY: the caller vouches for the arrays.
+    let ret = unsafe { syscall3(nr::EXECVE, path.as_ptr() as usize, argv as usize, envp as usize) };
     Errno(-ret as i32)
 }
 

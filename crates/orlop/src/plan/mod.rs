@@ -3,6 +3,7 @@
 //! The planner turns a configuration, the host's facts and the caller's options into one list. It does no I/O.
 //! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
 
+mod attributes;
 mod capability;
 mod devices;
 mod hooks;
@@ -10,6 +11,8 @@ mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+mod seccomp;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +31,8 @@ use crate::host::Host;
 pub use capability::CapabilitySet;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
+pub(crate) use namespaces::is_supported as has_namespace_support;
+pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +143,13 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
+    /// Hands the listener of the filter over to whoever answers for it.
+    SeccompListener {
+        /// The socket.
+        path: Text,
+        /// What the profile has to say to it.
+        metadata: Text,
+    },
     /// Runs a hook of the host.
     Hook {
         /// Of which list.
@@ -161,6 +173,7 @@ impl Task {
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
             Task::Hook { .. } => "hook",
+            Task::SeccompListener { .. } => "seccomp-listener",
         }
     }
 
@@ -248,6 +261,10 @@ pub struct Options<'a> {
     pub cgroup_manager: orlop_cgroup::Manager,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
+    /// How many of them are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
+    pub listen_fds: u32,
+    /// Whether the network namespace that the configuration names is the caller's own.
+    pub joins_own_network: bool,
 }
 
 /// Something that does not stop the container, but that somebody should know of.
@@ -317,6 +334,10 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// A procfs that is mounted nowhere.
+    pub(crate) const PROC: Slot = Slot(5);
+    /// The filter's listener.
+    pub(crate) const SECCOMP: Slot = Slot(6);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -414,19 +435,11 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let asked: &[(bool, &'static str, &'static str)] = &[
         (!linux.uid_mappings.is_empty(), "/linux/uidMappings", "id mappings of a user namespace"),
         (!linux.gid_mappings.is_empty(), "/linux/gidMappings", "id mappings of a user namespace"),
-        (!linux.sysctl.is_empty(), "/linux/sysctl", "kernel parameters"),
         (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
-        (linux.seccomp.is_some(), "/linux/seccomp", "system call filters"),
         (!linux.mount_label.is_empty(), "/linux/mountLabel", "SELinux mount labels"),
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
-        (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
-        (linux.personality.is_some(), "/linux/personality", "personalities"),
         (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
         (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
-        (process.is_some_and(|p| !p.apparmor_profile.is_empty()), "/process/apparmorProfile", "AppArmor profiles"),
-        (process.is_some_and(|p| !p.selinux_label.is_empty()), "/process/selinuxLabel", "SELinux labels"),
-        (process.is_some_and(|p| p.scheduler.is_some()), "/process/scheduler", "scheduling policies"),
-        (process.is_some_and(|p| p.io_priority.is_some()), "/process/ioPriority", "I/O priorities"),
     ];
     match asked.iter().find(|(asked, ..)| *asked) {
         Some(&(_, pointer, what)) => {

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Mode, Version};
-use orlop_init::step::{Follow, Make, ModeOf, OverProc, Step};
+use orlop_init::step::{Follow, Make, ModeOf, OldRoot, OverProc, Step};
 use orlop_sys::mount::{Attr, Propagation, Reach};
 use orlop_sys::process::Clone as CloneFlags;
 
@@ -327,6 +327,24 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What the mounts have left is closed by execve(2) with all the rest, except where a limit on descriptors could
+    /// be below it, or where init waits for long.
+    fn needs_free_descriptors(&self) -> bool {
+        const PLENTY: u64 = 256;
+        let config = self.config;
+        let limits = config.process.as_ref().map(|process| process.rlimits.as_slice()).unwrap_or_default();
+        let few = limits.iter().any(|limit| limit.kind == crate::config::RlimitKind::Nofile && limit.soft < PLENTY);
+        few || self.options.gate == super::Gate::Start
+    }
+
+    /// Whether the first change of propagation reached everything below the old root.
+    fn old_root(&self) -> OldRoot {
+        match self.config.linux.rootfs_propagation.map(propagation) {
+            None | Some((_, Reach::Tree)) => OldRoot::Alone,
+            Some((_, Reach::One)) => OldRoot::MaySpread,
+        }
+    }
+
     /// Makes the root read-only and covers what is to be covered, then changes into it.
     pub(super) fn enter_root(&mut self) -> Result<()> {
         let phase = Phase::Root;
@@ -360,10 +378,14 @@ impl Planner<'_> {
             self.init(phase, Origin::field("/root/readonly"), step);
         }
         let change = match self.options.root_change {
-            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT },
+            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT, old: self.old_root() },
             super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
         };
         self.init(phase, Origin::field("/root/path"), change);
+        if self.needs_free_descriptors() {
+            let first = self.options.preserve_fds.saturating_add(3);
+            self.init(phase, Origin::NONE, Step::Descriptors { first });
+        }
         if let Some((propagation @ (Propagation::SHARED | Propagation::UNBINDABLE), reach)) =
             config.linux.rootfs_propagation.map(propagation)
         {
