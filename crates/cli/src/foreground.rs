@@ -52,7 +52,12 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
     }
     match running.wait() {
         Ok(ended) => {
-            let warnings = if keep { Vec::new() } else { running.delete()? };
+            if keep {
+                return Ok((ended.code(), Vec::new()));
+            }
+            let warnings = running.delete()?;
+            // The program ends here: the kernel takes back the rest at once.
+            core::mem::forget(running);
             Ok((ended.code(), warnings))
         }
         Err(error) => Err(running.fail(error).into()),

@@ -515,12 +515,10 @@ impl Running {
     }
 
     /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
-    pub fn delete(self) -> Result<Vec<Warning>> {
-        let Running { container, group, launch, plan, .. } = self;
-        let id = container.id.clone();
-        drop(launch.into_pidfd());
+    pub fn delete(&mut self) -> Result<Vec<Warning>> {
+        let Running { container, group, plan, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group
+            if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
                 && group.remove(Timespec::default()).is_err()
             {
@@ -529,10 +527,10 @@ impl Running {
             }
             container.remove(plan.has_poststop, Gate::Open)
         });
-        deleted.map_err(|error| error.during("delete", &id))
+        deleted.map_err(|error| error.during("delete", &container.id))
     }
 
-    fn clean(self, error: Error) -> Error {
+    fn clean(mut self, error: Error) -> Error {
         match self.delete() {
             Ok(_) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
