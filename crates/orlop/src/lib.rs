@@ -17,7 +17,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod ahead;
@@ -34,6 +34,8 @@ mod launch;
 mod path;
 pub mod plan;
 mod runtime;
+#[cfg(feature = "std")]
+mod standard;
 mod state;
 pub mod time;
 
