@@ -1,15 +1,18 @@
 //! The tests, by what of the binary they are about.
 
+mod attributes;
 mod cgroup;
 mod cli;
 mod crash;
 mod errors;
+mod hooks;
 mod lifecycle;
 mod list;
 mod memory;
 mod process;
 mod rootfs;
 mod scale;
+mod seccomp;
 mod security;
 
 use crate::context::{Context, Skip};
@@ -43,7 +46,10 @@ pub fn all() -> impl Iterator<Item = Test> {
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,
+        hooks::TESTS,
         security::TESTS,
+        seccomp::TESTS,
+        attributes::TESTS,
         cgroup::TESTS,
     ]
     .into_iter()

@@ -12,6 +12,9 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::{Options, Origin, invalid};
 
+/// Whether `orlop-cgroup` has a driver for systemd.
+pub(crate) const HAS_SYSTEMD: bool = false;
+
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Placement {

@@ -28,6 +28,7 @@ mod create;
 mod error;
 pub mod explain;
 pub mod features;
+mod hook;
 mod host;
 mod launch;
 mod path;

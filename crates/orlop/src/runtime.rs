@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Group, PATIENCE};
+use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
 use orlop_init::{GO, Report};
 use orlop_sys::net::{self, SocketType};
@@ -16,12 +17,13 @@ use orlop_sys::{BorrowedFd, Errno, OwnedFd, event, fs};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
+use crate::config::{Config, ContainerState, NamespaceKind, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
+use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
-use crate::plan::{self, Gate, Options, Plan, Warning};
+use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
 use crate::state::{self, Init, Record, StateDir};
 
 /// A runtime: the directory that its containers' state is kept in.
@@ -81,7 +83,8 @@ impl Runtime {
         let Created { launch, plan, group, state } = created;
         // Whoever wants to change the container from now on may.
         let container = Container { id: id.into(), dir: state };
-        Ok(Running { container, launch, plan, group, ended: None })
+        let running = Running { container, launch, plan, group, ended: None };
+        if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
@@ -99,10 +102,11 @@ impl Runtime {
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
-    pub fn delete(&self, id: &str, force: Force) -> Result<()> {
+    /// Hooks that fail afterwards are warnings.
+    pub fn delete(&self, id: &str, force: Force) -> Result<Vec<Warning>> {
         match self.container(id) {
             Ok(container) => container.delete(force),
-            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(()),
+            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(Vec::new()),
             Err(error) => Err(error.during("delete", id)),
         }
     }
@@ -137,6 +141,8 @@ fn plan_for(
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
         preserve_fds: options.preserve_fds,
+        listen_fds: options.listen_fds,
+        joins_own_network: joins_own_network(config),
     };
     plan::plan(config, host, &options)
 }
@@ -148,6 +154,19 @@ pub struct Listed {
     pub state: ContainerState<'static>,
     /// The user id of whoever made it.
     pub owner: u32,
+}
+
+/// Whether a sysctl of the container's network would be one of the caller's: looked up only where one is set.
+fn joins_own_network(config: &Config<'_>) -> bool {
+    let network = config.linux.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::Network);
+    let Some(path) = network.map(|namespace| &*namespace.path).filter(|path| !path.is_empty()) else {
+        return false;
+    };
+    let id = |path: &CStr| fs::stat_at(orlop_sys::CWD, path, fs::AtFlags::NONE).ok().map(|stat| (stat.dev, stat.ino));
+    // A namespace that cannot be found cannot be joined either.
+    !config.linux.sysctl.is_empty()
+        && state::c_string(path)
+            .is_ok_and(|path| id(&path).is_some_and(|theirs| Some(theirs) == id(c"/proc/self/ns/net")))
 }
 
 /// A container that exists.
@@ -244,7 +263,7 @@ impl Container {
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
         net::send(&socket, &GO, &[]).map_err(failed("sendmsg"))?;
-        let mut report = [0u8; 16];
+        let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
             Err(Errno::CONNRESET) => {
@@ -253,17 +272,28 @@ impl Container {
             Err(errno) => return Err(failed("read")(errno)),
         };
         match Report::from_bytes(report.get(..n).unwrap_or_default()) {
-            Some(report) => Err(self.start_error(report)),
+            Some(whole) => Err(self.start_error(whole, report.get(Report::SIZE..).unwrap_or_default())),
             // The socket closes with execve(2).
-            None if n == 0 => {
-                let _ = init;
-                Ok(())
-            }
+            None if n == 0 && init.has_poststart => self.poststart(init.pid),
+            None if n == 0 => Ok(()),
             None => Err(Error::new(Kind::System, "init sent half a report")),
         }
     }
 
-    fn start_error(&self, report: Report) -> Error {
+    /// What runc does too: a container whose poststart hook fails is killed.
+    fn poststart(&self, pid: Pid) -> Result<()> {
+        let Some((record, text)) = self.dir.read_record()? else {
+            return Ok(());
+        };
+        let config = Config::parse(&text)?;
+        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        subject.run_all(HookEvent::Poststart, Status::Running, pid).map_err(|error| match self.end_init() {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("and the container could not be killed: {second}")),
+        })
+    }
+
+    fn start_error(&self, report: Report, excerpt: &[u8]) -> Error {
         let errno = Errno(report.errno as i32);
         let call = Call::from_number(report.call);
         if let Some(call @ (Call::Read | Call::CloseRange)) = call {
@@ -274,13 +304,22 @@ impl Container {
             Ok(None) => Vec::new(),
             Err(error) => return error,
         };
-        match Config::parse(&text) {
-            Ok(config) => {
-                let name = config.process.as_ref().and_then(|process| process.args.first());
-                launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
-            }
-            Err(error) => error.into(),
+        let config = match Config::parse(&text) {
+            Ok(config) => config,
+            Err(error) => return error.into(),
+        };
+        if let Some(index) = hook::reported(&report) {
+            let event = HookEvent::StartContainer;
+            let of_config = config.hooks.start_container.get(index);
+            let seconds = of_config.and_then(|hook| hook.timeout).map_or(0, |seconds| seconds.get());
+            let hook = InitHook { event, path: of_config.map_or("", |hook| &hook.path), seconds };
+            return hook::init_failure(&hook, &report, excerpt);
         }
+        if call == Some(Call::Seccomp) {
+            return Error::system("seccomp", "loading the filter", errno).field("/linux/seccomp");
+        }
+        let name = config.process.as_ref().and_then(|process| process.args.first());
+        launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
     }
 
     /// Sends a signal, by number.
@@ -317,13 +356,13 @@ impl Container {
         }
     }
 
-    /// Deletes it.
-    pub fn delete(self, force: Force) -> Result<()> {
+    /// Deletes it. Hooks that fail afterwards are warnings.
+    pub fn delete(self, force: Force) -> Result<Vec<Warning>> {
         let id = self.id.clone();
         self.destroy(force).map_err(|error| error.during("delete", &id))
     }
 
-    fn destroy(self, force: Force) -> Result<()> {
+    fn destroy(self, force: Force) -> Result<Vec<Warning>> {
         // Before the lock: whoever makes the container right now holds it, and lets go when its init dies.
         if force == Force::Yes {
             self.end_init()?;
@@ -331,7 +370,7 @@ impl Container {
         self.dir.lock()?;
         if !self.dir.is_linked()? {
             return match force {
-                Force::Yes => Ok(()),
+                Force::Yes => Ok(Vec::new()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
             };
         }
@@ -344,13 +383,25 @@ impl Container {
             (Status::Stopped, _) => {}
             _ => self.end_init()?,
         }
-        if let Some(mut group) = self.group()? {
+        let record = self.dir.read_head()?;
+        if let Some(mut group) = record.as_ref().map_or(Ok(None), group_of)? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
             group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.dir.remove(Gate::Start)
+        self.remove(record.is_some_and(|record| record.has_poststop), Gate::Start)
+    }
+
+    /// Removes what is left of it, the state, and then tells the hooks that asked for it.
+    fn remove(&self, has_poststop: bool, gate: Gate) -> Result<Vec<Warning>> {
+        let whole = if has_poststop { self.dir.read_record()? } else { None };
+        self.dir.remove(gate)?;
+        let Some((record, text)) = whole else {
+            return Ok(Vec::new());
+        };
+        let config = Config::parse(&text)?;
+        Ok(Subject { id: &self.id, bundle: &record.bundle, config: &config }.run_poststop())
     }
 
     /// Kills init and waits for its end.
@@ -465,9 +516,23 @@ impl Running {
         })
     }
 
-    /// Removes the container, which has ended.
-    pub fn delete(&mut self) -> Result<()> {
-        let Running { container, group, .. } = self;
+    /// Runs the hooks that wait for the program to run.
+    fn poststart(self) -> Result<Running> {
+        let pid = self.launch.pid();
+        let done = self.launch.await_program(&self.plan).and_then(|()| self.container.poststart(pid));
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.launch.kill();
+                let id = self.container.id.clone();
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
+    pub fn delete(&mut self) -> Result<Vec<Warning>> {
+        let Running { container, group, plan, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
             if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
@@ -476,14 +541,14 @@ impl Running {
                 group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.dir.remove(Gate::Open)
+            container.remove(plan.has_poststop, Gate::Open)
         });
         deleted.map_err(|error| error.during("delete", &container.id))
     }
 
     fn clean(mut self, error: Error) -> Error {
         match self.delete() {
-            Ok(()) => error,
+            Ok(_) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
         }
     }

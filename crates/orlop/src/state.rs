@@ -3,7 +3,7 @@
 //! | name | what | written |
 //! |---|---|---|
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
-//! | `init` | a symbolic link that says `PID:STARTTIME` | once, when init runs: a link appears whole or not at all |
+//! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
@@ -41,6 +41,9 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) cgroups: Vec<CgroupDir>,
+    /// Whether the configuration has hooks for when the container is deleted.
+    #[serde(default)]
+    pub(crate) has_poststop: bool,
 }
 
 /// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths
@@ -77,12 +80,17 @@ impl CgroupDir {
 /// The version of [`Record`] that this code writes and reads.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
+/// What ends the text of the link `init` where there are poststart hooks.
+const POSTSTART: &str = ":poststart";
+
 /// A process, told from a later one with the same number by the time it started at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Init {
     pub(crate) pid: Pid,
     /// In clock ticks since boot; field 22 of proc_pid_stat(5).
     pub(crate) start_time: u64,
+    /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
+    pub(crate) has_poststart: bool,
 }
 
 impl Init {
@@ -93,7 +101,7 @@ impl Init {
         };
         let mut buf = [0u8; 2048];
         let ignored = read_proc(pid, "status", &mut buf)?.and_then(signals_ignored);
-        Ok(ignored.map(|ignored| (Init { pid, start_time }, ignored)))
+        Ok(ignored.map(|ignored| (Init { pid, start_time, has_poststart: false }, ignored)))
     }
 
     /// Whether it still runs: a zombie does not.
@@ -314,7 +322,8 @@ impl StateDir {
 
     /// Records init. One call: there is no moment with half of it.
     pub(crate) fn write_init(&self, init: Init) -> Result<()> {
-        let text = c_string(&format!("{}:{}", init.pid, init.start_time))?;
+        let hooks = if init.has_poststart { POSTSTART } else { "" };
+        let text = c_string(&format!("{}:{}{hooks}", init.pid, init.start_time))?;
         fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
     }
 
@@ -327,9 +336,10 @@ impl StateDir {
             Err(errno) => return Err(self.error("readlinkat", errno)),
         };
         let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let init = text
-            .split_once(':')
-            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
+        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
+        let init = numbers.split_once(':').and_then(|(pid, start_time)| {
+            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()?, has_poststart })
+        });
         init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
     }
 

@@ -32,6 +32,8 @@ const CREATE: Options<'_> = Options {
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
     preserve_fds: 0,
+    listen_fds: 0,
+    joins_own_network: false,
 };
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.
