@@ -57,6 +57,8 @@ pub struct Context<'a> {
     pub(crate) wake: Option<OwnedFd>,
     /// The connection of `orlop start`, which waits for the outcome.
     pub(crate) starter: Option<OwnedFd>,
+    /// Whether the second byte of its word is still unread.
+    pub(crate) go_unread: bool,
     /// Memory for the program's path, `HOME`, and the arrays of execve(2).
     pub(crate) scratch: &'a mut [u8],
     /// The file mode mask that the caller had.
@@ -94,6 +96,7 @@ impl<'a> Context<'a> {
             received: None,
             wake: own(view.header.wake),
             starter: None,
+            go_unread: true,
             scratch,
             umask,
             cwd_set: false,
@@ -197,6 +200,17 @@ impl<'a> Context<'a> {
         if awaited != 0 && index >= awaited {
             self.header.runtime_awaits.store(0, Ordering::SeqCst);
             self.wake_runtime()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the second byte of `start`'s word: from now on our end is taken for that of the program.
+    pub(crate) fn hear_all_of_go(&mut self) -> Result<()> {
+        if let Some(starter) = &self.starter
+            && self.go_unread
+        {
+            fs::read(starter, &mut [0u8; 1]).at(Call::Read)?;
+            self.go_unread = false;
         }
         Ok(())
     }

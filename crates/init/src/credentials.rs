@@ -18,6 +18,8 @@ pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
 #[allow(unsafe_code)] // a new descriptor by its number
 pub(crate) fn seccomp(ctx: &mut Context<'_>, program: List<SockFilter>, flags: u32, listener: Slot) -> Result<()> {
     const NEW_LISTENER: u32 = 1 << 3;
+    // A filter made by watching the container's program may forbid what we have yet to do.
+    ctx.hear_all_of_go()?;
     let returned = thread::set_seccomp(ctx.blob.filter(program), flags).at(Call::Seccomp)?;
     ctx.filtered = true;
     if flags & NEW_LISTENER != 0 {

@@ -156,7 +156,7 @@ pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
     Ok(())
 }
 
-/// What `start` sends: the second byte stays unread until execve(2). A socket that is closed before gives its peer
+/// What `start` sends: the second byte stays unread until the filter is loaded or execve(2) comes. A socket that is closed before gives its peer
 /// ECONNRESET (unix(7)), so that an init that is killed on the way is not taken for a program that runs.
 pub const GO: [u8; 2] = *b"go";
 
@@ -213,9 +213,7 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
         true => CStr::from_bytes_until_nul(ctx.scratch.get(..PATH_AREA).ok_or(BROKEN)?).map_err(|_| BROKEN)?,
         false => program_name(ctx)?,
     };
-    if let Some(starter) = &ctx.starter {
-        fs::read(starter, &mut [0u8; 1]).at(Call::Read)?;
-    }
+    ctx.hear_all_of_go()?;
     ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
     // SAFETY: each array ends in a null; every pointer is to a string of the mapping.
     let errno = unsafe { process::exec(program, arrays.argv, arrays.envp) };
