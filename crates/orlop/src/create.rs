@@ -15,6 +15,7 @@ use orlop_sys::{CWD, OwnedFd};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
+use crate::config::NamespaceKind;
 use crate::error::{Error, Kind, Result};
 use crate::launch::{Birth, Launch};
 use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
@@ -178,6 +179,11 @@ fn prepare(
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+                shares_pids: !config
+                    .linux
+                    .namespaces
+                    .iter()
+                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
             };
             state.write_record(&record, bundle.text())
         }

@@ -53,6 +53,8 @@ pub enum Force {
 
 /// How long a killed process may take to end.
 const KILLED: Timespec = Timespec { sec: 10, nsec: 0 };
+/// How long it takes at most, unless it is paused or the machine is busy.
+const USUALLY_DEAD: Timespec = Timespec::from_millis(50);
 
 impl Runtime {
     /// A runtime that keeps its state in `root`, which is made when the first container is.
@@ -109,6 +111,11 @@ impl Runtime {
         }
     }
 
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        state::ids(&self.root)
+    }
+
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
         let ids = state::ids(&self.root)?;
@@ -154,7 +161,12 @@ impl Container {
         &self.id
     }
 
-    fn status(&self) -> Result<(Status, Option<Init>)> {
+    pub(crate) fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
+    /// Its status but for whether it is paused: that is in the cgroup, and [`Container::full_status`] looks there.
+    pub(crate) fn status(&self) -> Result<(Status, Option<Init>)> {
         Ok(match self.dir.read_init()? {
             Some(init) if init.is_alive() && self.dir.awaits_start() => (Status::Created, Some(init)),
             Some(init) if init.is_alive() => (Status::Running, Some(init)),
@@ -167,8 +179,18 @@ impl Container {
 
     /// Its state, as `orlop state` prints it.
     pub fn state(&self) -> Result<ContainerState<'static>> {
-        let (status, init) = self.status().map_err(|error| error.during("state", &self.id))?;
-        let record = self.dir.read_head().map_err(|error| error.during("state", &self.id))?;
+        self.look().map_err(|error| error.during("state", &self.id))
+    }
+
+    fn look(&self) -> Result<ContainerState<'static>> {
+        let (mut status, init) = self.status()?;
+        let record = self.dir.read_head()?;
+        if init.is_some()
+            && let Some(group) = record.as_ref().map(group_of).transpose()?.flatten()
+            && group.is_frozen().map_err(from_cgroup)?
+        {
+            status = Status::Paused;
+        }
         let (bundle, rootfs, created, annotations) = match record {
             Some(record) => (record.bundle, record.rootfs, record.created, record.annotations),
             None => Default::default(),
@@ -221,8 +243,11 @@ impl Container {
             (Status::Stopped, _) => {
                 return Err(Error::new(Kind::WrongState, "cannot start a container that has stopped"));
             }
-            (Status::Running, _) => {
+            (Status::Running, _) if !self.is_paused()? => {
                 return Err(Error::new(Kind::WrongState, "cannot start an already running container"));
+            }
+            (Status::Running, _) => {
+                return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state"));
             }
             (status, _) => {
                 let what = format!("cannot start a container in the {} state", status.name());
@@ -280,16 +305,32 @@ impl Container {
             return self.signal_all(signal);
         }
         let not_running = || Error::new(Kind::NotRunning, "container not running");
-        let init = init.ok_or_else(not_running)?;
-        let sent = open_init(init).and_then(|pidfd| process::pidfd_signal(&pidfd, signal));
-        match sent {
-            Err(Errno::SRCH) => Err(not_running()),
-            Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
-            Ok(()) => Ok(()),
+        let record = if signal == SIGKILL { self.dir.read_head()? } else { None };
+        let group = record.as_ref().map(group_of).transpose()?.flatten();
+        // Without a pid namespace of its own, the end of init is not that of the others.
+        if let Some(group) = group.as_ref().filter(|_| record.is_some_and(|record| record.shares_pids)) {
+            if init.is_none() && group.pids().map_err(from_cgroup)?.is_empty() {
+                return Err(not_running());
+            }
+            group.signal_all(signal).map_err(from_cgroup)?;
+            // It may be in none of its cgroups, as where a rootless runtime could make none.
+            return match init.map(|init| send_to(init, signal)) {
+                None | Some(Ok(()) | Err(Errno::SRCH)) => Ok(()),
+                Some(Err(errno)) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
+            };
+        }
+        match send_to(init.ok_or_else(not_running)?, signal) {
+            Err(Errno::SRCH) => return Err(not_running()),
+            Err(errno) => return Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
+            Ok(()) => {}
+        }
+        match &group {
+            Some(group) => Self::let_die(group),
+            None => Ok(()),
         }
     }
 
-    fn group(&self) -> Result<Option<Group>> {
+    pub(crate) fn group(&self) -> Result<Option<Group>> {
         let Some(record) = self.dir.read_head()? else {
             return Ok(None);
         };
@@ -323,7 +364,7 @@ impl Container {
         }
         match self.status()? {
             (Status::Running | Status::Creating | Status::Paused, _) if force == Force::No => {
-                let (status, _) = self.status()?;
+                let (status, _) = self.full_status()?;
                 let what = format!("cannot delete container {} that is not stopped: {}", self.id, status.name());
                 return Err(Error::new(Kind::WrongState, what).hint("`delete --force` kills it first"));
             }
@@ -355,7 +396,15 @@ impl Container {
                 return Err(Error::system("pidfd_send_signal", "killing the container's init", errno));
             }
         }
-        match event::wait_readable(&pidfd, Some(KILLED)) {
+        let mut ended = event::wait_readable(&pidfd, Some(USUALLY_DEAD));
+        if ended == Ok(false) {
+            // Before it is said that it does not die: it may be paused.
+            if let Some(group) = self.group()? {
+                Self::let_die(&group)?;
+            }
+            ended = event::wait_readable(&pidfd, Some(KILLED));
+        }
+        match ended {
             Ok(true) => {
                 // Ours to reap only if it is our child, as in a program that embeds us.
                 let _not_ours = process::wait(&pidfd, Waiting::Poll);
@@ -368,12 +417,16 @@ impl Container {
 }
 
 /// A pidfd of init and of no later process with its number.
-fn open_init(init: Init) -> core::result::Result<OwnedFd, Errno> {
+pub(crate) fn open_init(init: Init) -> core::result::Result<OwnedFd, Errno> {
     let pidfd = process::pidfd_open(init.pid)?;
     if init.is_alive() { Ok(pidfd) } else { Err(Errno::SRCH) }
 }
 
-fn group_of(record: &Record) -> Result<Option<Group>> {
+fn send_to(init: Init, signal: i32) -> core::result::Result<(), Errno> {
+    process::pidfd_signal(&open_init(init)?, signal)
+}
+
+pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
     if record.cgroups.is_empty() {
         return Ok(None);
     }
