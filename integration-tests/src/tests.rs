@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod cli;
+mod control;
 mod errors;
 mod lifecycle;
 mod list;
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         security::TESTS,
         cgroup::TESTS,
+        control::TESTS,
     ]
     .into_iter()
     .flatten()
