@@ -136,7 +136,7 @@ pub(super) fn enable_all(held: &mut Held, bin: &mut Bin) {
         return;
     };
     let lacks = |name: &&str| !on.split_whitespace().any(|other| other == *name);
-    if !TELLING.iter().any(|name| lacks(name)) {
+    if !TELLING.iter().any(lacks) {
         return;
     }
     let mount = At { path: held.dir.path.get(..held.dir.mount_len).unwrap_or_default(), fd: None };

@@ -127,7 +127,8 @@ fn freezing() {
             assert!(again.is_frozen().unwrap());
             again.thaw().unwrap();
             assert!(!group.is_frozen().unwrap());
-            assert!(moves(pid), "{on:?}");
+            // An emulated machine takes its time.
+            assert!((0..50).any(|_| moves(pid)), "{on:?}");
         }
         // A frozen cgroup is not for a new container, and a killed one goes for good.
         group.freeze(PATIENCE).unwrap();
