@@ -20,27 +20,40 @@ pub(crate) enum Leaf {
 
 /// Opens a path of the container, following its links inside the root.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> orlop_sys::Result<OwnedFd> {
-    let path = if path.to_bytes() == b"/" { c"." } else { path };
-    fs::open_at2(root, path, flags, 0, INSIDE)
+    fs::open_at2(root, dot(path), flags, 0, INSIDE)
+}
+
+/// The root itself, in words that openat2(2) takes with every flag.
+fn dot(path: &CStr) -> &CStr {
+    if path.to_bytes() == b"/" { c"." } else { path }
 }
 
 /// A mount point.
 pub(crate) struct Found {
     pub(crate) fd: OwnedFd,
     pub(crate) was_there: bool,
+    /// Whether a symbolic link led there.
+    pub(crate) linked: bool,
     /// The directory that it was made in; of no more use.
     pub(crate) parent: Option<OwnedFd>,
 }
 
 /// Opens a path of the container; what is missing of it is made, directories with mode 0755.
 pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
+    let mut linked = false;
     let opened = match follow {
-        Follow::Links => open(root, path, OFlags::PATH),
+        Follow::Links => match fs::open_at2(root, dot(path), OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS) {
+            Err(Errno::LOOP) => {
+                linked = true;
+                open(root, path, OFlags::PATH)
+            }
+            done => done,
+        },
         // A directory as it stands, or nothing: the kernel says ELOOP to the first link.
         Follow::Nothing => fs::open_at2(root, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE | Resolve::NO_SYMLINKS),
     };
     match opened {
-        Ok(fd) => Ok(Found { fd, was_there: true, parent: None }),
+        Ok(fd) => Ok(Found { fd, was_there: true, linked, parent: None }),
         Err(Errno::NOENT) => make(root, path, leaf),
         Err(errno @ (Errno::LOOP | Errno::NOTDIR)) if follow == Follow::Nothing => {
             Err(Failure { call: Call::DirectoryCheck, errno })
@@ -89,8 +102,8 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     if name == b".." {
         return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
     }
-    let fd = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
-    Ok(Found { fd, was_there: false, parent })
+    let (fd, was_there) = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
+    Ok(Found { fd, was_there, linked: true, parent })
 }
 
 /// Makes what is missing of a directory's path, from the top on.
@@ -101,7 +114,7 @@ fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Res
         // By the whole prefix, so that a link on the way is followed as it will be in the container.
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
-            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?,
+            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?.0,
             done => done.at(Call::Openat2)?,
         };
         parent = Some(next);
@@ -110,18 +123,21 @@ fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Res
 }
 
 /// Makes one file or directory below an open directory, and opens it without following anything: whoever
-/// races with us can give us another file of the root, but none outside.
-fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+/// races with us can give us another file of the root, but none outside. `true` where somebody was faster: then it
+/// may be anything, a part of procfs too.
+fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(OwnedFd, bool)> {
     let (made, call) = match leaf {
         Leaf::Directory => (fs::mkdir_at(parent, name, 0o755), Call::Mkdirat),
         Leaf::File => (fs::mknod_at(parent, name, 0o100644, 0, 0), Call::Mknodat),
     };
-    match made {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let was_there = match made {
+        Ok(()) => false,
+        Err(Errno::EXIST) => true,
         Err(errno) => return Err(Failure { call, errno }),
-    }
+    };
     let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
-    fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
+    // With O_NOFOLLOW a link would be opened itself, whatever RESOLVE_NO_SYMLINKS says: openat2(2).
+    Ok((fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)?, was_there))
 }
 
 /// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes

@@ -174,12 +174,8 @@ impl Launch {
         self.child.pid
     }
 
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.child.pidfd.borrow()
-    }
-
-    pub(crate) fn into_pidfd(self) -> OwnedFd {
-        self.child.pidfd
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.child.pidfd
     }
 
     /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
@@ -195,6 +191,11 @@ impl Launch {
             // Where init is gone, the next wait says so.
             let _gone = net::send(&self.wake, &[1], &[]);
         }
+    }
+
+    /// Sends init a descriptor.
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>) -> orlop_sys::Result<()> {
+        net::send(&self.wake, &[1], &[fd]).map(drop)
     }
 
     /// Waits until init has come to the entry `index`.
@@ -263,7 +264,7 @@ impl Launch {
 
     /// The error of an init that did not get to the program. It is killed and reaped.
     pub(crate) fn failure(&self, plan: &Plan) -> Error {
-        if self.header().status() != Status::Failed && !event_ready(self.pidfd()) {
+        if self.header().status() != Status::Failed && !event_ready(self.pidfd().borrow()) {
             let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
         }
         let ended = self.reap();

@@ -17,9 +17,10 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod ahead;
 mod bundle;
 mod cgroup;
 pub mod config;
@@ -34,6 +35,8 @@ mod launch;
 mod path;
 pub mod plan;
 mod runtime;
+#[cfg(feature = "std")]
+mod standard;
 mod state;
 pub mod time;
 

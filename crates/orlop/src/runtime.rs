@@ -456,7 +456,7 @@ impl Running {
 
     /// Init's pidfd: readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.launch.pidfd()
+        self.launch.pidfd().borrow()
     }
 
     /// What the caller should be told.
@@ -503,12 +503,10 @@ impl Running {
     }
 
     /// Removes the container, which has ended.
-    pub fn delete(self) -> Result<()> {
-        let Running { container, group, launch, .. } = self;
-        let id = container.id.clone();
-        drop(launch.into_pidfd());
+    pub fn delete(&mut self) -> Result<()> {
+        let Running { container, group, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group
+            if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
                 && group.remove(Timespec::default()).is_err()
             {
@@ -517,14 +515,22 @@ impl Running {
             }
             container.dir.remove(Gate::Open)
         });
-        deleted.map_err(|error| error.during("delete", &id))
+        deleted.map_err(|error| error.during("delete", &container.id))
     }
 
-    fn clean(self, error: Error) -> Error {
+    fn clean(mut self, error: Error) -> Error {
         match self.delete() {
             Ok(()) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
         }
+    }
+}
+
+/// The same for the standard library: to wait for it in an event loop.
+#[cfg(feature = "std")]
+impl std::os::fd::AsFd for Running {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(self.launch.pidfd())
     }
 }
 
