@@ -41,10 +41,12 @@ pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> R
     let resources = resources(&config.linux.resources, Devices::OfContainer)?;
     let how =
         cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, manager: options.cgroup_manager };
-    cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)
+    let plan = cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)?;
+    // Engines read the statistics of what is not limited too.
+    Ok(if host.is_unified() && !host.rootless { plan.with_all_controllers() } else { plan })
 }
 
-fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
+pub(crate) fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
     let given = Some(config.linux.cgroups_path.as_str());
     CgroupPath::from_config(given, id).map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))
 }
@@ -67,7 +69,6 @@ pub(crate) enum Devices {
     /// The configuration's, then the ones that every container needs.
     OfContainer,
     /// None.
-    #[allow(dead_code)] // `update` is not built yet
     Unchanged,
 }
 

@@ -16,7 +16,9 @@ use orlop_sys::{CWD, Errno, OwnedFd};
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::{ContainerProcessState, Document, Layout, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str};
+use crate::config::{
+    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
@@ -209,6 +211,11 @@ fn prepare(
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 has_poststop: plan.has_poststop,
+                shares_pids: !config
+                    .linux
+                    .namespaces
+                    .iter()
+                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
             };
             state.write_record(&record, bundle.text())
         }
