@@ -6,7 +6,7 @@ use core::mem;
 use core::sync::atomic::Ordering;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::{Errno, fs, process};
+use orlop_sys::{Errno, net, process};
 
 use crate::plan::{Blob, Header, Status, View, index};
 use crate::step::{Call, SLOTS, Slot, Text};
@@ -51,6 +51,8 @@ pub struct Context<'a> {
     pub(crate) parent: Option<(&'a [u8], OwnedFd)>,
     /// What a masked directory was covered with, for the next one.
     pub(crate) empty: Option<OwnedFd>,
+    /// A descriptor that came over the wake socket.
+    pub(crate) received: Option<OwnedFd>,
     /// The other end is the runtime's.
     pub(crate) wake: Option<OwnedFd>,
     /// The connection of `orlop start`, which waits for the outcome.
@@ -89,6 +91,7 @@ impl<'a> Context<'a> {
             left: Cell::new(0),
             parent: None,
             empty: None,
+            received: None,
             wake: own(view.header.wake),
             starter: None,
             scratch,
@@ -153,19 +156,28 @@ impl<'a> Context<'a> {
     }
 
     /// Waits until every entry of the runtime before `index` is done. Ends init where the runtime is gone.
-    pub(crate) fn await_runtime(&self, index: u32) {
+    pub(crate) fn await_runtime(&mut self, index: u32) {
         let header = self.header;
         while header.done.load(Ordering::Acquire) < index {
             header.init_sleeps.store(1, Ordering::SeqCst);
             if header.done.load(Ordering::SeqCst) < index {
-                let mut byte = [0u8; 1];
-                match self.wake.as_ref().map(|wake| fs::read(wake, &mut byte)) {
-                    Some(Ok(1)) => {}
+                match self.hear() {
+                    Ok(true) => {}
                     _ => process::exit(1),
                 }
             }
             header.init_sleeps.store(0, Ordering::SeqCst);
         }
+    }
+
+    /// Reads what the runtime sends: a byte to wake us, at times with a descriptor. `false` where it is gone.
+    pub(crate) fn hear(&mut self) -> orlop_sys::Result<bool> {
+        let Some(wake) = &self.wake else { return Ok(false) };
+        let (n, fds) = net::receive(wake, &mut [0u8; 1])?;
+        for fd in fds.into_iter().flatten() {
+            self.received = Some(fd);
+        }
+        Ok(n > 0)
     }
 
     /// Says that every step before `index` is done.
@@ -181,7 +193,7 @@ impl<'a> Context<'a> {
     /// Makes the runtime look at the header. Where it is gone there is nobody to tell.
     fn wake_runtime(&self) {
         if let Some(wake) = &self.wake {
-            let _gone = orlop_sys::net::send(wake, &[1], &[]);
+            let _gone = net::send(wake, &[1], &[]);
         }
     }
 
@@ -199,7 +211,7 @@ impl<'a> Context<'a> {
                 detail: header.detail.load(Ordering::Relaxed),
             };
             // The starter may have been killed: then nobody wants to know.
-            let _gone = orlop_sys::net::send(starter, &report.to_bytes(), &[]);
+            let _gone = net::send(starter, &report.to_bytes(), &[]);
         }
         process::exit(1)
     }

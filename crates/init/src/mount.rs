@@ -121,6 +121,7 @@ pub(crate) fn target(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Re
         OverProc::Allowed => false,
         // What we could make just now is on no procfs.
         OverProc::Refused => found.was_there && on_proc(found.fd.borrow())?,
+        OverProc::RefusedByLink => found.was_there && found.linked && on_proc(found.fd.borrow())?,
         OverProc::BySameKind => !on_proc(ctx.fd(point.like)?)?,
     };
     if refused {

@@ -20,27 +20,40 @@ pub(crate) enum Leaf {
 
 /// Opens a path of the container, following its links inside the root.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> orlop_sys::Result<OwnedFd> {
-    let path = if path.to_bytes() == b"/" { c"." } else { path };
-    fs::open_at2(root, path, flags, 0, INSIDE)
+    fs::open_at2(root, dot(path), flags, 0, INSIDE)
+}
+
+/// The root itself, in words that openat2(2) takes with every flag.
+fn dot(path: &CStr) -> &CStr {
+    if path.to_bytes() == b"/" { c"." } else { path }
 }
 
 /// A mount point.
 pub(crate) struct Found {
     pub(crate) fd: OwnedFd,
     pub(crate) was_there: bool,
+    /// Whether a symbolic link led there.
+    pub(crate) linked: bool,
     /// The directory that it was made in; of no more use.
     pub(crate) parent: Option<OwnedFd>,
 }
 
 /// Opens a path of the container; what is missing of it is made, directories with mode 0755.
 pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
+    let mut linked = false;
     let opened = match follow {
-        Follow::Links => open(root, path, OFlags::PATH),
+        Follow::Links => match fs::open_at2(root, dot(path), OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS) {
+            Err(Errno::LOOP) => {
+                linked = true;
+                open(root, path, OFlags::PATH)
+            }
+            done => done,
+        },
         // A directory as it stands, or nothing: the kernel says ELOOP to the first link.
         Follow::Nothing => fs::open_at2(root, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE | Resolve::NO_SYMLINKS),
     };
     match opened {
-        Ok(fd) => Ok(Found { fd, was_there: true, parent: None }),
+        Ok(fd) => Ok(Found { fd, was_there: true, linked, parent: None }),
         Err(Errno::NOENT) => make(root, path, leaf),
         Err(errno @ (Errno::LOOP | Errno::NOTDIR)) if follow == Follow::Nothing => {
             Err(Failure { call: Call::DirectoryCheck, errno })
@@ -90,7 +103,7 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
         return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
     }
     let fd = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
-    Ok(Found { fd, was_there: false, parent })
+    Ok(Found { fd, was_there: false, linked: true, parent })
 }
 
 /// Makes what is missing of a directory's path, from the top on.

@@ -41,6 +41,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Runtime {} => Ok(()),
         Step::Unshare { namespaces } => namespace::unshare(namespaces),
         Step::OpenNamespace { path, namespace, out } => namespace::open(ctx, path, namespace, out),
+        Step::ReceiveNamespace { out } => namespace::receive(ctx, out),
         Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),

@@ -54,7 +54,7 @@ show! {
         Make::Directory => "directory", Make::File => "file", Make::LikeSource => "like-source" });
     ModeOf: |value, _blob, out| out.write_str(match value { ModeOf::Nothing => "-", ModeOf::Target => "target" });
     OverProc: |value, _blob, out| out.write_str(match value {
-        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
+        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::RefusedByLink => "refused-by-link", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
     OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });

@@ -91,6 +91,8 @@ pub enum OverProc {
     Allowed,
     /// It may not.
     Refused,
+    /// It may not, and can only be there by a symbolic link: its path is below no mount that could be a procfs.
+    RefusedByLink,
     /// Only if what is mounted is a procfs itself.
     BySameKind,
 }
@@ -162,6 +164,8 @@ steps! {
     Unshare "unshare" { namespaces: CloneFlags }
     /// Opens a namespace by path, and checks its type.
     OpenNamespace "open-namespace" { path: Text, namespace: CloneFlags, out: Slot }
+    /// Takes a namespace over that the runtime has made meanwhile.
+    ReceiveNamespace "receive-namespace" { out: Slot }
     /// setns(2).
     JoinNamespace "join-namespace" { from: Slot, namespace: CloneFlags }
     /// Becomes root of the user namespace.
@@ -362,6 +366,7 @@ calls! {
     DirectoryCheck "check that the mount point is a directory"
     Fstatfs "fstatfs"
     Socket "socket"
+    Recvmsg "recvmsg"
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"

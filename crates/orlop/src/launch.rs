@@ -178,10 +178,6 @@ impl Launch {
         self.child.pidfd.borrow()
     }
 
-    pub(crate) fn into_pidfd(self) -> OwnedFd {
-        self.child.pidfd
-    }
-
     /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
     pub(crate) fn ignores(&self, signals: u64) {
         self.header().ignored.store(signals, Ordering::Release);
@@ -195,6 +191,11 @@ impl Launch {
             // Where init is gone, the next wait says so.
             let _gone = net::send(&self.wake, &[1], &[]);
         }
+    }
+
+    /// Sends init a descriptor.
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>) -> orlop_sys::Result<()> {
+        net::send(&self.wake, &[1], &[fd]).map(drop)
     }
 
     /// Waits until init has come to the entry `index`.

@@ -450,12 +450,10 @@ impl Running {
     }
 
     /// Removes the container, which has ended.
-    pub fn delete(self) -> Result<()> {
-        let Running { container, group, launch, .. } = self;
-        let id = container.id.clone();
-        drop(launch.into_pidfd());
+    pub fn delete(&mut self) -> Result<()> {
+        let Running { container, group, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group
+            if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
                 && group.remove(Timespec::default()).is_err()
             {
@@ -464,10 +462,10 @@ impl Running {
             }
             container.dir.remove(Gate::Open)
         });
-        deleted.map_err(|error| error.during("delete", &id))
+        deleted.map_err(|error| error.during("delete", &container.id))
     }
 
-    fn clean(self, error: Error) -> Error {
+    fn clean(mut self, error: Error) -> Error {
         match self.delete() {
             Ok(()) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),

@@ -333,11 +333,17 @@ impl StateDir {
             Gate::Start => &[START, INIT, RECORD],
             Gate::Open => &[INIT, RECORD],
         };
+        let mut ours = false;
         for &name in names {
             match fs::unlink_at(&self.fd, name, AtFlags::NONE) {
-                Ok(()) | Err(Errno::NOENT) => {}
+                Ok(()) => ours = true,
+                Err(Errno::NOENT) => {}
                 Err(errno) => return Err(self.error("unlinkat", errno)),
             }
+        }
+        // Somebody else has removed it, and a new container may have its name by now.
+        if !ours && !self.is_linked() {
+            return Ok(());
         }
         match fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -106,6 +106,49 @@ pub unsafe fn vfork(
     Ok(Child { pid, pidfd })
 }
 
+/// Starts a child that runs beside the caller on its address space and descriptor table, with a stack of its own.
+///
+/// The kernel sends no signal at its end, and only [`wait_beside`] reaps it: the caller's other children and
+/// whoever waits for any of them are not affected.
+///
+/// # Safety
+/// `child` must only use `data` and its own stack, must make system calls only, and must end in exit. `stack` and
+/// `data` must stay valid until it has ended.
+pub unsafe fn beside(
+    stack: &mut [MaybeUninit<u8>],
+    child: extern "C" fn(*mut u8) -> !,
+    data: *mut u8,
+) -> Result<Child> {
+    let mut pidfd: i32 = -1;
+    let flags = Clone::VM | Clone::FILES | Clone::PIDFD | Clone::CLEAR_SIGHAND;
+    let base = stack.as_mut_ptr() as usize;
+    let end = (base + stack.len()) & !15;
+    let args = CloneArgs {
+        flags: flags.bits(),
+        pidfd: (&raw mut pidfd) as u64,
+        stack: base as u64,
+        stack_size: (end - base) as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: `args` is a clone_args of this size; the caller vouches for `child`, `data` and the stack's life.
+    let ret = unsafe { clone3_child((&raw const args).cast(), size_of::<CloneArgs>(), child, data) };
+    let pid = Errno::check(ret)? as Pid;
+    // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+    let pidfd = unsafe { OwnedFd::from_raw(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// Waits for the end of a child of [`beside`].
+pub fn wait_beside(child: &Child) -> Result<()> {
+    const WEXITED: usize = 4;
+    const WALL: usize = 0x4000_0000;
+    retry(|| {
+        // SAFETY: no siginfo is asked for.
+        Errno::check(unsafe { syscall5(nr::WAITID, 3, child.pidfd.as_raw() as usize, 0, WEXITED | WALL, 0) })
+    })
+    .map(drop)
+}
+
 /// What [`spawn`] executes.
 pub struct Program<'a> {
     /// The program itself where `path` is empty, else the directory that a relative path starts from.

@@ -113,6 +113,8 @@ impl fmt::Display for Origin {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Task {
+    /// Begins to make the network namespace, which takes the kernel longer than anything else.
+    NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
     /// Makes the cgroup.
@@ -124,6 +126,8 @@ pub enum Task {
         /// Whether it starts in its cgroup (`CLONE_INTO_CGROUP`).
         into_cgroup: bool,
     },
+    /// Hands the network namespace to init.
+    SendNetworkNamespace,
     /// Puts init into its cgroups, where it could not start there.
     CgroupAdopt,
     /// Writes the limits.
@@ -138,6 +142,8 @@ impl Task {
     /// What `orlop explain` and messages call it.
     pub const fn name(self) -> &'static str {
         match self {
+            Task::NetworkNamespace => "network-namespace",
+            Task::SendNetworkNamespace => "send-network-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
@@ -151,7 +157,10 @@ impl Task {
     /// Whether it needs nothing of what init does before it: then it is done while init works, and its place in
     /// the list is only the point that init does not pass before.
     pub const fn overlaps(self) -> bool {
-        matches!(self, Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record)
+        matches!(
+            self,
+            Task::SendNetworkNamespace | Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record
+        )
     }
 }
 
@@ -280,6 +289,8 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// The network namespace that the runtime makes.
+    pub(crate) const NETWORK: Slot = Slot(5);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -293,9 +304,13 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         entries: Vec::with_capacity(128),
         strings: Strings::with_capacity(8192),
         warnings: Vec::new(),
+        maybe_proc: Vec::new(),
     };
     refuse_unsupported(config)?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
+    if planner.makes_network_ahead() {
+        planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
+    }
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
     if !cgroup.dirs.is_empty() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
@@ -324,6 +339,8 @@ pub(crate) struct Planner<'p> {
     entries: Vec<Entry>,
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
+    /// Where a procfs could be mounted by what is planned so far.
+    maybe_proc: Vec<String>,
 }
 
 impl Planner<'_> {

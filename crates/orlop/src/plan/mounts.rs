@@ -73,12 +73,20 @@ impl Planner<'_> {
         }
         self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
         let mut cgroup_namespace = self.has_new_namespace(NamespaceKind::Cgroup);
+        let mut network = self.makes_network_ahead();
         for (index, mount) in config.mounts.iter().enumerate() {
             let origin = Origin::member("/mounts", index);
+            // An instance of sysfs belongs to the network namespace of its maker.
+            if mount.kind == "sysfs" && core::mem::take(&mut network) {
+                self.join_network();
+            }
             if mount.kind == "cgroup" && core::mem::take(&mut cgroup_namespace) {
                 self.new_cgroup_namespace(cgroup);
             }
             self.mount(mount, cgroup, origin)?;
+        }
+        if network {
+            self.join_network();
         }
         if cgroup_namespace {
             self.new_cgroup_namespace(cgroup);
@@ -118,13 +126,18 @@ impl Planner<'_> {
         if destination == "/" {
             return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
         }
+        let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
             None if mount.kind == "cgroup" && self.host.cgroups.mode != Mode::Unified => {
                 self.cgroup_v1(mount, &options, &destination, cgroup, origin)
             }
             None => self.new_file_system(mount, &options, &destination, origin),
+        }?;
+        if maybe_proc {
+            self.maybe_proc.push(destination);
         }
+        Ok(())
     }
 
     /// What a mount may do to procfs: S5 and CVE-2019-16884.
@@ -133,8 +146,18 @@ impl Planner<'_> {
             "/proc" if bind => OverProc::BySameKind,
             "/proc" if mount.kind == "proc" => OverProc::Allowed,
             _ if bind && OVER_PROC.contains(&destination) => OverProc::Allowed,
-            _ => OverProc::Refused,
+            _ if self.could_be_below_proc(destination) => OverProc::Refused,
+            _ => OverProc::RefusedByLink,
         }
+    }
+
+    /// Whether the path is at or below one where a procfs could be by now: mounted as such, or copied from the host.
+    fn could_be_below_proc(&self, destination: &str) -> bool {
+        let below = |above: &str| {
+            let rest = destination.strip_prefix(above);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        below("/proc") || self.maybe_proc.iter().any(|above| below(above))
     }
 
     fn bind(
