@@ -8,6 +8,7 @@ mod list;
 mod process;
 mod rootfs;
 mod security;
+mod systemd;
 
 use crate::context::{Context, Skip};
 
@@ -23,6 +24,8 @@ pub struct Test {
 
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where systemd makes the cgroups.
+const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
@@ -37,6 +40,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         security::TESTS,
         cgroup::TESTS,
+        systemd::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -142,6 +142,11 @@ impl Error {
         matches!(self.errno(), Some(Errno::PERM | Errno::ACCES | Errno::ROFS))
     }
 
+    /// Whether systemd refused to begin at all.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Error::Systemd { name, .. } if !name.is_empty())
+    }
+
     /// Whether the cgroup or file is not there (any more).
     pub fn is_missing(&self) -> bool {
         matches!(self.errno(), Some(Errno::NOENT | Errno::NODEV))

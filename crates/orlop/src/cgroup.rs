@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use orlop_cgroup::systemd::{self, Place};
 use orlop_cgroup::{
     self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
 };
@@ -26,6 +27,9 @@ pub(crate) enum Placement {
 pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
     if plan.dirs.is_empty() {
         Placement::Nowhere
+    } else if plan.scope.is_some() {
+        // A scope is made around a process that lives.
+        Placement::Adopted
     } else if plan.dirs.iter().all(|dir| dir.version == Version::V2) {
         Placement::AtBirth
     } else {
@@ -34,11 +38,28 @@ pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
 }
 
 pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<cgroup::Plan> {
-    let path = path(config, options.id)?;
     let resources = resources(&config.linux.resources, Devices::OfContainer)?;
     let how =
         cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, manager: options.cgroup_manager };
+    if options.cgroup_manager == cgroup::Manager::Systemd {
+        return scope(config, host, options, &resources, how);
+    }
+    let path = path(config, options.id)?;
     cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)
+}
+
+fn scope(
+    config: &Config<'_>,
+    host: &Host,
+    options: &Options<'_>,
+    resources: &cgroup::Resources,
+    how: cgroup::Options,
+) -> Result<cgroup::Plan> {
+    let given = Some(config.linux.cgroups_path.as_str());
+    let place = Place::from_config(given, options.id, &options.systemd, options.systemd_cgroup);
+    let place = place.map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))?;
+    let annotations = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    systemd::plan(&host.cgroups, &place, resources, how, annotations).map_err(from_cgroup)
 }
 
 fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {

@@ -262,6 +262,11 @@ impl Launch {
         }
     }
 
+    /// Whether init has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        event_ready(self.pidfd())
+    }
+
     /// The error of an init that did not get to the program. It is killed and reaped.
     pub(crate) fn failure(&self, plan: &Plan) -> Error {
         if self.header().status() != Status::Failed && !event_ready(self.pidfd()) {

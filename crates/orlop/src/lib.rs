@@ -41,5 +41,6 @@ pub use create::CreateOptions;
 pub use error::{Error, Kind, Result};
 pub use host::Host;
 pub use orlop_cgroup::Manager as CgroupManager;
+pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use runtime::{Container, Force, Running, Runtime, Scope};

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client};
 use orlop_cgroup::{Group, PATIENCE};
 use orlop_init::step::Call;
 use orlop_init::{GO, Report};
@@ -129,6 +130,9 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
+    let user = options.cgroup_manager == orlop_cgroup::Manager::Systemd && options.systemd != Bus::System;
+    // Where a user's systemd is, only it can tell; the system's has the root.
+    let systemd_cgroup = if user { cgroup_of(&options.systemd)? } else { String::new() };
     let options = Options {
         id,
         bundle: bundle.path(),
@@ -136,9 +140,15 @@ fn plan_for(
         root_change: options.root_change,
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
+        systemd: options.systemd.clone(),
+        systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
     };
     plan::plan(config, host, &options)
+}
+
+fn cgroup_of(bus: &Bus) -> Result<String> {
+    Client::connect(bus).and_then(|mut client| client.cgroup()).map_err(from_cgroup)
 }
 
 /// A container that exists.
@@ -330,11 +340,16 @@ impl Container {
             (Status::Stopped, _) => {}
             _ => self.end_init()?,
         }
-        if let Some(mut group) = self.group()? {
+        let record = self.dir.read_head()?;
+        if let Some(mut group) = record.as_ref().map(group_of).transpose()?.flatten() {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
             group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
+        }
+        // Once nobody is left in it: systemd would ask whoever is to end, and wait.
+        if let Some(scope) = record.and_then(|record| record.scope) {
+            scope.stop().map_err(from_cgroup)?;
         }
         self.dir.remove(Gate::Start)
     }
@@ -451,7 +466,7 @@ impl Running {
 
     /// Removes the container, which has ended.
     pub fn delete(&mut self) -> Result<()> {
-        let Running { container, group, .. } = self;
+        let Running { container, group, plan, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
             if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
@@ -459,6 +474,9 @@ impl Running {
             {
                 group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
+            }
+            if let Some(scope) = plan.cgroup.scope.take() {
+                Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
             }
             container.dir.remove(Gate::Open)
         });

@@ -117,7 +117,7 @@ pub enum Task {
     NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
-    /// Makes the cgroup.
+    /// Makes the cgroup, or connects to the systemd that will.
     CgroupCreate,
     /// Starts init in new namespaces.
     Clone {
@@ -128,7 +128,7 @@ pub enum Task {
     },
     /// Hands the network namespace to init.
     SendNetworkNamespace,
-    /// Puts init into its cgroups, where it could not start there.
+    /// Puts init into its cgroups, where it could not start there; starts the scope around it.
     CgroupAdopt,
     /// Writes the limits.
     CgroupLimits,
@@ -239,6 +239,10 @@ pub struct Options<'a> {
     pub keyring: SessionKeyring,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd makes it, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
+    /// That systemd's own cgroup, from the root of the hierarchy; empty for the system's.
+    pub systemd_cgroup: &'a str,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
 }
