@@ -207,3 +207,34 @@ fn device_rules(from: &[config::DeviceRule]) -> Result<Vec<DeviceRule>> {
     rules.extend_from_slice(&DEFAULT_DEVICES);
     Ok(rules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, Hierarchy};
+    use crate::plan::{Act, Task};
+    use orlop_cgroup::Layout;
+
+    /// The scope needs a process that lives, and its cgroup namespace the cgroup.
+    #[test]
+    fn a_scope_is_started_around_init() {
+        let text = Config::example(Hierarchy::Unified).to_json(crate::config::Layout::Compact);
+        let text = text.replace("\"terminal\":true", "\"terminal\":false");
+        let config = Config::parse(text.as_bytes()).unwrap();
+        let host = Host { euid: 0, rootless: false, cgroups: Layout::unified("/cg", "0::/\n") };
+        let options = Options { id: "c", bundle: "/b", cgroup_manager: cgroup::Manager::Systemd, ..Options::default() };
+        let plan = crate::plan::plan(&config, &host, &options).unwrap();
+        let tasks: Vec<&str> = plan
+            .entries
+            .iter()
+            .filter_map(|entry| match entry.act {
+                Act::Runtime(Task::Clone { into_cgroup: true, .. }) => Some("clone into the cgroup"),
+                Act::Runtime(task) if task.name().starts_with("cgroup") || task.name() == "clone" => Some(task.name()),
+                Act::Init(step) if step.name() == "unshare" => Some("unshare"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(tasks, ["cgroup-create", "clone", "cgroup-adopt", "unshare", "cgroup-limits"]);
+        assert_eq!(plan.cgroup.dirs.first().map(|dir| dir.path.as_str()), Some("/cg/system.slice/orlop-c.scope"));
+    }
+}
