@@ -24,6 +24,7 @@ mod pending;
 mod processes;
 mod runner;
 mod tests;
+mod tracer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

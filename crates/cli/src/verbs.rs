@@ -8,8 +8,8 @@ use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
-use orlop::{Bundle, Bus, CreateOptions, Force, Host, Runtime, Scope, explain};
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
+use orlop::{Bundle, Bus, CreateOptions, Force, Host, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -70,7 +70,8 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
     if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
         return Err(Failure::new(format!("{option}: not supported yet")));
     }
-    let preserve_fds = options.preserve_fds + listen_fds(&context.env);
+    let listen_fds = listen_fds(&context.env);
+    let preserve_fds = options.preserve_fds + listen_fds;
     for fd in 3..3 + preserve_fds as i32 {
         if !orlop_sys::fs::is_open(fd) {
             return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
@@ -81,6 +82,7 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
+        listen_fds,
         cgroup_manager: cgroup_manager(context),
         systemd: systemd(context)?,
     })
@@ -115,7 +117,10 @@ fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
 
 fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
-        context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text));
+        match warning.weight {
+            Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),
+            Weight::Debug => context.log.note(Level::Debug, warning.text.as_str()),
+        }
     }
 }
 
@@ -141,10 +146,12 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
-    let outcome = foreground::attend(running, &signals, options.keep);
+    let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
+    warn(context, &warnings);
+    context.log.settle();
     // The program ends here.
     core::mem::forget(signals);
-    outcome
+    Ok(status)
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
@@ -175,7 +182,8 @@ fn one(target: Target<'_>) -> Result<&str, Failure> {
 
 fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    runtime(context).delete(one(options.target)?, force)?;
+    let warnings = runtime(context).delete(one(options.target)?, force)?;
+    warn(context, &warnings);
     Ok(0)
 }
 
@@ -185,12 +193,11 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
         let path = context.root.path.to_string_lossy();
         return Err(Failure::new(format!("--root {path}: no such file or directory")));
     }
-    let runtime = runtime(context);
     let mut states: Vec<ContainerState<'static>> = Vec::new();
-    for (id, state) in runtime.list()? {
+    for (_, state) in runtime(context).list()? {
         match state {
-            Ok(mut state) => {
-                state.owner = owner(&runtime, &id).into();
+            Ok(Listed { mut state, owner }) => {
+                state.owner = owner_name(owner).into();
                 states.push(state);
             }
             // One that cannot be read must not hide the others.
@@ -220,9 +227,8 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
     }
 }
 
-/// The owner's name as the host's /etc/passwd has it, else `#uid`, as runc prints it.
-fn owner(runtime: &Runtime, id: &str) -> String {
-    let Ok(uid) = runtime.container(id).and_then(|container| container.owner()) else { return String::new() };
+/// The owner's name, else `#uid`, as runc prints it.
+fn owner_name(uid: u32) -> String {
     if uid == 0 { "root".to_owned() } else { format!("#{uid}") }
 }
 

@@ -9,9 +9,11 @@
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod attributes;
 mod context;
 mod credentials;
 mod exec;
+pub mod hook;
 #[cfg(not(orlop_program))]
 pub mod image;
 mod mount;
@@ -23,6 +25,11 @@ mod run;
 #[cfg(not(orlop_program))]
 pub mod show;
 pub mod step;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+extern crate std;
 
 pub use context::{Context, Failure, Report};
 pub use exec::GO;

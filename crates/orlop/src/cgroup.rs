@@ -13,6 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::{Options, Origin, invalid};
 
+/// Whether `orlop-cgroup` has a driver for systemd.
+pub(crate) const HAS_SYSTEMD: bool = false;
+
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Placement {
@@ -73,7 +76,10 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
         _ => Kind::System,
     };
-    Error::new(kind, alloc::format!("{error}"))
+    match &error {
+        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
+        _ => Error::new(kind, alloc::format!("{error}")),
+    }
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.

@@ -3,7 +3,7 @@
 use orlop_cgroup::Layout;
 use orlop_sys::thread;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// The facts of this host, and of the process that asks.
 #[derive(Clone, Debug)]
@@ -19,8 +19,7 @@ pub struct Host {
 impl Host {
     /// Reads them.
     pub fn probe() -> Result<Host> {
-        let cgroups = Layout::probe()
-            .map_err(|error| Error::new(Kind::System, alloc::format!("reading the cgroup hierarchies: {error}")))?;
+        let cgroups = Layout::probe().map_err(crate::cgroup::from_cgroup)?;
         let euid = thread::euid();
         Ok(Host { euid, rootless: euid != 0, cgroups })
     }

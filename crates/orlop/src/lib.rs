@@ -17,7 +17,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod ahead;
@@ -28,11 +28,14 @@ mod create;
 mod error;
 pub mod explain;
 pub mod features;
+mod hook;
 mod host;
 mod launch;
 mod path;
 pub mod plan;
 mod runtime;
+#[cfg(feature = "std")]
+mod standard;
 mod state;
 pub mod time;
 
@@ -43,4 +46,4 @@ pub use host::Host;
 pub use orlop_cgroup::Manager as CgroupManager;
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
-pub use runtime::{Container, Force, Running, Runtime, Scope};
+pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

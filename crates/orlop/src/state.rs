@@ -3,7 +3,7 @@
 //! | name | what | written |
 //! |---|---|---|
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
-//! | `init` | a symbolic link that says `PID:STARTTIME` | once, when init runs: a link appears whole or not at all |
+//! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
@@ -42,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) cgroups: Vec<CgroupDir>,
+    /// Whether the configuration has hooks for when the container is deleted.
+    #[serde(default)]
+    pub(crate) has_poststop: bool,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,
@@ -105,39 +108,54 @@ impl CgroupDir {
 /// The version of [`Record`] that this code writes and reads.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
+/// What ends the text of the link `init` where there are poststart hooks.
+const POSTSTART: &str = ":poststart";
+
 /// A process, told from a later one with the same number by the time it started at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Init {
     pub(crate) pid: Pid,
     /// In clock ticks since boot; field 22 of proc_pid_stat(5).
     pub(crate) start_time: u64,
+    /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
+    pub(crate) has_poststart: bool,
 }
 
 impl Init {
     /// The process of that number, as it runs now, and the signals that it ignores.
-    pub(crate) fn born(pid: Pid) -> Option<(Init, u64)> {
-        let start_time = start_time_of(pid)?;
+    pub(crate) fn born(pid: Pid) -> Result<Option<(Init, u64)>> {
+        let Some(start_time) = start_time_of(pid)? else {
+            return Ok(None);
+        };
         let mut buf = [0u8; 2048];
-        let ignored = signals_ignored(read_proc(pid, "status", &mut buf)?)?;
-        Some((Init { pid, start_time }, ignored))
+        let ignored = read_proc(pid, "status", &mut buf)?.and_then(signals_ignored);
+        Ok(ignored.map(|ignored| (Init { pid, start_time, has_poststart: false }, ignored)))
     }
 
     /// Whether it still runs: a zombie does not.
-    pub(crate) fn is_alive(self) -> bool {
-        start_time_of(self.pid) == Some(self.start_time)
+    pub(crate) fn is_alive(self) -> Result<bool> {
+        Ok(start_time_of(self.pid)? == Some(self.start_time))
     }
 }
 
-fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-    let path = CString::new(format!("/proc/{pid}/{name}")).ok()?;
-    let file = fs::open_at(CWD, &path, OFlags::RDONLY, 0).ok()?;
-    let n = fs::read(&file, buf).ok()?;
-    buf.get(..n)
+/// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
+fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
+    let path = format!("/proc/{pid}/{name}");
+    let file = match fs::open_at(CWD, &c_string(&path)?, OFlags::RDONLY, 0) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::system("openat", path, errno)),
+    };
+    match fs::read(&file, buf) {
+        Ok(n) => Ok(buf.get(..n)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(Error::system("read", path, errno)),
+    }
 }
 
 /// When the process started, if it runs.
-fn start_time_of(pid: Pid) -> Option<u64> {
-    start_time(read_proc(pid, "stat", &mut [0u8; 1024])?)
+fn start_time_of(pid: Pid) -> Result<Option<u64>> {
+    Ok(read_proc(pid, "stat", &mut [0u8; 1024])?.and_then(start_time))
 }
 
 /// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
@@ -203,9 +221,17 @@ impl StateDir {
                 return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
             }
         }
-        let dir = Self::open_in(root_fd, root, id)?;
-        dir.lock()?;
-        Ok(dir)
+        let claimed = Self::open_in(root_fd, root, id).and_then(|dir| {
+            dir.lock()?;
+            Ok(dir)
+        });
+        if claimed.is_err()
+            && let Ok(root_fd) = open_root(root)
+        {
+            // The first error is the one to report; `delete --force` removes what stays.
+            let _gone = fs::unlink_at(&root_fd, &name, AtFlags::REMOVEDIR);
+        }
+        claimed
     }
 
     /// Finds a container's directory.
@@ -240,10 +266,12 @@ impl StateDir {
     }
 
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
-    pub(crate) fn is_linked(&self) -> bool {
-        match (fs::stat(&self.fd), fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
-            (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
-            _ => false,
+    pub(crate) fn is_linked(&self) -> Result<bool> {
+        let ours = fs::stat(&self.fd).map_err(|errno| self.error("statx", errno))?;
+        match fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(theirs) => Ok(ours.ino == theirs.ino && ours.dev == theirs.dev),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("statx", errno)),
         }
     }
 
@@ -253,9 +281,14 @@ impl StateDir {
     }
 
     /// Whether somebody changes the container right now. A second open file: locks of one do not exclude each other.
-    pub(crate) fn is_locked(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> Result<bool> {
         let again = fs::open_at(&self.fd, c".", OFlags::DIRECTORY, 0);
-        again.is_ok_and(|again| fs::lock(&again, Lock::TryShared) == Err(Errno::AGAIN))
+        match again.and_then(|again| fs::lock(&again, Lock::TryShared)) {
+            // The first is of a directory that was deleted meanwhile.
+            Err(Errno::NOENT) | Ok(()) => Ok(false),
+            Err(Errno::AGAIN) => Ok(true),
+            Err(errno) => Err(self.error("flock", errno)),
+        }
     }
 
     /// Writes the record and the configuration.
@@ -317,7 +350,8 @@ impl StateDir {
 
     /// Records init. One call: there is no moment with half of it.
     pub(crate) fn write_init(&self, init: Init) -> Result<()> {
-        let text = c_string(&format!("{}:{}", init.pid, init.start_time))?;
+        let hooks = if init.has_poststart { POSTSTART } else { "" };
+        let text = c_string(&format!("{}:{}{hooks}", init.pid, init.start_time))?;
         fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
     }
 
@@ -330,9 +364,10 @@ impl StateDir {
             Err(errno) => return Err(self.error("readlinkat", errno)),
         };
         let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let init = text
-            .split_once(':')
-            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
+        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
+        let init = numbers.split_once(':').and_then(|(pid, start_time)| {
+            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()?, has_poststart })
+        });
         init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
     }
 
@@ -342,8 +377,12 @@ impl StateDir {
     }
 
     /// Whether init waits for `start`.
-    pub(crate) fn awaits_start(&self) -> bool {
-        fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub(crate) fn awaits_start(&self) -> Result<bool> {
+        match fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("faccessat2", errno)),
+        }
     }
 
     /// Takes [`START`] away. `false` where it was gone.
@@ -370,7 +409,7 @@ impl StateDir {
             }
         }
         // Somebody else has removed it, and a new container may have its name by now.
-        if !ours && !self.is_linked() {
+        if !ours && !self.is_linked()? {
             return Ok(());
         }
         match fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR) {
@@ -408,7 +447,7 @@ fn show(root: &CStr, id: &str) -> String {
     format!("{}/{id}", root.to_string_lossy())
 }
 
-fn open_root(root: &CStr) -> Result<OwnedFd> {
+pub(crate) fn open_root(root: &CStr) -> Result<OwnedFd> {
     fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0)
         .map_err(|errno| Error::system("openat", format!("state root {}", root.to_string_lossy()), errno))
 }
