@@ -209,11 +209,11 @@ pub(crate) fn arrays(ctx: &mut Context<'_>, args: List<Text>, env: List<Text>, h
 #[allow(unsafe_code)] // pointers for execve(2)
 pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     let arrays = arrays(ctx, ctx.header.args, ctx.header.env, HomeToo::Yes)?;
+    ctx.hear_all_of_go()?;
     let program = match ctx.program_found {
         true => CStr::from_bytes_until_nul(ctx.scratch.get(..PATH_AREA).ok_or(BROKEN)?).map_err(|_| BROKEN)?,
         false => program_name(ctx)?,
     };
-    ctx.hear_all_of_go()?;
     ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
     // SAFETY: each array ends in a null; every pointer is to a string of the mapping.
     let errno = unsafe { process::exec(program, arrays.argv, arrays.envp) };
