@@ -15,6 +15,7 @@ mod rootfs;
 mod scale;
 mod seccomp;
 mod security;
+mod systemd;
 
 use crate::context::{Context, Skip};
 
@@ -30,6 +31,8 @@ pub struct Test {
 
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where systemd makes the cgroups.
+const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
@@ -53,6 +56,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         attributes::TESTS,
         cgroup::TESTS,
         control::TESTS,
+        systemd::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -9,7 +9,7 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
-use orlop::{Bundle, CreateOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
+use orlop::{Bundle, Bus, CreateOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -104,6 +104,7 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
         preserve_fds,
         listen_fds,
         cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
     })
 }
 
@@ -112,6 +113,25 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
         CgroupManager::Cgroupfs => orlop::CgroupManager::Cgroupfs,
         CgroupManager::Systemd => orlop::CgroupManager::Systemd,
         CgroupManager::Disabled => orlop::CgroupManager::Disabled,
+    }
+}
+
+/// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
+fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
+    let caller = context.caller;
+    if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
+        return Ok(Bus::System);
+    }
+    let text = |value: &CStr| value.to_str().map(ToOwned::to_owned).ok();
+    let address = context.env.dbus_session_bus_address.and_then(text);
+    let folder = || context.env.xdg_runtime_dir.and_then(text);
+    match address.or_else(|| folder().map(|folder| format!("unix:path={folder}/bus"))) {
+        Some(address) => Ok(Bus::User(address)),
+        // Root of a user namespace may have a system of its own, as in a container.
+        None if caller.euid == 0 => Ok(Bus::System),
+        None => Err(Failure::new(
+            "the systemd cgroup manager needs the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set",
+        )),
     }
 }
 
@@ -286,7 +306,11 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
 fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
     refuse_unsupported(context)?;
     let bundle = bundle(options.bundle, options.config)?;
-    let how = CreateOptions { cgroup_manager: cgroup_manager(context), ..CreateOptions::default() };
+    let how = CreateOptions {
+        cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
+        ..CreateOptions::default()
+    };
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
     match options.format {
         LogFormat::Text => print(&explain::text(&plan)),

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::{Group, Joined, PATIENCE};
+use orlop_cgroup::{Group, Joined, PATIENCE, systemd};
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::Pid;
@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
 use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
-use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
+use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 
 /// How a container is made, besides its configuration.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,8 @@ pub struct CreateOptions {
     pub listen_fds: u32,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd it is, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
 }
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
@@ -47,6 +49,10 @@ struct Made<'a> {
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
+    /// The way to systemd, where it makes the cgroup.
+    systemd: Option<systemd::Client>,
+    /// The unit that it was asked to start.
+    scope: Option<String>,
     group: Option<Group>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
@@ -67,6 +73,9 @@ impl Made<'_> {
         if let Some(mut group) = self.group {
             let removed = group.remove(PATIENCE).and_then(|()| group.undo());
             left.extend(removed.err().map(|error| format!("{error}")));
+        }
+        if let (Some(mut client), Some(unit)) = (self.systemd, &self.scope) {
+            left.extend(client.stop(unit).err().map(|error| format!("{error}")));
         }
         if left.is_empty()
             && let Some(state) = self.state
@@ -94,7 +103,16 @@ pub(crate) fn create(
     options: &CreateOptions,
     id: &str,
 ) -> Result<Created> {
-    let mut made = Made { root, state: None, network: None, group: None, launch: None, pid_file: None };
+    let mut made = Made {
+        root,
+        state: None,
+        network: None,
+        systemd: None,
+        scope: None,
+        group: None,
+        launch: None,
+        pid_file: None,
+    };
     let done = make(&mut made, bundle, &plan, gate, options, id);
     // Whoever wants to change the container from now on may.
     let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
@@ -210,6 +228,7 @@ fn prepare(
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+                scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
                 shares_pids: !config
                     .linux
@@ -220,6 +239,10 @@ fn prepare(
             state.write_record(&record, bundle.text())
         }
         Task::CgroupCreate => {
+            if let Some(scope) = &plan.cgroup.scope {
+                made.systemd = Some(systemd::Client::connect(&scope.bus).map_err(from_cgroup)?);
+                return Ok(());
+            }
             made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             Ok(())
         }
@@ -258,6 +281,16 @@ fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: 
             }
         }
         Task::CgroupAdopt => {
+            if let Some(scope) = &plan.cgroup.scope {
+                let client = made.systemd.as_mut().ok_or_else(broken)?;
+                let started = client.start(scope, launch.pid(), Some(launch.pidfd().borrow()));
+                // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
+                if !started.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
+                    made.scope = Some(scope.unit.clone());
+                }
+                started.map_err(|error| if launch.has_ended() { launch.failure(plan) } else { from_cgroup(error) })?;
+                made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+            }
             let group = made.group.as_ref().ok_or_else(broken)?;
             let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
             group.adopt(launch.pid(), joined).map_err(from_cgroup)

@@ -25,6 +25,15 @@ pub fn text(plan: &Plan) -> String {
             let _ = write!(out, "  [{}]", entry.origin);
         }
         out.push('\n');
+        if matches!(entry.act, Act::Runtime(Task::CgroupAdopt)) {
+            for property in plan.cgroup.scope.iter().flat_map(|scope| &scope.properties) {
+                let _ = write!(out, "      {}={}", property.name, property.value);
+                let _ = match property.origin.as_str() {
+                    "" => writeln!(out),
+                    origin => writeln!(out, "  [{origin}]"),
+                };
+            }
+        }
         if matches!(entry.act, Act::Runtime(Task::CgroupLimits)) {
             for write in &plan.cgroup.writes {
                 let _ = writeln!(out, "      {} = {}  [{}]", plan.cgroup.file(write), write.value, write.origin);
@@ -68,6 +77,16 @@ pub fn json(plan: &Plan) -> String {
         string(&mut out, &format!("{}", write.origin));
         out.push('}');
     }
+    out.push_str("\n],\"properties\":[");
+    for (i, property) in plan.cgroup.scope.iter().flat_map(|scope| &scope.properties).enumerate() {
+        out.push_str(if i == 0 { "\n{\"name\":" } else { ",\n{\"name\":" });
+        string(&mut out, &property.name);
+        out.push_str(",\"value\":");
+        string(&mut out, &format!("{}", property.value));
+        out.push_str(",\"origin\":");
+        string(&mut out, property.origin.as_str());
+        out.push('}');
+    }
     out.push_str("\n],\"warnings\":[");
     for (i, warning) in plan.warnings.iter().enumerate() {
         out.push_str(if i == 0 { "\n{\"origin\":" } else { ",\n{\"origin\":" });
@@ -103,6 +122,9 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
             list.push(("path", shown(plan, path)));
         }
         Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
+        Act::Runtime(Task::CgroupAdopt) => {
+            list.extend(plan.cgroup.scope.iter().map(|scope| ("scope", scope.unit.clone())));
+        }
         Act::Runtime(Task::CgroupCreate) => {
             list.extend(plan.cgroup.dirs.iter().map(|dir| ("directory", dir.path.clone())));
         }

@@ -290,6 +290,11 @@ impl Launch {
         }
     }
 
+    /// Whether init has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        event_ready(self.pidfd().borrow())
+    }
+
     /// The error of a hook, where that is what failed.
     fn failed_hook(&self, plan: &Plan) -> Option<Error> {
         let header = self.header();

@@ -55,5 +55,6 @@ pub mod stats {
         RdmaEntry, RdmaStats, Stall,
     };
 }
+pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client};
 use orlop_cgroup::{Group, PATIENCE};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
@@ -140,6 +141,9 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
+    let user = options.cgroup_manager == orlop_cgroup::Manager::Systemd && options.systemd != Bus::System;
+    // Where a user's systemd is, only it can tell; the system's has the root.
+    let systemd_cgroup = if user { cgroup_of(&options.systemd)? } else { String::new() };
     let options = Options {
         id,
         bundle: bundle.path(),
@@ -147,11 +151,17 @@ fn plan_for(
         root_change: options.root_change,
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
+        systemd: options.systemd.clone(),
+        systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
         joins_own_network: joins_own_network(config),
     };
     plan::plan(config, host, &options)
+}
+
+fn cgroup_of(bus: &Bus) -> Result<String> {
+    Client::connect(bus).and_then(|mut client| client.cgroup()).map_err(from_cgroup)
 }
 
 /// A container as [`Runtime::list`] finds it.
@@ -426,6 +436,10 @@ impl Container {
             group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
+        // Once nobody is left in it: systemd would ask whoever is to end, and wait.
+        if let Some(scope) = record.as_ref().and_then(|record| record.scope.as_ref()) {
+            scope.stop().map_err(from_cgroup)?;
+        }
         self.remove(record.is_some_and(|record| record.has_poststop), Gate::Start)
     }
 
@@ -594,6 +608,9 @@ impl Running {
             {
                 group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
+            }
+            if let Some(scope) = plan.cgroup.scope.take() {
+                Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
             }
             container.remove(plan.has_poststop, Gate::Open)
         });

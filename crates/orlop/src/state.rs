@@ -17,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Need, Version};
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
 use orlop_sys::process::Pid;
@@ -50,6 +51,33 @@ pub(crate) struct Record {
     /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
     #[serde(default)]
     pub(crate) shares_pids: bool,
+    /// The unit of systemd that the cgroups belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<ScopeName>,
+}
+
+/// A scope, and whose: later commands may have another environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ScopeName {
+    unit: String,
+    /// The bus of a user's systemd; none stands for the system's.
+    user_bus: Option<String>,
+}
+
+impl ScopeName {
+    pub(crate) fn new(scope: &Scope) -> ScopeName {
+        let user_bus = match &scope.bus {
+            Bus::User(address) => Some(address.clone()),
+            _ => None,
+        };
+        ScopeName { unit: scope.unit.clone(), user_bus }
+    }
+
+    /// Stops it; one that is gone is no error.
+    pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
+        let bus = self.user_bus.clone().map_or(Bus::System, Bus::User);
+        Client::connect(&bus)?.stop(&self.unit)
+    }
 }
 
 /// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths

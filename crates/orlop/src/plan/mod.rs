@@ -128,7 +128,7 @@ pub enum Task {
     NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
-    /// Makes the cgroup.
+    /// Makes the cgroup, or connects to the systemd that will.
     CgroupCreate,
     /// Starts init in new namespaces.
     Clone {
@@ -139,7 +139,7 @@ pub enum Task {
     },
     /// Hands the network namespace to init.
     SendNetworkNamespace,
-    /// Puts init into its cgroups, where it could not start there.
+    /// Puts init into its cgroups, where it could not start there; starts the scope around it.
     CgroupAdopt,
     /// Writes the limits.
     CgroupLimits,
@@ -268,6 +268,10 @@ pub struct Options<'a> {
     pub keyring: SessionKeyring,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd makes it, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
+    /// That systemd's own cgroup, from the root of the hierarchy; empty for the system's.
+    pub systemd_cgroup: &'a str,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
     /// How many of them are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
@@ -412,6 +416,11 @@ impl Planner<'_> {
 
     pub(crate) fn runtime(&mut self, phase: Phase, origin: Origin, task: Task) {
         self.entries.push(Entry { phase, origin, act: Act::Runtime(task) });
+    }
+
+    /// Whether init has been put into its cgroups so far.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Runtime(Task::CgroupAdopt)))
     }
 
     pub(crate) fn warn(&mut self, origin: Origin, text: String) {

@@ -77,7 +77,8 @@ impl Planner<'_> {
         if network_ahead {
             at_birth = at_birth.without(CloneFlags::NEWNET);
         }
-        let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
+        let into_cgroup =
+            cgroup.scope.is_none() && cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
         let origin = Origin::field("/linux/namespaces");
         self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup });
         self.join_namespaces()?;
