@@ -37,7 +37,7 @@ impl Default for Options {
             filters: Vec::new(),
             exact: false,
             jobs: 1,
-            limit: 60,
+            limit: 180,
             require: None,
             orlop: None,
             global: Vec::new(),

@@ -1,16 +1,21 @@
 //! The tests, by what of the binary they are about.
 
+mod attributes;
 mod cgroup;
 mod cli;
+mod control;
 mod crash;
 mod errors;
+mod hooks;
 mod lifecycle;
 mod list;
 mod memory;
 mod process;
 mod rootfs;
 mod scale;
+mod seccomp;
 mod security;
+mod systemd;
 mod users;
 
 use crate::context::{Context, Skip};
@@ -27,6 +32,8 @@ pub struct Test {
 
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where systemd makes the cgroups.
+const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
@@ -44,9 +51,14 @@ pub fn all() -> impl Iterator<Item = Test> {
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,
+        hooks::TESTS,
         security::TESTS,
+        seccomp::TESTS,
+        attributes::TESTS,
         cgroup::TESTS,
         users::TESTS,
+        control::TESTS,
+        systemd::TESTS,
     ]
     .into_iter()
     .flatten()

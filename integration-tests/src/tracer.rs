@@ -423,7 +423,7 @@ names! {
     SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_connect SYS_accept4 SYS_sendmsg SYS_recvmsg SYS_ppoll
     SYS_signalfd4 SYS_rt_sigprocmask SYS_rt_sigaction SYS_clone3 SYS_execveat SYS_execve SYS_exit_group SYS_waitid
     SYS_pidfd_open SYS_pidfd_send_signal SYS_kill SYS_prctl SYS_prlimit64 SYS_capset SYS_setgroups SYS_setresgid
-    SYS_setresuid SYS_setsid SYS_keyctl SYS_sethostname SYS_setdomainname SYS_umask SYS_chdir SYS_fchdir SYS_getcwd
+    SYS_setresuid SYS_setsid SYS_sched_setaffinity SYS_keyctl SYS_sethostname SYS_setdomainname SYS_umask SYS_chdir SYS_fchdir SYS_getcwd
     SYS_chroot SYS_pivot_root SYS_umount2 SYS_mount SYS_fsopen SYS_fsconfig SYS_fsmount SYS_open_tree SYS_move_mount
     SYS_mount_setattr SYS_getpid SYS_geteuid SYS_getegid SYS_getuid SYS_getppid SYS_gettid SYS_clock_gettime
     SYS_clock_nanosleep SYS_unshare SYS_setns SYS_fchownat SYS_fchmodat SYS_seccomp SYS_bpf SYS_sendfile SYS_dup3

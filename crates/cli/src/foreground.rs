@@ -1,11 +1,13 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
 use orlop::Running;
+use orlop::plan::Warning;
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, SignalSet};
 use orlop_sys::{Errno, OwnedFd};
 
 use liballoc::format;
+use liballoc::vec::Vec;
 
 use crate::log::Failure;
 
@@ -34,8 +36,9 @@ impl Signals {
     }
 }
 
-/// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it.
-pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<i32, Failure> {
+/// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it, and what
+/// there is to say of the container's removal.
+pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<(i32, Vec<Warning>), Failure> {
     loop {
         let mut fds = [PollFd::new(running.pidfd(), PollFlags::IN), PollFd::new(signals.fd.borrow(), PollFlags::IN)];
         match event::poll(&mut fds, None) {
@@ -49,12 +52,13 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
     }
     match running.wait() {
         Ok(ended) => {
-            if !keep {
-                running.delete()?;
-                // The program ends here: the kernel takes back the rest at once.
-                core::mem::forget(running);
+            if keep {
+                return Ok((ended.code(), Vec::new()));
             }
-            Ok(ended.code())
+            let warnings = running.delete()?;
+            // The program ends here: the kernel takes back the rest at once.
+            core::mem::forget(running);
+            Ok((ended.code(), warnings))
         }
         Err(error) => Err(running.fail(error).into()),
     }

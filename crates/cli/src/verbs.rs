@@ -8,8 +8,8 @@ use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
-use orlop::{Bundle, CreateOptions, Force, Host, Listed, Runtime, Scope, explain};
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
+use orlop::{Bundle, Bus, CreateOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -17,14 +17,34 @@ use crate::command::{
     self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
-use crate::foreground;
 use crate::log::Failure;
 use crate::output;
+use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
+use crate::{control, doctor, foreground, info};
 
 /// The commands that this build has.
-pub const VERBS: Verbs =
-    Verbs { create, delete, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
+pub const VERBS: Verbs = Verbs {
+    create,
+    delete,
+    doctor: doctor::doctor,
+    events: control::events,
+    explain,
+    features,
+    info: info::info,
+    kill,
+    list,
+    pause: control::pause,
+    ps: control::ps,
+    resume: control::resume,
+    run,
+    spec,
+    start,
+    state,
+    update: control::update,
+    wait: control::wait,
+    ..Verbs::UNSUPPORTED
+};
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
@@ -47,7 +67,7 @@ impl From<orlop::Error> for Failure {
     }
 }
 
-fn runtime(context: &Context<'_>) -> Runtime {
+pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
     Runtime::new(&context.root.path)
 }
 
@@ -70,7 +90,8 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
     if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
         return Err(Failure::new(format!("{option}: not supported yet")));
     }
-    let preserve_fds = options.preserve_fds + listen_fds(&context.env);
+    let listen_fds = listen_fds(&context.env);
+    let preserve_fds = options.preserve_fds + listen_fds;
     for fd in 3..3 + preserve_fds as i32 {
         if !orlop_sys::fs::is_open(fd) {
             return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
@@ -81,7 +102,9 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
+        listen_fds,
         cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
     })
 }
 
@@ -93,9 +116,31 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
     }
 }
 
+/// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
+fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
+    let caller = context.caller;
+    if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
+        return Ok(Bus::System);
+    }
+    let text = |value: &CStr| value.to_str().map(ToOwned::to_owned).ok();
+    let address = context.env.dbus_session_bus_address.and_then(text);
+    let folder = || context.env.xdg_runtime_dir.and_then(text);
+    match address.or_else(|| folder().map(|folder| format!("unix:path={folder}/bus"))) {
+        Some(address) => Ok(Bus::User(address)),
+        // Root of a user namespace may have a system of its own, as in a container.
+        None if caller.euid == 0 => Ok(Bus::System),
+        None => Err(Failure::new(
+            "the systemd cgroup manager needs the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set",
+        )),
+    }
+}
+
 fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
-        context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text));
+        match warning.weight {
+            Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),
+            Weight::Debug => context.log.note(Level::Debug, warning.text.as_str()),
+        }
     }
 }
 
@@ -121,10 +166,12 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
-    let outcome = foreground::attend(running, &signals, options.keep);
+    let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
+    warn(context, &warnings);
+    context.log.settle();
     // The program ends here.
     core::mem::forget(signals);
-    outcome
+    Ok(status)
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
@@ -142,21 +189,45 @@ fn kill(context: &Context<'_>, options: &Kill<'_>) -> Outcome {
         command::Scope::Init => Scope::Init,
         command::Scope::All => Scope::All,
     };
-    runtime(context).container(one(options.target)?)?.kill(options.signal, scope)?;
-    Ok(0)
+    let kill = |runtime: &Runtime, id: &str| runtime.container(id)?.kill(options.signal, scope);
+    // What has stopped, or goes while we look, is not what was meant.
+    each(context, options.target, kill, |error| matches!(error.kind(), Kind::NotRunning | Kind::NotFound))
 }
 
-fn one(target: Target<'_>) -> Result<&str, Failure> {
-    match target {
-        Target::Id(id) => Ok(id),
-        Target::Regex(_) => Err(Failure::new("--regex: not supported yet")),
+/// Does something to one container, or to all whose id matches: to each whatever becomes of the others, of which the
+/// last failure is told and the rest logged. `passed_over` are failures that are none for one of many.
+fn each(
+    context: &Context<'_>,
+    target: Target<'_>,
+    act: impl Fn(&Runtime, &str) -> orlop::Result<()>,
+    passed_over: impl Fn(&orlop::Error) -> bool,
+) -> Outcome {
+    let runtime = runtime(context);
+    let expression = match target {
+        Target::Id(id) => return Ok(act(&runtime, id).map(|()| 0)?),
+        Target::Regex(expression) => expression,
+    };
+    let pattern = Pattern::new(expression)
+        .map_err(|why| Failure::new(format!("--regex: {expression:?} is no regular expression: {why}")))?;
+    let mut last: Option<orlop::Error> = None;
+    for id in runtime.ids()?.iter().filter(|id| pattern.is_in(id)) {
+        if let Err(error) = act(&runtime, id)
+            && !passed_over(&error)
+            && let Some(before) = last.replace(error)
+        {
+            context.log.note(Level::Warning, before.to_string());
+        }
     }
+    last.map_or(Ok(0), |error| Err(error.into()))
 }
 
 fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    runtime(context).delete(one(options.target)?, force)?;
-    Ok(0)
+    let delete = |runtime: &Runtime, id: &str| {
+        warn(context, &runtime.delete(id, force)?);
+        Ok(())
+    };
+    each(context, options.target, delete, |error| error.kind() == Kind::NotFound)
 }
 
 fn list(context: &Context<'_>, options: &List) -> Outcome {
@@ -235,7 +306,11 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
 fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
     refuse_unsupported(context)?;
     let bundle = bundle(options.bundle, options.config)?;
-    let how = CreateOptions { cgroup_manager: cgroup_manager(context), ..CreateOptions::default() };
+    let how = CreateOptions {
+        cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
+        ..CreateOptions::default()
+    };
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
     match options.format {
         LogFormat::Text => print(&explain::text(&plan)),
@@ -247,6 +322,6 @@ fn features(_: &Context<'_>) -> Outcome {
     print(&(orlop::features::features().to_json(Layout::Spaces) + "\n"))
 }
 
-fn print(text: &str) -> Outcome {
+pub(crate) fn print(text: &str) -> Outcome {
     output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }

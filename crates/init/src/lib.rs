@@ -9,10 +9,12 @@
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod attributes;
 mod context;
 mod copy;
 mod credentials;
 mod exec;
+pub mod hook;
 #[cfg(not(orlop_program))]
 pub mod image;
 mod mount;

@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, Groups, List, Make, ModeOf, NO_VALUE, NodeBy, OldRoot,
-    OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, Groups, List, Make, ModeOf, NO_VALUE,
+    NodeBy, OldRoot, OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -47,6 +47,7 @@ show! {
     Text: |value, blob, out| text(*value, blob, out);
     Slot: |value, _blob, out| write!(out, "#{}", value.0);
     u32: |value, _blob, out| if *value == CALLERS_UMASK { out.write_str("-") } else { write!(out, "{value}") };
+    i32: |value, _blob, out| write!(out, "{value}");
     u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };
     bool: |value, _blob, out| write!(out, "{value}");
     Attr: |value, _blob, out| if value.is_empty() { out.write_str("-") } else { write!(out, "{value}") };
@@ -67,6 +68,17 @@ show! {
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
+    Environment: |value, _blob, out| out.write_str(match value {
+        Environment::Hook => "hook", Environment::Program => "program" });
+    Place: |value, _blob, out| out.write_str(match value {
+        Place::BeforePivot => "before-pivot", Place::Container => "container" });
+    List<Text>: |value, blob, out| {
+        for (i, &item) in blob.texts(*value).iter().enumerate() {
+            if i > 0 { out.write_char(' ')?; }
+            text(item, blob, out)?;
+        }
+        Ok(())
+    };
     Capabilities: |value, _blob, out| write!(out, "{:#x}", value.0);
     List<SockFilter>: |value, _blob, out| write!(out, "{} instructions", value.len);
     List<u32>: |value, blob, out| {

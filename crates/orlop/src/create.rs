@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::{Group, Joined, PATIENCE};
+use orlop_cgroup::{Group, Joined, PATIENCE, systemd};
 use orlop_init::step::Follow;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
@@ -17,11 +17,15 @@ use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, tty};
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
+use crate::config::{
+    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+};
 use crate::error::{Error, Kind, Result};
+use crate::hook::Subject;
 use crate::idmap;
 use crate::launch::{Birth, Launch};
 use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
-use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
+use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 
 /// How a container is made, besides its configuration.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +38,12 @@ pub struct CreateOptions {
     pub keyring: SessionKeyring,
     /// How many of the caller's descriptors from 3 on the container's program gets.
     pub preserve_fds: u32,
+    /// How many of those are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
+    pub listen_fds: u32,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd it is, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
 }
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
@@ -43,6 +51,10 @@ struct Made<'a> {
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
+    /// The way to systemd, where it makes the cgroup.
+    systemd: Option<systemd::Client>,
+    /// The unit that it was asked to start.
+    scope: Option<String>,
     group: Option<Group>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
@@ -67,6 +79,9 @@ impl Made<'_> {
         if let Some(mut group) = self.group {
             let removed = group.remove(PATIENCE).and_then(|()| group.undo());
             left.extend(removed.err().map(|error| format!("{error}")));
+        }
+        if let (Some(mut client), Some(unit)) = (self.systemd, &self.scope) {
+            left.extend(client.stop(unit).err().map(|error| format!("{error}")));
         }
         if left.is_empty()
             && let Some(state) = self.state
@@ -98,11 +113,13 @@ pub(crate) fn create(
         root,
         state: None,
         network: None,
+        mounts: None,
+        ids: Vec::new(),
+        systemd: None,
+        scope: None,
         group: None,
         launch: None,
         pid_file: None,
-        mounts: None,
-        ids: Vec::new(),
     };
     let done = make(&mut made, bundle, &plan, gate, options, id);
     // Whoever wants to change the container from now on may.
@@ -112,7 +129,23 @@ pub(crate) fn create(
             Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
         },
-        Err(error) => Err(made.undo(error)),
+        Err(error) => {
+            let was_started = made.launch.is_some();
+            let error = made.undo(error);
+            Err(if was_started && plan.has_poststop { after_failure(error, bundle, id) } else { error })
+        }
+    }
+}
+
+/// The spec has what follows a container's end follow its failed beginning, too.
+fn after_failure(error: Error, bundle: &Bundle, id: &str) -> Error {
+    let Ok(config) = bundle.config() else {
+        return error;
+    };
+    let failed = Subject { id, bundle: bundle.path(), config: &config }.run_poststop();
+    match failed.first() {
+        Some(warning) if error.advice().is_none() => error.hint(format!("and afterwards: {}", warning.text)),
+        _ => error,
     }
 }
 
@@ -145,7 +178,7 @@ fn make(
             if !overlaps && let Some(launch) = &made.launch {
                 launch.await_init(plan, (born + 1 + index) as u32)?;
             }
-            accompany(made, plan, task).map_err(|error| placed(error, entry))?;
+            accompany(made, bundle, plan, task, id).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
@@ -203,10 +236,21 @@ fn prepare(
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+                scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
+                has_poststop: plan.has_poststop,
+                shares_pids: !config
+                    .linux
+                    .namespaces
+                    .iter()
+                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
             };
             state.write_record(&record, bundle.text())
         }
         Task::CgroupCreate => {
+            if let Some(scope) = &plan.cgroup.scope {
+                made.systemd = Some(systemd::Client::connect(&scope.bus).map_err(from_cgroup)?);
+                return Ok(());
+            }
             made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             Ok(())
         }
@@ -245,7 +289,7 @@ fn prepare(
 }
 
 /// What is done beside a running init.
-fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
+fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: &str) -> Result<()> {
     let launch = made.launch.as_ref().ok_or_else(broken)?;
     match task {
         Task::SendNetworkNamespace => {
@@ -264,6 +308,16 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
             }
         }
         Task::CgroupAdopt => {
+            if let Some(scope) = &plan.cgroup.scope {
+                let client = made.systemd.as_mut().ok_or_else(broken)?;
+                let started = client.start(scope, launch.pid(), Some(launch.pidfd().borrow()));
+                // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
+                if !started.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
+                    made.scope = Some(scope.unit.clone());
+                }
+                started.map_err(|error| if launch.has_ended() { launch.failure(plan) } else { from_cgroup(error) })?;
+                made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+            }
             let group = made.group.as_ref().ok_or_else(broken)?;
             let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
             group.adopt(launch.pid(), joined).map_err(from_cgroup)
@@ -277,7 +331,32 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::Record => {
             let (init, ignored) = Init::born(launch.pid())?.ok_or_else(|| launch.failure(plan))?;
             launch.ignores(ignored);
+            let init = Init { has_poststart: plan.has_poststart, ..init };
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
+        }
+        Task::SeccompListener { path, metadata } => {
+            let blob = plan.strings.blob();
+            let text = |text| blob.text(text).unwrap_or_default();
+            let config = bundle.config()?;
+            let process = ContainerProcessState {
+                oci_version: Str::new(SPEC_VERSION),
+                fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
+                pid: launch.pid(),
+                metadata: text(metadata).to_string_lossy().into_owned().into(),
+                state: State {
+                    oci_version: Str::new(SPEC_VERSION),
+                    id: id.into(),
+                    status: Status::Creating,
+                    pid: launch.pid(),
+                    bundle: bundle.path().into(),
+                    annotations: config.annotations.clone(),
+                },
+            };
+            hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
+        }
+        Task::Hook { event, index, .. } => {
+            let subject = Subject { id, bundle: bundle.path(), config: &bundle.config()? };
+            subject.run(event, index as usize, Status::Creating, launch.pid())
         }
         _ => Err(broken()),
     }
@@ -345,6 +424,31 @@ fn send_mount(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         // Init is gone, and has left word why.
         Err(Errno::PIPE | Errno::CONNRESET) => Err(launch.failure(plan)),
         Err(errno) => Err(Error::system("sendmsg", "sending a mount to init", errno)),
+    }
+}
+
+/// Sends a seccomp listener to the process that is to serve it.
+fn hand_over(listener: &OwnedFd, path: &CStr, process: &str) -> Result<()> {
+    let shown = path.to_string_lossy();
+    let what = |what: &str| format!("{what} seccomp agent specified in the seccomp profile: {shown}");
+    let failed = |call, text: &str| {
+        let text = what(text);
+        move |errno| Error::system(call, text, errno)
+    };
+    let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket", "failed to connect with"))?;
+    let connected = match path.to_bytes().len() {
+        0..=net::MAX_SOCKET_PATH => net::connect(&socket, path),
+        // An address holds no longer path, but a descriptor's link does.
+        _ => fs::open_at(CWD, path, OFlags::PATH, 0).and_then(|file| {
+            let link = CString::new(format!("/proc/self/fd/{}", file.as_raw())).unwrap_or_default();
+            net::connect(&socket, &link)
+        }),
+    };
+    connected.map_err(failed("connect", "failed to connect with"))?;
+    match net::send(&socket, process.as_bytes(), &[listener.borrow()]) {
+        Ok(n) if n == process.len() => Ok(()),
+        Ok(_) => Err(Error::new(Kind::System, what("sent half of the container's state to"))),
+        Err(errno) => Err(failed("sendmsg", "cannot send the seccomp listener to")(errno)),
     }
 }
 

@@ -94,6 +94,8 @@ fn helper(name: &'static str, pid: Pid, map: &str) -> Result<()> {
         keep: &[],
         first: 3,
         stdio: [None, Some(theirs.borrow()), Some(theirs.borrow())],
+        cwd: None,
+        signals: process::Signals::Callers,
         join: &[],
         rights: Rights::Exec,
     };
@@ -141,6 +143,8 @@ pub(crate) fn namespace_with(uids: &str, gids: &str) -> Result<OwnedFd> {
         keep: &[],
         first: 3,
         stdio: [Some(theirs.borrow()), None, None],
+        cwd: None,
+        signals: process::Signals::Callers,
         join: &[],
         rights: Rights::Exec,
     };

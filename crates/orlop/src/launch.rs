@@ -12,26 +12,31 @@ use core::ffi::{CStr, c_char};
 use core::ptr::null;
 use core::sync::atomic::Ordering;
 
+use orlop_init::Report;
 use orlop_init::image::Image;
-use orlop_init::plan::{Header, Status};
-use orlop_init::step::{Call, SLOTS, Slot, Step};
+use orlop_init::plan::{EXCERPT_AREA, EXCERPT_AT, Header, Status};
+use orlop_init::step::{Call, Place, SLOTS, Slot, Step};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{self, MemfdFlags, Seals};
 use orlop_sys::mem::Shared;
 use orlop_sys::mount::{self, Attr, MountAttr, Reach};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Child, Ended, Pid, Program, Rights, Waiting};
+use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd, thread};
 
 use crate::error::{Error, Kind, Result};
 use crate::explain;
-use crate::plan::{Act, Plan, Task};
+use crate::hook::{self, InitHook};
+use crate::plan::{Act, HookEvent, Plan, Task};
 
 /// A started init.
 pub(crate) struct Launch {
     child: Child,
     shared: Shared,
     wake: OwnedFd,
+    /// How long to sleep before looking again: where a filter may keep init from waking us.
+    patience: Option<Timespec>,
 }
 
 /// What init is born with, besides the plan.
@@ -155,6 +160,8 @@ impl Launch {
                 stdio: [None, None, None],
                 join: birth.join,
                 rights: plan.rights_at_birth(),
+                cwd: None,
+                signals: process::Signals::Callers,
             };
             // SAFETY: the strings of both arrays outlive the call.
             unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
@@ -164,7 +171,9 @@ impl Launch {
             done => done,
         };
         let child = child.map_err(|errno| clone_error(plan, errno))?;
-        let launch = Launch { child, shared, wake };
+        let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+        let patience = filtered.then_some(Timespec::from_millis(20));
+        let launch = Launch { child, shared, wake, patience };
         let born = plan.clone_index() + 1;
         match launch.complete(born as u32) {
             Ok(()) => Ok(launch),
@@ -191,6 +200,13 @@ impl Launch {
     /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
     pub(crate) fn ignores(&self, signals: u64) {
         self.header().ignored.store(signals, Ordering::Release);
+    }
+
+    /// A copy of the seccomp listener that init has got.
+    pub(crate) fn listener(&self) -> Result<OwnedFd> {
+        let number = self.header().listener.load(Ordering::SeqCst);
+        process::pidfd_getfd(&self.child.pidfd, number)
+            .map_err(|errno| Error::system("pidfd_getfd", "the seccomp listener", errno))
     }
 
     /// Says that every entry of the runtime before `index` is done.
@@ -243,7 +259,8 @@ impl Launch {
         let mut fds =
             [PollFd::new(self.wake.borrow(), PollFlags::IN), PollFd::new(self.child.pidfd.borrow(), PollFlags::IN)];
         loop {
-            match event::poll(&mut fds, None) {
+            match event::poll(&mut fds, self.patience) {
+                Ok(0) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("ppoll", "waiting for init", errno)),
                 Ok(_) => break,
@@ -265,15 +282,50 @@ impl Launch {
         let header = self.header();
         match header.status() {
             Status::Executing => None,
-            Status::Failed => Some(failed_step(
-                plan,
-                header.at.load(Ordering::Relaxed) as usize,
-                Call::from_number(header.call.load(Ordering::Relaxed)),
-                Errno(header.errno.load(Ordering::Relaxed)),
-                header.detail.load(Ordering::Relaxed),
-            )),
+            Status::Failed => Some(self.failed_hook(plan).unwrap_or_else(|| {
+                failed_step(
+                    plan,
+                    header.at.load(Ordering::Relaxed) as usize,
+                    Call::from_number(header.call.load(Ordering::Relaxed)),
+                    Errno(header.errno.load(Ordering::Relaxed)),
+                    header.detail.load(Ordering::Relaxed),
+                )
+            })),
             Status::Unborn | Status::Working => Some(ended_early(plan, header, ended)),
         }
+    }
+
+    /// Whether init has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        event_ready(self.pidfd().borrow())
+    }
+
+    /// The error of a hook, where that is what failed.
+    fn failed_hook(&self, plan: &Plan) -> Option<Error> {
+        let header = self.header();
+        let report = Report {
+            step: header.at.load(Ordering::Relaxed),
+            call: header.call.load(Ordering::Relaxed),
+            errno: header.errno.load(Ordering::Relaxed) as u32,
+            detail: header.detail.load(Ordering::Relaxed),
+            said: header.said.load(Ordering::Relaxed),
+            complained: header.complained.load(Ordering::Relaxed),
+        };
+        hook::reported(&report)?;
+        let entry = plan.entries.get(report.step as usize)?;
+        let Act::Init(Step::Hook { place, path, timeout, .. }) = entry.act else {
+            return None;
+        };
+        let event = match place {
+            Place::BeforePivot => HookEvent::CreateContainer,
+            Place::Container => HookEvent::StartContainer,
+        };
+        let at = header.scratch as usize + EXCERPT_AT;
+        // SAFETY: the mapping has that area; init, the only one to write there, does so no more after its failure.
+        let excerpt = unsafe { core::slice::from_raw_parts(self.shared.start().add(at), EXCERPT_AREA) };
+        let path = plan.strings.blob().text(path).map(|path| path.to_string_lossy()).unwrap_or_default();
+        let hook = InitHook { event, path: &path, seconds: timeout };
+        Some(hook::init_failure(&hook, &report, excerpt).at(entry.phase, entry.origin.to_pointer()))
     }
 
     /// The error of an init that did not get to the program. It is killed and reaped.

@@ -3,8 +3,9 @@
 //! | name | what | written |
 //! |---|---|---|
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
-//! | `init` | a symbolic link that says `PID:STARTTIME` | once, when init runs: a link appears whole or not at all |
+//! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
+//! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
 //! ends, however it ends.
@@ -16,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Need, Version};
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
 use orlop_sys::process::Pid;
@@ -29,6 +31,8 @@ const RECORD: &CStr = c"container";
 const INIT: &CStr = c"init";
 /// Where init waits for `start`.
 pub(crate) const START: &CStr = c"start.sock";
+/// The same while the container is paused: init could not answer.
+const START_PAUSED: &CStr = c"start.sock.paused";
 
 /// What must be known of a container to undo all that was made for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +45,39 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) cgroups: Vec<CgroupDir>,
+    /// Whether the configuration has hooks for when the container is deleted.
+    #[serde(default)]
+    pub(crate) has_poststop: bool,
+    /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
+    #[serde(default)]
+    pub(crate) shares_pids: bool,
+    /// The unit of systemd that the cgroups belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<ScopeName>,
+}
+
+/// A scope, and whose: later commands may have another environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ScopeName {
+    unit: String,
+    /// The bus of a user's systemd; none stands for the system's.
+    user_bus: Option<String>,
+}
+
+impl ScopeName {
+    pub(crate) fn new(scope: &Scope) -> ScopeName {
+        let user_bus = match &scope.bus {
+            Bus::User(address) => Some(address.clone()),
+            _ => None,
+        };
+        ScopeName { unit: scope.unit.clone(), user_bus }
+    }
+
+    /// Stops it; one that is gone is no error.
+    pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
+        let bus = self.user_bus.clone().map_or(Bus::System, Bus::User);
+        Client::connect(&bus)?.stop(&self.unit)
+    }
 }
 
 /// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths
@@ -77,12 +114,17 @@ impl CgroupDir {
 /// The version of [`Record`] that this code writes and reads.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
+/// What ends the text of the link `init` where there are poststart hooks.
+const POSTSTART: &str = ":poststart";
+
 /// A process, told from a later one with the same number by the time it started at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Init {
     pub(crate) pid: Pid,
     /// In clock ticks since boot; field 22 of proc_pid_stat(5).
     pub(crate) start_time: u64,
+    /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
+    pub(crate) has_poststart: bool,
 }
 
 impl Init {
@@ -93,7 +135,7 @@ impl Init {
         };
         let mut buf = [0u8; 2048];
         let ignored = read_proc(pid, "status", &mut buf)?.and_then(signals_ignored);
-        Ok(ignored.map(|ignored| (Init { pid, start_time }, ignored)))
+        Ok(ignored.map(|ignored| (Init { pid, start_time, has_poststart: false }, ignored)))
     }
 
     /// Whether it still runs: a zombie does not.
@@ -314,7 +356,8 @@ impl StateDir {
 
     /// Records init. One call: there is no moment with half of it.
     pub(crate) fn write_init(&self, init: Init) -> Result<()> {
-        let text = c_string(&format!("{}:{}", init.pid, init.start_time))?;
+        let hooks = if init.has_poststart { POSTSTART } else { "" };
+        let text = c_string(&format!("{}:{}{hooks}", init.pid, init.start_time))?;
         fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
     }
 
@@ -327,9 +370,10 @@ impl StateDir {
             Err(errno) => return Err(self.error("readlinkat", errno)),
         };
         let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let init = text
-            .split_once(':')
-            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
+        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
+        let init = numbers.split_once(':').and_then(|(pid, start_time)| {
+            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()?, has_poststart })
+        });
         init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
     }
 
@@ -353,6 +397,24 @@ impl StateDir {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("unlinkat", errno)),
+        }
+    }
+
+    /// Takes [`START`] out of the way of a `start` that init could not answer.
+    pub(crate) fn hide_start(&self) -> Result<()> {
+        self.rename(START, START_PAUSED)
+    }
+
+    /// Puts it back.
+    pub(crate) fn show_start(&self) -> Result<()> {
+        self.rename(START_PAUSED, START)
+    }
+
+    /// What is not there need not be renamed.
+    fn rename(&self, from: &CStr, to: &CStr) -> Result<()> {
+        match fs::rename_at(&self.fd, from, &self.fd, to) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.error("renameat2", errno)),
         }
     }
 

@@ -63,6 +63,7 @@ const TOLERATED: &[(&str, &[i32], &str)] = &[
     ("child dup3", PERMISSION, "the same"),
     ("child close_range", PERMISSION, "the same"),
     ("runtime unlinkat /sys/fs/cgroup/", ANY, "tried again once the processes in it have ended"),
+    ("init sched_setaffinity", PERMISSION, "what the caller may not do stays as it is, as in runc"),
     ("init setsid", PERMISSION, "who leads a process group has a session already"),
     (
         "init chdir /",

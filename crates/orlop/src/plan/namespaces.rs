@@ -68,7 +68,8 @@ impl Planner<'_> {
         let at_birth = if user { new.and(CloneFlags::NEWUSER | CloneFlags::NEWPID) } else { new.without(later) };
         let rights = if user { Rights::Keep } else { Rights::Exec };
         let born_inside = self.joins_at_birth(new)?;
-        let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
+        let into_cgroup =
+            cgroup.scope.is_none() && cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
         let origin = Origin::field("/linux/namespaces");
         self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup, rights });
         if user {
@@ -93,7 +94,18 @@ impl Planner<'_> {
         self.init(phase, Origin::NONE, Step::Session {});
         if self.options.keyring == SessionKeyring::New {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
-            self.init(phase, Origin::NONE, Step::Keyring { name });
+            let permissions = self.keyring_permissions();
+            let label = self.config.process.as_ref().map_or("", |process| &process.selinux_label);
+            let origin = Origin::field("/process/selinuxLabel");
+            const KEYCREATE: &str = "thread-self/attr/keycreate";
+            let proc = if label.is_empty() { None } else { Some(self.proc(phase, origin)) };
+            if let Some(proc) = proc {
+                self.write_proc(phase, origin, proc, KEYCREATE, label)?;
+            }
+            self.init(phase, Origin::NONE, Step::Keyring { name, permissions });
+            if let Some(proc) = proc {
+                self.write_proc(phase, origin, proc, KEYCREATE, "\n")?;
+            }
         }
         if new.contains(CloneFlags::NEWNET) && !network_ahead {
             self.init(phase, Origin::NONE, Step::Loopback {});

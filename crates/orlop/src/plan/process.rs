@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use orlop_init::step::{Attempt, List, Step, Text};
 
+use super::seccomp::Filter;
 use super::{CapabilitySet, Gate, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
 use crate::config::{NamespaceKind, RlimitKind};
@@ -34,8 +35,10 @@ impl Planner<'_> {
         }
         let args = self.strings_of(&process.args, "/process/args")?;
         let env = self.environment()?;
+        self.sysctls()?;
         self.limits()?;
-        self.credentials()?;
+        let filter = self.filter()?;
+        self.credentials(cgroup, filter.as_ref())?;
         let umask = process.user.umask.unwrap_or(0o022);
         if umask > 0o777 {
             return Err(invalid(format!("{umask:#o} is no file mode mask"), Origin::field("/process/user/umask")));
@@ -43,9 +46,7 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
-        let first = self.options.preserve_fds.saturating_add(3);
-        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
-        self.start(cgroup);
+        self.start(cgroup, filter.as_ref())?;
         Ok((args, env))
     }
 
@@ -73,6 +74,12 @@ impl Planner<'_> {
                 None => list.push((name, text)),
             }
         }
+        if self.options.listen_fds > 0 {
+            list.retain(|(name, _)| !matches!(*name, "LISTEN_FDS" | "LISTEN_PID"));
+            let count = format!("LISTEN_FDS={}", self.options.listen_fds);
+            list.push(("LISTEN_FDS", self.strings.text(count.as_bytes())));
+            list.push(("LISTEN_PID", self.strings.text(b"LISTEN_PID=1")));
+        }
         let texts: Vec<Text> = list.into_iter().map(|(_, text)| text).collect();
         Ok(self.strings.texts(&texts))
     }
@@ -92,7 +99,7 @@ impl Planner<'_> {
     }
 
     /// The order is the kernel's: what needs a capability comes before the capability goes.
-    fn credentials(&mut self) -> Result<()> {
+    fn credentials(&mut self, cgroup: &orlop_cgroup::Plan, filter: Option<&Filter>) -> Result<()> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Ok(());
@@ -105,8 +112,25 @@ impl Planner<'_> {
         if let Some(path) = path {
             self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
         }
+        if process.user.uid != 0 || self.has_namespace(NamespaceKind::User) {
+            let step = Step::Stdio { uid: id(process.user.uid, Origin::field("/process/user/uid"))? };
+            self.init(PHASE, Origin::field("/process/user/uid"), step);
+        }
+        self.init(PHASE, Origin::NONE, Step::Affinity {});
+        self.labels()?;
         if process.no_new_privileges {
             self.init(PHASE, Origin::field("/process/noNewPrivileges"), Step::NoNewPrivileges {});
+        }
+        if self.has_scheduler() {
+            self.cgroup_tasks(PHASE, cgroup);
+        }
+        self.attributes()?;
+        // Before there is a filter that knows no such call. What is opened from here on closes at exec by itself.
+        let first = self.options.preserve_fds.saturating_add(3);
+        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
+        // Without no_new_privs loading a filter takes a capability.
+        if let Some(filter) = filter.filter(|_| !process.no_new_privileges) {
+            self.load(PHASE, filter);
         }
         let keep = CapabilitySet::step(caps.bounding);
         self.init(PHASE, Origin::field("/process/capabilities/bounding"), Step::Bounding { keep });
@@ -161,16 +185,26 @@ impl Planner<'_> {
         }
     }
 
-    fn start(&mut self, cgroup: &orlop_cgroup::Plan) {
-        let phase = Phase::Start;
-        let adopted = self.entries.iter().any(|e| matches!(e.act, super::Act::Runtime(Task::CgroupAdopt)));
-        if !adopted && placement(cgroup) == Placement::Adopted {
+    /// The cgroup's own, where they are not in the list yet.
+    fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
+        let has = |entries: &[super::Entry], task| {
+            entries.iter().any(|entry| matches!(entry.act, super::Act::Runtime(known) if known == task))
+        };
+        if !has(&self.entries, Task::CgroupAdopt) && placement(cgroup) == Placement::Adopted {
             self.runtime(phase, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
         }
-        if !cgroup.dirs.is_empty() {
+        if !has(&self.entries, Task::CgroupLimits) && !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
-        self.cgroup_owner(cgroup);
+        let has_owner = |entry: &super::Entry| matches!(entry.act, super::Act::Runtime(Task::CgroupOwner { .. }));
+        if !self.entries.iter().any(has_owner) {
+            self.cgroup_owner(cgroup);
+        }
+    }
+
+    fn start(&mut self, cgroup: &orlop_cgroup::Plan, filter: Option<&Filter>) -> Result<()> {
+        let phase = Phase::Start;
+        self.cgroup_tasks(phase, cgroup);
         if !self.has_namespace(NamespaceKind::User) {
             self.oom_score();
         }
@@ -178,9 +212,19 @@ impl Planner<'_> {
         // After the record: from it init learns what its caller ignored.
         self.init(phase, Origin::NONE, Step::Signals {});
         self.init(phase, Origin::NONE, Step::Detach {});
+        // As late as can be: what comes before needs no place in the profile. A listener is the business of `create`.
+        let late = filter.filter(|_| self.config.process.as_ref().is_some_and(|process| process.no_new_privileges));
+        if let Some(filter) = late.filter(|filter| filter.notifies()) {
+            self.load(phase, filter);
+        }
         if self.options.gate == Gate::Start {
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
         }
+        if let Some(filter) = late.filter(|filter| !filter.notifies()) {
+            self.load(phase, filter);
+        }
+        self.start_hooks()?;
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
+        Ok(())
     }
 }
