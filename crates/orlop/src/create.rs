@@ -276,7 +276,7 @@ fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: 
         Task::CgroupAdopt => {
             if let Some(scope) = &plan.cgroup.scope {
                 let client = made.systemd.as_mut().ok_or_else(broken)?;
-                let started = client.start(scope, launch.pid(), Some(launch.pidfd()));
+                let started = client.start(scope, launch.pid(), Some(launch.pidfd().borrow()));
                 // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
                 if !started.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
                     made.scope = Some(scope.unit.clone());

@@ -292,7 +292,7 @@ impl Launch {
 
     /// Whether init has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        event_ready(self.pidfd())
+        event_ready(self.pidfd().borrow())
     }
 
     /// The error of a hook, where that is what failed.
