@@ -59,7 +59,8 @@ fn scope(
     how: cgroup::Options,
 ) -> Result<cgroup::Plan> {
     let given = Some(config.linux.cgroups_path.as_str());
-    let place = Place::from_config(given, options.id, &options.systemd, options.systemd_cgroup);
+    let place =
+        Place::from_config(given, options.id, options.systemd.unwrap_or(&systemd::Bus::System), options.systemd_cgroup);
     let place = place.map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))?;
     let annotations = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     systemd::plan(&host.cgroups, &place, resources, how, annotations).map_err(from_cgroup)

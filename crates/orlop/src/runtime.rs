@@ -144,7 +144,7 @@ fn plan_for(
         root_change: options.root_change,
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
-        systemd: options.systemd.clone(),
+        systemd: Some(&options.systemd),
         systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,

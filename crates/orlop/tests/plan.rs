@@ -31,6 +31,8 @@ const CREATE: Options<'_> = Options {
     root_change: RootChange::Pivot,
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
+    systemd: None,
+    systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
     joins_own_network: false,
