@@ -3,6 +3,7 @@
 mod attributes;
 mod cgroup;
 mod cli;
+mod control;
 mod crash;
 mod errors;
 mod hooks;
@@ -54,6 +55,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         seccomp::TESTS,
         attributes::TESTS,
         cgroup::TESTS,
+        control::TESTS,
         systemd::TESTS,
     ]
     .into_iter()

@@ -239,7 +239,8 @@ pub struct Plan {
 impl Plan {
     /// Has every controller that v2 offers switched on for the cgroup, as runc does, and not only those that
     /// a limit needs: for statistics of what is not limited, and for a container that limits its own parts.
-    /// What cannot be switched on is passed over. Costs a read and a write for each level that lacks any.
+    /// What cannot be switched on is passed over. Costs a read where nothing is lacking, else a second one, and a write for each level
+    /// that lacks any.
     pub fn with_all_controllers(mut self) -> Plan {
         self.all_controllers = true;
         self

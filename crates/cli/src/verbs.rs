@@ -9,7 +9,7 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
-use orlop::{Bundle, Bus, CreateOptions, Force, Host, Listed, Runtime, Scope, explain};
+use orlop::{Bundle, Bus, CreateOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -17,14 +17,34 @@ use crate::command::{
     self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
-use crate::foreground;
 use crate::log::Failure;
 use crate::output;
+use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
+use crate::{control, doctor, foreground, info};
 
 /// The commands that this build has.
-pub const VERBS: Verbs =
-    Verbs { create, delete, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
+pub const VERBS: Verbs = Verbs {
+    create,
+    delete,
+    doctor: doctor::doctor,
+    events: control::events,
+    explain,
+    features,
+    info: info::info,
+    kill,
+    list,
+    pause: control::pause,
+    ps: control::ps,
+    resume: control::resume,
+    run,
+    spec,
+    start,
+    state,
+    update: control::update,
+    wait: control::wait,
+    ..Verbs::UNSUPPORTED
+};
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
@@ -47,7 +67,7 @@ impl From<orlop::Error> for Failure {
     }
 }
 
-fn runtime(context: &Context<'_>) -> Runtime {
+pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
     Runtime::new(&context.root.path)
 }
 
@@ -169,22 +189,45 @@ fn kill(context: &Context<'_>, options: &Kill<'_>) -> Outcome {
         command::Scope::Init => Scope::Init,
         command::Scope::All => Scope::All,
     };
-    runtime(context).container(one(options.target)?)?.kill(options.signal, scope)?;
-    Ok(0)
+    let kill = |runtime: &Runtime, id: &str| runtime.container(id)?.kill(options.signal, scope);
+    // What has stopped, or goes while we look, is not what was meant.
+    each(context, options.target, kill, |error| matches!(error.kind(), Kind::NotRunning | Kind::NotFound))
 }
 
-fn one(target: Target<'_>) -> Result<&str, Failure> {
-    match target {
-        Target::Id(id) => Ok(id),
-        Target::Regex(_) => Err(Failure::new("--regex: not supported yet")),
+/// Does something to one container, or to all whose id matches: to each whatever becomes of the others, of which the
+/// last failure is told and the rest logged. `passed_over` are failures that are none for one of many.
+fn each(
+    context: &Context<'_>,
+    target: Target<'_>,
+    act: impl Fn(&Runtime, &str) -> orlop::Result<()>,
+    passed_over: impl Fn(&orlop::Error) -> bool,
+) -> Outcome {
+    let runtime = runtime(context);
+    let expression = match target {
+        Target::Id(id) => return Ok(act(&runtime, id).map(|()| 0)?),
+        Target::Regex(expression) => expression,
+    };
+    let pattern = Pattern::new(expression)
+        .map_err(|why| Failure::new(format!("--regex: {expression:?} is no regular expression: {why}")))?;
+    let mut last: Option<orlop::Error> = None;
+    for id in runtime.ids()?.iter().filter(|id| pattern.is_in(id)) {
+        if let Err(error) = act(&runtime, id)
+            && !passed_over(&error)
+            && let Some(before) = last.replace(error)
+        {
+            context.log.note(Level::Warning, before.to_string());
+        }
     }
+    last.map_or(Ok(0), |error| Err(error.into()))
 }
 
 fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    let warnings = runtime(context).delete(one(options.target)?, force)?;
-    warn(context, &warnings);
-    Ok(0)
+    let delete = |runtime: &Runtime, id: &str| {
+        warn(context, &runtime.delete(id, force)?);
+        Ok(())
+    };
+    each(context, options.target, delete, |error| error.kind() == Kind::NotFound)
 }
 
 fn list(context: &Context<'_>, options: &List) -> Outcome {
@@ -279,6 +322,6 @@ fn features(_: &Context<'_>) -> Outcome {
     print(&(orlop::features::features().to_json(Layout::Spaces) + "\n"))
 }
 
-fn print(text: &str) -> Outcome {
+pub(crate) fn print(text: &str) -> Outcome {
     output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }

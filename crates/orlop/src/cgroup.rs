@@ -48,7 +48,9 @@ pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> R
         return scope(config, host, options, &resources, how);
     }
     let path = path(config, options.id)?;
-    cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)
+    let plan = cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)?;
+    // Engines read the statistics of what is not limited too.
+    Ok(if host.is_unified() && !host.rootless { plan.with_all_controllers() } else { plan })
 }
 
 fn scope(
@@ -59,14 +61,13 @@ fn scope(
     how: cgroup::Options,
 ) -> Result<cgroup::Plan> {
     let given = Some(config.linux.cgroups_path.as_str());
-    let place =
-        Place::from_config(given, options.id, options.systemd.unwrap_or(&systemd::Bus::System), options.systemd_cgroup);
+    let place = Place::from_config(given, options.id, &options.systemd, options.systemd_cgroup);
     let place = place.map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))?;
     let annotations = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     systemd::plan(&host.cgroups, &place, resources, how, annotations).map_err(from_cgroup)
 }
 
-fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
+pub(crate) fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
     let given = Some(config.linux.cgroups_path.as_str());
     CgroupPath::from_config(given, id).map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))
 }
@@ -89,7 +90,6 @@ pub(crate) enum Devices {
     /// The configuration's, then the ones that every container needs.
     OfContainer,
     /// None.
-    #[allow(dead_code)] // `update` is not built yet
     Unchanged,
 }
 

@@ -16,7 +16,9 @@ use orlop_sys::{CWD, Errno, OwnedFd};
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::{ContainerProcessState, Document, Layout, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str};
+use crate::config::{
+    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
@@ -228,6 +230,11 @@ fn prepare(
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
+                shares_pids: !config
+                    .linux
+                    .namespaces
+                    .iter()
+                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
             };
             state.write_record(&record, bundle.text())
         }

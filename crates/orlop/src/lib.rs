@@ -24,7 +24,9 @@ mod ahead;
 mod bundle;
 mod cgroup;
 pub mod config;
+mod control;
 mod create;
+mod doctor;
 mod error;
 pub mod explain;
 pub mod features;
@@ -41,9 +43,18 @@ pub mod time;
 
 pub use bundle::Bundle;
 pub use create::CreateOptions;
+pub use doctor::Finding;
 pub use error::{Error, Kind, Result};
 pub use host::Host;
-pub use orlop_cgroup::Manager as CgroupManager;
+pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
+
+/// What [`Container::stats`] gives.
+pub mod stats {
+    pub use orlop_cgroup::{
+        Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats, PidsStats, Pressure,
+        RdmaEntry, RdmaStats, Stall,
+    };
+}
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

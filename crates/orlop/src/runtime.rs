@@ -56,6 +56,8 @@ pub enum Force {
 
 /// How long a killed process may take to end.
 const KILLED: Timespec = Timespec { sec: 10, nsec: 0 };
+/// How long it takes at most, unless it is paused or the machine is busy.
+const USUALLY_DEAD: Timespec = Timespec::from_millis(50);
 
 impl Runtime {
     /// A runtime that keeps its state in `root`, which is made when the first container is.
@@ -112,6 +114,11 @@ impl Runtime {
         }
     }
 
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        state::ids(&self.root)
+    }
+
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<Listed>)>> {
         let ids = state::ids(&self.root)?;
@@ -144,7 +151,7 @@ fn plan_for(
         root_change: options.root_change,
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
-        systemd: Some(&options.systemd),
+        systemd: options.systemd.clone(),
         systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
@@ -192,7 +199,12 @@ impl Container {
         &self.id
     }
 
-    fn status(&self) -> Result<(Status, Option<Init>)> {
+    pub(crate) fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
+    /// Its status but for whether it is paused: that is in the cgroup, and [`Container::full_status`] looks there.
+    pub(crate) fn status(&self) -> Result<(Status, Option<Init>)> {
         Ok(match self.dir.read_init()? {
             Some(init) if !init.is_alive()? => (Status::Stopped, None),
             Some(init) if self.dir.awaits_start()? => (Status::Created, Some(init)),
@@ -205,8 +217,18 @@ impl Container {
 
     /// Its state, as `orlop state` prints it.
     pub fn state(&self) -> Result<ContainerState<'static>> {
-        let (status, init) = self.status().map_err(|error| error.during("state", &self.id))?;
-        let record = self.dir.read_head().map_err(|error| error.during("state", &self.id))?;
+        self.look().map_err(|error| error.during("state", &self.id))
+    }
+
+    fn look(&self) -> Result<ContainerState<'static>> {
+        let (mut status, init) = self.status()?;
+        let record = self.dir.read_head()?;
+        if init.is_some()
+            && let Some(group) = record.as_ref().map(group_of).transpose()?.flatten()
+            && group.is_frozen().map_err(from_cgroup)?
+        {
+            status = Status::Paused;
+        }
         let (bundle, rootfs, created, annotations) = match record {
             Some(record) => (record.bundle, record.rootfs, record.created, record.annotations),
             None => Default::default(),
@@ -259,8 +281,11 @@ impl Container {
             (Status::Stopped, _) => {
                 return Err(Error::new(Kind::WrongState, "cannot start a container that has stopped"));
             }
-            (Status::Running, _) => {
+            (Status::Running, _) if !self.is_paused()? => {
                 return Err(Error::new(Kind::WrongState, "cannot start an already running container"));
+            }
+            (Status::Running, _) => {
+                return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state"));
             }
             (status, _) => {
                 let what = format!("cannot start a container in the {} state", status.name());
@@ -343,16 +368,27 @@ impl Container {
             return self.signal_all(signal);
         }
         let not_running = || Error::new(Kind::NotRunning, "container not running");
-        let init = init.ok_or_else(not_running)?;
-        let pidfd = open_init(init)?.ok_or_else(not_running)?;
-        match process::pidfd_signal(&pidfd, signal) {
-            Err(Errno::SRCH) => Err(not_running()),
-            Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
-            Ok(()) => Ok(()),
+        let record = if signal == SIGKILL { self.dir.read_head()? } else { None };
+        let group = record.as_ref().map(group_of).transpose()?.flatten();
+        // Without a pid namespace of its own, the end of init is not that of the others.
+        if let Some(group) = group.as_ref().filter(|_| record.is_some_and(|record| record.shares_pids)) {
+            if init.is_none() && group.pids().map_err(from_cgroup)?.is_empty() {
+                return Err(not_running());
+            }
+            group.signal_all(signal).map_err(from_cgroup)?;
+            // It may be in none of its cgroups, as where a rootless runtime could make none.
+            return init.map_or(Ok(true), |init| send_to(init, signal)).map(drop);
+        }
+        if !send_to(init.ok_or_else(not_running)?, signal)? {
+            return Err(not_running());
+        }
+        match &group {
+            Some(group) => Self::let_die(group),
+            None => Ok(()),
         }
     }
 
-    fn group(&self) -> Result<Option<Group>> {
+    pub(crate) fn group(&self) -> Result<Option<Group>> {
         let Some(record) = self.dir.read_head()? else {
             return Ok(None);
         };
@@ -386,7 +422,7 @@ impl Container {
         }
         match self.status()? {
             (Status::Running | Status::Creating | Status::Paused, _) if force == Force::No => {
-                let (status, _) = self.status()?;
+                let (status, _) = self.full_status()?;
                 let what = format!("cannot delete container {} that is not stopped: {}", self.id, status.name());
                 return Err(Error::new(Kind::WrongState, what).hint("`delete --force` kills it first"));
             }
@@ -432,7 +468,15 @@ impl Container {
                 return Err(Error::system("pidfd_send_signal", "killing the container's init", errno));
             }
         }
-        match event::wait_readable(&pidfd, Some(KILLED)) {
+        let mut ended = event::wait_readable(&pidfd, Some(USUALLY_DEAD));
+        if ended == Ok(false) {
+            // Before it is said that it does not die: it may be paused.
+            if let Some(group) = self.group()? {
+                Self::let_die(&group)?;
+            }
+            ended = event::wait_readable(&pidfd, Some(KILLED));
+        }
+        match ended {
             Ok(true) => {
                 // Ours to reap only if it is our child, as in a program that embeds us.
                 let _not_ours = process::wait(&pidfd, Waiting::Poll);
@@ -445,7 +489,7 @@ impl Container {
 }
 
 /// A pidfd of init and of no later process with its number; `None` where it has ended.
-fn open_init(init: Init) -> Result<Option<OwnedFd>> {
+pub(crate) fn open_init(init: Init) -> Result<Option<OwnedFd>> {
     match process::pidfd_open(init.pid) {
         Ok(pidfd) => Ok(init.is_alive()?.then_some(pidfd)),
         // EINVAL: the number is a thread's now.
@@ -454,7 +498,17 @@ fn open_init(init: Init) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn group_of(record: &Record) -> Result<Option<Group>> {
+/// Sends a signal; `false` where init has ended.
+fn send_to(init: Init, signal: i32) -> Result<bool> {
+    let Some(pidfd) = open_init(init)? else { return Ok(false) };
+    match process::pidfd_signal(&pidfd, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
+    }
+}
+
+pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
     if record.cgroups.is_empty() {
         return Ok(None);
     }

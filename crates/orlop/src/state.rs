@@ -5,6 +5,7 @@
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
 //! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
+//! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
 //! ends, however it ends.
@@ -30,6 +31,8 @@ const RECORD: &CStr = c"container";
 const INIT: &CStr = c"init";
 /// Where init waits for `start`.
 pub(crate) const START: &CStr = c"start.sock";
+/// The same while the container is paused: init could not answer.
+const START_PAUSED: &CStr = c"start.sock.paused";
 
 /// What must be known of a container to undo all that was made for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +48,9 @@ pub(crate) struct Record {
     /// Whether the configuration has hooks for when the container is deleted.
     #[serde(default)]
     pub(crate) has_poststop: bool,
+    /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
+    #[serde(default)]
+    pub(crate) shares_pids: bool,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,
@@ -391,6 +397,24 @@ impl StateDir {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("unlinkat", errno)),
+        }
+    }
+
+    /// Takes [`START`] out of the way of a `start` that init could not answer.
+    pub(crate) fn hide_start(&self) -> Result<()> {
+        self.rename(START, START_PAUSED)
+    }
+
+    /// Puts it back.
+    pub(crate) fn show_start(&self) -> Result<()> {
+        self.rename(START_PAUSED, START)
+    }
+
+    /// What is not there need not be renamed.
+    fn rename(&self, from: &CStr, to: &CStr) -> Result<()> {
+        match fs::rename_at(&self.fd, from, &self.fd, to) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.error("renameat2", errno)),
         }
     }
 

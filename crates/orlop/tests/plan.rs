@@ -31,7 +31,7 @@ const CREATE: Options<'_> = Options {
     root_change: RootChange::Pivot,
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
-    systemd: None,
+    systemd: orlop::Bus::System,
     systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
@@ -158,7 +158,7 @@ fn areas() {
     let run = Options { gate: Gate::Open, ..CREATE };
     let initramfs = Options { root_change: RootChange::Move, keyring: plan::SessionKeyring::Callers, ..CREATE };
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
-    let preserved = Options { preserve_fds: 2, ..run };
+    let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
     let table: [(&str, &str, &Options<'_>, &Value); 20] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),

@@ -172,7 +172,7 @@ const OPTIONS: Options<'_> = Options {
     root_change: plan::RootChange::Pivot,
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
-    systemd: None,
+    systemd: orlop::Bus::System,
     systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,

@@ -268,8 +268,8 @@ pub struct Options<'a> {
     pub keyring: SessionKeyring,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
-    /// Whose systemd makes it, where one does; none for the system's.
-    pub systemd: Option<&'a orlop_cgroup::systemd::Bus>,
+    /// Whose systemd makes it, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
     /// That systemd's own cgroup, from the root of the hierarchy; empty for the system's.
     pub systemd_cgroup: &'a str,
     /// How many descriptors after stdio the container's program keeps.
