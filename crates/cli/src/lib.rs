@@ -18,6 +18,7 @@ pub mod output;
 pub mod parse;
 pub mod run;
 pub mod table;
+mod terminal;
 pub mod time;
 pub mod value;
 pub mod verbs;

@@ -5,19 +5,21 @@ use core::ffi::CStr;
 use liballoc::borrow::ToOwned;
 use liballoc::format;
 use liballoc::string::{String, ToString};
+use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
-use orlop::{Bundle, CreateOptions, Force, Host, Runtime, Scope, explain};
+use orlop::{Bundle, Console, CreateOptions, Force, Host, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
-use orlop_sys::{CWD, Errno};
+use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
     self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::foreground;
+use crate::terminal;
 use crate::log::Failure;
 use crate::output;
 use crate::run::{Context, Outcome, Verbs};
@@ -64,12 +66,36 @@ fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure>
     Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
 }
 
-fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateOptions, Failure> {
-    refuse_unsupported(context)?;
-    let sockets = [(options.console_socket, "--console-socket"), (options.pidfd_socket, "--pidfd-socket")];
-    if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
-        return Err(Failure::new(format!("{option}: not supported yet")));
+/// Who is there when the container's program runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attendance {
+    /// We are.
+    Foreground,
+    /// Nobody of us.
+    Detached,
+}
+
+fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
+    match (attendance, socket) {
+        (Attendance::Foreground, None) => Ok(Console::Caller(terminal::own_size)),
+        (Attendance::Foreground, Some(_)) => {
+            Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"))
+        }
+        (Attendance::Detached, None) => Ok(Console::Nobody),
+        (Attendance::Detached, Some(path)) => Ok(Console::Socket(Arc::new(orlop::console::connect(path)?))),
     }
+}
+
+fn pidfd_socket(path: Option<&CStr>) -> Result<Option<Arc<OwnedFd>>, Failure> {
+    Ok(path.map(orlop::console::connect).transpose()?.map(Arc::new))
+}
+
+fn create_options(
+    context: &Context<'_>,
+    options: &Create<'_>,
+    attendance: Attendance,
+) -> Result<CreateOptions, Failure> {
+    refuse_unsupported(context)?;
     let preserve_fds = options.preserve_fds + listen_fds(&context.env);
     for fd in 3..3 + preserve_fds as i32 {
         if !orlop_sys::fs::is_open(fd) {
@@ -82,6 +108,8 @@ fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateO
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
         cgroup_manager: cgroup_manager(context),
+        console: console(attendance, options.console_socket)?,
+        pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     })
 }
 
@@ -100,7 +128,7 @@ fn warn(context: &Context<'_>, warnings: &[Warning]) {
 }
 
 fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
-    let how = create_options(context, options)?;
+    let how = create_options(context, options, Attendance::Detached)?;
     let bundle = bundle(options.bundle, options.config)?;
     let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
     warn(context, &warnings);
@@ -108,7 +136,8 @@ fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
 }
 
 fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
-    let how = create_options(context, &options.create)?;
+    let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
+    let how = create_options(context, &options.create, attendance)?;
     let bundle = bundle(options.create.bundle, options.create.config)?;
     if options.detach {
         let running = runtime(context).run(options.create.id, &bundle, &how)?;
@@ -121,6 +150,7 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
+    drop(how);
     foreground::attend(running, &signals, options.keep)
 }
 
@@ -234,7 +264,9 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
 fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
     refuse_unsupported(context)?;
     let bundle = bundle(options.bundle, options.config)?;
-    let how = CreateOptions { cgroup_manager: cgroup_manager(context), ..CreateOptions::default() };
+    // A terminal is one wherever its master goes.
+    let console = Console::Caller(Default::default);
+    let how = CreateOptions { cgroup_manager: cgroup_manager(context), console, ..CreateOptions::default() };
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
     match options.format {
         LogFormat::Text => print(&explain::text(&plan)),

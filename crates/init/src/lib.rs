@@ -9,6 +9,7 @@
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod console;
 mod context;
 mod credentials;
 mod exec;

@@ -143,6 +143,16 @@ pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) ->
     }
 }
 
+pub(crate) fn file(ctx: &mut Context<'_>, root: Slot, path: Text, out: Slot) -> Result<()> {
+    let mut buf = PathBuf::new();
+    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
+    let file = make_one(parent.borrow(), name, Leaf::File)?;
+    if fs::stat(&file).at(Call::Statx)?.file_type() == fs::FileType::Symlink {
+        return Err(Failure { call: Call::LinkCheck, errno: Errno::LOOP });
+    }
+    ctx.put(out, file)
+}
+
 /// What a device node is made with.
 pub(crate) struct Node {
     pub(crate) kind: DeviceKind,

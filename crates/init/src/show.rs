@@ -8,7 +8,7 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OverProc, Param, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -56,6 +56,7 @@ show! {
         OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
+    Newlines: |value, _blob, out| out.write_str(match value { Newlines::Both => "both", Newlines::Plain => "plain" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
     Capabilities: |value, _blob, out| write!(out, "{:#x}", value.0);

@@ -23,6 +23,7 @@ extern crate std;
 mod bundle;
 mod cgroup;
 pub mod config;
+pub mod console;
 mod create;
 mod error;
 pub mod explain;
@@ -36,6 +37,7 @@ mod state;
 pub mod time;
 
 pub use bundle::Bundle;
+pub use console::Console;
 pub use create::CreateOptions;
 pub use error::{Error, Kind, Result};
 pub use host::Host;

@@ -78,10 +78,10 @@ impl Runtime {
     /// Makes a container and runs its program at once. The returned value watches over it.
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Running> {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
-        let Created { launch, plan, group, state } = created;
+        let Created { launch, plan, group, state, console } = created;
         // Whoever wants to change the container from now on may.
         let container = Container { root: self.root.clone(), id: id.into(), dir: state };
-        Ok(Running { container, launch, plan, group, ended: None })
+        Ok(Running { container, launch, plan, group, console, ended: None })
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
@@ -137,6 +137,7 @@ fn plan_for(
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
         preserve_fds: options.preserve_fds,
+        console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
     };
     plan::plan(config, host, &options)
 }
@@ -376,6 +377,7 @@ pub struct Running {
     launch: Launch,
     plan: Plan,
     group: Option<Group>,
+    console: Option<OwnedFd>,
     ended: Option<Ended>,
 }
 
@@ -398,6 +400,15 @@ impl Running {
     /// What the caller should be told.
     pub fn warnings(&self) -> &[Warning] {
         &self.plan.warnings
+    }
+
+    /// The master of the program's terminal, if that was to come to the caller: waits for it. `None` the second time,
+    /// without a terminal, and where init has failed before there was one.
+    pub fn console(&mut self) -> Result<Option<OwnedFd>> {
+        match self.console.take() {
+            Some(socket) => crate::console::receive(socket),
+            None => Ok(None),
+        }
     }
 
     /// Waits until the program is executed, and leaves the container to itself.

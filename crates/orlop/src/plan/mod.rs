@@ -4,6 +4,7 @@
 //! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
 
 mod capability;
+mod console;
 mod devices;
 mod mounts;
 mod namespaces;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 pub use capability::CapabilitySet;
+pub use console::Console;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -232,6 +234,8 @@ pub struct Options<'a> {
     pub cgroup_manager: orlop_cgroup::Manager,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
+    /// Who gets the master of a terminal.
+    pub console: Console,
 }
 
 /// Something that does not stop the container, but that somebody should know of.
@@ -263,6 +267,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the process gets a terminal.
+    pub(crate) fn has_console(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))
+    }
+
     /// How many entries follow the one that waits for `start`.
     pub(crate) fn after_gate(&self) -> usize {
         let is_gate = |entry: &&Entry| matches!(entry.act, Act::Init(Step::AwaitStart { .. }));
@@ -280,6 +289,10 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// The socket that the terminal's master goes through: init is born with it.
+    pub(crate) const CONSOLE_SOCKET: Slot = Slot(5);
+    pub(crate) const CONSOLE_FILE: Slot = Slot(6);
+    pub(crate) const CONSOLE: Slot = Slot(7);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }
@@ -303,7 +316,9 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     planner.namespaces(&cgroup)?;
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
+    planner.console_target()?;
     planner.enter_root()?;
+    planner.console()?;
     let (args, env) = planner.process(&cgroup)?;
     Ok(Plan {
         entries: planner.entries,
@@ -383,7 +398,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
         (!config.hooks.start_container.is_empty(), "/hooks/startContainer", "hooks"),
         (!config.hooks.poststart.is_empty(), "/hooks/poststart", "hooks"),
         (!config.hooks.poststop.is_empty(), "/hooks/poststop", "hooks"),
-        (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
         (process.is_some_and(|p| !p.apparmor_profile.is_empty()), "/process/apparmorProfile", "AppArmor profiles"),
         (process.is_some_and(|p| !p.selinux_label.is_empty()), "/process/selinuxLabel", "SELinux labels"),
         (process.is_some_and(|p| p.scheduler.is_some()), "/process/scheduler", "scheduling policies"),
