@@ -1,6 +1,6 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
-use orlop::Running;
+use orlop::{Executed, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, SignalSet};
 use orlop_sys::time::Timespec;
@@ -12,6 +12,7 @@ use crate::log::Failure;
 use crate::terminal::{POLLED, Relay};
 
 const SIGCHLD: i32 = 17;
+const SIGKILL: i32 = 9;
 const SIGPIPE: i32 = 13;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
@@ -60,10 +61,33 @@ impl Attended for Running {
     }
 }
 
+impl Attended for Executed {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd()
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
+        self.signal(signal)
+    }
+
+    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
+        self.console()
+    }
+}
+
+/// Stays until a further process has ended, as [`attend`] does.
+pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Result<i32, Failure> {
+    if let Err(failure) = watch(&mut executed, signals) {
+        executed.signal(SIGKILL)?;
+        executed.wait()?;
+        return Err(failure);
+    }
+    Ok(executed.wait()?.code())
+}
+
 /// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it.
 pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<i32, Failure> {
     if let Err(failure) = watch(&mut running, signals) {
-        const SIGKILL: i32 = 9;
         running.signal(SIGKILL)?;
         running.wait()?;
         running.delete()?;

@@ -9,13 +9,14 @@ use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning};
-use orlop::{Bundle, Console, CreateOptions, Force, Host, Runtime, Scope, explain};
+use orlop::exec::Paused;
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, exec};
+use orlop::{Bundle, Console, CreateOptions, ExecOptions, Force, Host, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::foreground;
@@ -26,7 +27,7 @@ use crate::run::{Context, Outcome, Verbs};
 
 /// The commands that this build has.
 pub const VERBS: Verbs =
-    Verbs { create, delete, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
+    Verbs { create, delete, exec, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
@@ -96,12 +97,7 @@ fn create_options(
     attendance: Attendance,
 ) -> Result<CreateOptions, Failure> {
     refuse_unsupported(context)?;
-    let preserve_fds = options.preserve_fds + listen_fds(&context.env);
-    for fd in 3..3 + preserve_fds as i32 {
-        if !orlop_sys::fs::is_open(fd) {
-            return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
-        }
-    }
+    let preserve_fds = preserve_fds(context, options.preserve_fds)?;
     Ok(CreateOptions {
         pid_file: options.pid_file.map(ToOwned::to_owned),
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
@@ -111,6 +107,15 @@ fn create_options(
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     })
+}
+
+/// How many descriptors from 3 on are handed on: those of `LISTEN_FDS`, then as many as were asked for.
+fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
+    let all = asked + listen_fds(&context.env);
+    match (3..3 + all as i32).find(|fd| !fs::is_open(*fd)) {
+        Some(fd) => Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open"))),
+        None => Ok(all),
+    }
 }
 
 fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
@@ -152,6 +157,67 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     context.log.settle();
     drop(how);
     foreground::attend(running, &signals, options.keep)
+}
+
+/// What an exec fails with must differ from what its program ends with.
+fn exec(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
+    executed(context, options).map_err(|failure| failure.status(255))
+}
+
+fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
+    refuse_unsupported(context)?;
+    let container = runtime(context).container(options.id)?;
+    let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
+    let cgroups = options.cgroups.iter();
+    let cgroups: Vec<exec::SubCgroup<'_>> =
+        cgroups.map(|sub| exec::SubCgroup { controllers: sub.controllers.clone(), path: sub.path }).collect();
+    let how = ExecOptions {
+        pid_file: options.pid_file.map(ToOwned::to_owned),
+        preserve_fds: preserve_fds(context, options.preserve_fds)?,
+        cgroups: &cgroups,
+        paused: if options.ignore_paused { Paused::Ignored } else { Paused::Refused },
+        console: console(attendance, options.console_socket)?,
+        pidfd_socket: pidfd_socket(options.pidfd_socket)?,
+    };
+    // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
+    orlop_sys::thread::set_dumpable(false)
+        .map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
+    let signals = match attendance {
+        Attendance::Foreground => Some(foreground::Signals::take_over()?),
+        Attendance::Detached => None,
+    };
+    let executed = match options.process {
+        Some(path) => container.exec(exec::Program::Document(&orlop::exec::read_process(path)?), &how)?,
+        None => container.exec(exec::Program::Command(&exec_command(options)?), &how)?,
+    };
+    warn(context, executed.warnings());
+    drop(how);
+    match signals {
+        Some(signals) => {
+            context.log.settle();
+            foreground::attend_executed(executed, &signals)
+        }
+        None => Ok(executed.detach().map(|()| 0)?),
+    }
+}
+
+fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
+    let text = |text: &&'a CStr| {
+        text.to_str().map_err(|_| Failure::new(format!("{:?} is not UTF-8 text", text.to_string_lossy())))
+    };
+    let texts = |list: &[&'a CStr]| list.iter().map(text).collect::<Result<Vec<&'a str>, Failure>>();
+    Ok(exec::Command {
+        args: texts(&options.args)?,
+        cwd: options.cwd.as_ref().map(text).transpose()?,
+        env: texts(&options.env)?,
+        terminal: options.tty,
+        user: options.user.map(|user| (user.uid, user.gid)),
+        additional_gids: options.additional_gids.clone(),
+        selinux_label: options.process_label,
+        apparmor_profile: options.apparmor,
+        no_new_privileges: options.no_new_privs,
+        capabilities: options.caps.clone(),
+    })
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {

@@ -209,6 +209,7 @@ fn prepare(
                 cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),
                 slots: listener_slot.chain(console_slot).collect(),
                 preserve_fds: options.preserve_fds,
+                pid_namespace: None,
             };
             made.launch = Some(Launch::start(plan, &birth)?);
             made.console = console.ours;

@@ -19,6 +19,7 @@ use crate::cgroup::from_cgroup;
 use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
+use crate::exec::{self, ExecOptions, Executed};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
 use crate::plan::{self, Gate, Options, Plan, Warning};
@@ -257,6 +258,11 @@ impl Container {
             }
             Err(error) => error.into(),
         }
+    }
+
+    /// Starts a further process in it.
+    pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
+        exec::exec(&self.dir, &self.id, program, options).map_err(|error| error.during("exec", &self.id))
     }
 
     /// Sends a signal, by number.

@@ -6,6 +6,7 @@
 mod capability;
 mod console;
 mod devices;
+pub mod exec;
 mod mounts;
 mod namespaces;
 pub mod options;
@@ -293,6 +294,8 @@ pub(crate) mod slot {
     pub(crate) const CONSOLE_SOCKET: Slot = Slot(5);
     pub(crate) const CONSOLE_FILE: Slot = Slot(6);
     pub(crate) const CONSOLE: Slot = Slot(7);
+    /// For a further process: the pidfd of the container's init, which it is born with.
+    pub(crate) const INIT: Slot = Slot(8);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 8;
 }

@@ -25,6 +25,13 @@ fn id(id: u32, origin: Origin) -> Result<u32> {
 
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
+        let lists = self.program()?;
+        self.start(cgroup);
+        Ok(lists)
+    }
+
+    /// All that a process needs to be the configured one, but the last step.
+    pub(super) fn program(&mut self) -> Result<(List<Text>, List<Text>)> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Err(invalid("process property must not be empty", Origin::field("/process")));
@@ -46,7 +53,6 @@ impl Planner<'_> {
         let first = self.options.preserve_fds.saturating_add(3);
         self.init(PHASE, Origin::NONE, Step::Descriptors { first });
         self.init(PHASE, Origin::NONE, Step::Signals {});
-        self.start(cgroup);
         Ok((args, env))
     }
 
@@ -129,7 +135,6 @@ impl Planner<'_> {
 
     fn start(&mut self, cgroup: &orlop_cgroup::Plan) {
         let phase = Phase::Start;
-        let config = self.config;
         let adopted = self.entries.iter().any(|e| matches!(e.act, super::Act::Runtime(Task::CgroupAdopt)));
         if !adopted && placement(cgroup) == Placement::Adopted {
             self.runtime(phase, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
@@ -137,14 +142,18 @@ impl Planner<'_> {
         if !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
-        if let Some(adjust) = config.process.as_ref().and_then(|process| process.oom_score_adj) {
-            self.runtime(phase, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
-        }
+        self.oom_score();
         self.runtime(phase, Origin::NONE, Task::Record);
         self.init(phase, Origin::NONE, Step::Detach {});
         if self.options.gate == Gate::Start {
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
         }
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
+    }
+
+    pub(super) fn oom_score(&mut self) {
+        if let Some(adjust) = self.config.process.as_ref().and_then(|process| process.oom_score_adj) {
+            self.runtime(Phase::Start, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
+        }
     }
 }
