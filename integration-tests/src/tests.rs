@@ -3,11 +3,13 @@
 mod cgroup;
 mod cli;
 mod errors;
+mod exec;
 mod lifecycle;
 mod list;
 mod process;
 mod rootfs;
 mod security;
+mod terminal;
 
 use crate::context::{Context, Skip};
 
@@ -37,6 +39,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         security::TESTS,
         cgroup::TESTS,
+        exec::TESTS,
+        terminal::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -100,7 +100,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Descriptors { first } => exec::descriptors(first),
         Step::Signals {} => credentials::signals(),
         Step::Detach {} => exec::detach(),
-        Step::AwaitStart { listener } => exec::await_start(ctx, listener),
+        Step::AwaitStart { listener, first } => exec::await_start(ctx, listener, first),
         Step::Exec {} => exec::exec(ctx),
     }
 }

@@ -248,8 +248,8 @@ steps! {
     Signals "signals" {}
     /// From here on the runtime's end does not end the container.
     Detach "detach" {}
-    /// Waits for `orlop start`.
-    AwaitStart "await-start" { listener: Slot }
+    /// Waits for `orlop start`, with no other descriptor from `first` on.
+    AwaitStart "await-start" { listener: Slot, first: u32 }
     /// execve(2).
     Exec "execve" {}
 }
@@ -379,5 +379,7 @@ calls! {
     ControllingTty "ioctl(TIOCSCTTY)"
     SendConsole "sendmsg"
     Dup3 "dup3"
+    Signalfd "signalfd4"
+    Poll "ppoll"
     LinkCheck "check that the last component is no link"
 }

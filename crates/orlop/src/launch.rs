@@ -353,6 +353,7 @@ pub(crate) fn exec_error(name: &str, call: Option<Call>, errno: Errno) -> Error 
         (Some(Call::Lookup), Errno::NOENT) => String::from("executable file not found in $PATH"),
         (Some(Call::Lookup), Errno::ISDIR) => String::from("is a directory: permission denied"),
         (Some(Call::Statx), errno) => format!("stat {name}: {errno}"),
+        (Some(Call::Execve), errno) => format!("exec {name}: {errno}"),
         (_, errno) => format!("{errno}"),
     };
     let error = Error::new(Kind::Program, format!("unable to start container process: exec: {name:?}: {what}"));

@@ -176,6 +176,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });
     }
     let (args, env) = planner.program()?;
+    planner.init(Phase::Process, Origin::NONE, Step::Signals {});
     if placement(&cgroup) == Placement::Adopted {
         planner.runtime(Phase::Start, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
     }

@@ -26,6 +26,9 @@ fn id(id: u32, origin: Origin) -> Result<u32> {
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
         let lists = self.program()?;
+        let first = self.options.preserve_fds.saturating_add(3);
+        self.init(PHASE, Origin::NONE, Step::Descriptors { first });
+        self.init(PHASE, Origin::NONE, Step::Signals {});
         self.start(cgroup);
         Ok(lists)
     }
@@ -50,9 +53,6 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
-        let first = self.options.preserve_fds.saturating_add(3);
-        self.init(PHASE, Origin::NONE, Step::Descriptors { first });
-        self.init(PHASE, Origin::NONE, Step::Signals {});
         Ok((args, env))
     }
 
@@ -146,7 +146,8 @@ impl Planner<'_> {
         self.runtime(phase, Origin::NONE, Task::Record);
         self.init(phase, Origin::NONE, Step::Detach {});
         if self.options.gate == Gate::Start {
-            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
+            let first = self.options.preserve_fds.saturating_add(3);
+            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER, first });
         }
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
     }
