@@ -20,10 +20,10 @@ use crate::command::{
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::foreground;
-use crate::terminal;
 use crate::log::Failure;
 use crate::output;
 use crate::run::{Context, Outcome, Verbs};
+use crate::terminal;
 
 /// The commands that this build has.
 pub const VERBS: Verbs =
@@ -180,8 +180,7 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     };
     // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
-    orlop_sys::thread::set_dumpable(false)
-        .map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
+    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
     let signals = match attendance {
         Attendance::Foreground => Some(foreground::Signals::take_over()?),
         Attendance::Detached => None,

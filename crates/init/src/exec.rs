@@ -145,8 +145,7 @@ const ENDING: process::SignalSet = 1 << (1 - 1) | 1 << (2 - 1) | 1 << (3 - 1) | 
 
 fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd) -> Result<()> {
     loop {
-        let mut polled =
-            [PollFd::new(listener.borrow(), PollFlags::IN), PollFd::new(signals.borrow(), PollFlags::IN)];
+        let mut polled = [PollFd::new(listener.borrow(), PollFlags::IN), PollFd::new(signals.borrow(), PollFlags::IN)];
         match event::poll(&mut polled, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,

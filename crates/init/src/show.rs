@@ -8,7 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OverProc, Param,
+    Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.

@@ -73,11 +73,8 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
         let what = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, what));
     }
-    let target = Target {
-        cgroups,
-        sub_cgroups: options.cgroups,
-        own_user_namespace: shares_user_namespace(&config, init.pid)?,
-    };
+    let target =
+        Target { cgroups, sub_cgroups: options.cgroups, own_user_namespace: shares_user_namespace(&config, init.pid)? };
     let plan = make_plan(&config, id, options, &target)?;
     let group = Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?;
     let console = Ends::new(&options.console, plan.has_console())?;

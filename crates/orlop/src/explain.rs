@@ -163,8 +163,9 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         },
         Step::Console { .. } => match (call, errno) {
             (Some(Call::SendConsole), _) => system(String::from("sending the terminal to the console socket")),
-            (Some(Call::OpenDevpts | Call::OpenPtmx | Call::DevptsCheck), _) => system(String::from("a terminal"))
-                .hint("it needs a devpts at /dev/pts in the container"),
+            (Some(Call::OpenDevpts | Call::OpenPtmx | Call::DevptsCheck), _) => {
+                system(String::from("a terminal")).hint("it needs a devpts at /dev/pts in the container")
+            }
             _ => system(String::from("a terminal")),
         },
         Step::Symlink { path, .. } => system(format!("link {}", text(path))),

@@ -154,7 +154,7 @@ fn detached(t: &Context) -> Outcome {
     let id = sleeper(t);
     let done = t.orlop(&exec(&["--detach"], &id, &["sigwait"])).end().ok();
     t.wait_for_output(&done, "ready");
-    t.delete(&id);
+    t.delete_with_executed(&id);
     Ok(())
 }
 
@@ -178,7 +178,9 @@ fn process_file(t: &Context) -> Outcome {
     assert_eq!(done.values("env"), ["ONLY=this", "HOME=/h"]);
     assert_eq!((done.value("CapBnd").as_str(), done.value("NoNewPrivs").as_str()), ("0000000000000020", "0"));
     assert_eq!(done.value("RLIMIT_CORE"), "0 1");
-    for (text, wanted) in [(r#"{"args": ["x"], "cwd": ""}"#, "absolute"), (r#"{"cwd": "/"}"#, "args"), ("{", "process.json")] {
+    for (text, wanted) in
+        [(r#"{"args": ["x"], "cwd": ""}"#, "absolute"), (r#"{"cwd": "/"}"#, "args"), ("{", "process.json")]
+    {
         fs::write(&file, text).expect("the test's folder is writable");
         t.orlop(&["exec", "-p", path, &id]).end().exits(255).fails_with(wanted);
     }
@@ -226,7 +228,7 @@ fn cgroup(t: &Context) -> Outcome {
     let own: Vec<&str> = own.lines().filter(|line| *line != "ready").collect();
     let init = t.orlop(&exec(&[], &id, &["cat", "/proc/1/cgroup"])).end().ok().stdout();
     assert_eq!(own, init.lines().collect::<Vec<_>>());
-    t.delete(&id);
+    t.delete_with_executed(&id);
     Ok(())
 }
 
@@ -244,7 +246,7 @@ fn sub_cgroup(t: &Context) -> Outcome {
     t.orlop(&exec(&["--cgroup", ".."], &id, &["true"])).end().exits(255).fails_with("bad sub cgroup path: ..");
     t.orlop(&exec(&["--cgroup", "none"], &id, &["true"])).end().exits(255).fails_with("no such file or directory");
     t.orlop(&exec(&["--cgroup", "odd:/"], &id, &["true"])).end().exits(255).fails_with("unknown controller odd");
-    t.delete(&id);
+    t.delete_with_executed(&id);
     Ok(())
 }
 
@@ -424,7 +426,8 @@ fn enough(rounds: usize) -> impl Iterator<Item = usize> {
 fn many_at_once(t: &Context) -> Outcome {
     let id = sleeper(t);
     for _ in enough(20) {
-        let calls: Vec<_> = (0..16).map(|_| t.orlop(&exec(&[], &id, &["print", "x", "--", "exit", "5"])).start()).collect();
+        let calls: Vec<_> =
+            (0..16).map(|_| t.orlop(&exec(&[], &id, &["print", "x", "--", "exit", "5"])).start()).collect();
         for call in calls {
             call.end().exits(5).prints(&["x"]);
         }

@@ -38,8 +38,7 @@ fn converse(terminal: &mut Terminal) {
     terminal.shows("signal: 2\r\n");
 }
 
-const CONVERSATION: &[&str] =
-    &["tty", "--", "await-rows", "20", "--", "line", "--", "sigwait", "--", "exit", "7"];
+const CONVERSATION: &[&str] = &["tty", "--", "await-rows", "20", "--", "line", "--", "sigwait", "--", "exit", "7"];
 
 fn session(t: &Context) -> Outcome {
     let bundle = with_terminal(t, CONVERSATION);
@@ -57,7 +56,8 @@ fn session(t: &Context) -> Outcome {
 fn exec_session(t: &Context) -> Outcome {
     let id = t.id("c");
     t.detach(&t.bundle().args(&["sleep", "600"]), &id);
-    let args: Vec<&str> = ["exec", "--tty", &id, "/bin/probe"].into_iter().chain(CONVERSATION.iter().copied()).collect();
+    let args: Vec<&str> =
+        ["exec", "--tty", &id, "/bin/probe"].into_iter().chain(CONVERSATION.iter().copied()).collect();
     let (running, mut terminal) = t.orlop(&args).start_in_terminal();
     let before = Terminal::open().0.attributes();
     converse(&mut terminal);
@@ -125,7 +125,7 @@ fn console_socket_of_exec(t: &Context) -> Outcome {
     terminal.shows("tty 0: 0 0\r\n");
     terminal.types("x\r");
     terminal.shows("line: x\r\n");
-    t.delete(&id);
+    t.delete_with_executed(&id);
     Ok(())
 }
 
@@ -196,7 +196,8 @@ fn console_size(t: &Context) -> Outcome {
 }
 
 fn console_is_the_terminal(t: &Context) -> Outcome {
-    let bundle = with_terminal(t, &["stat", "/dev/console", "--", "stat", "/dev/pts/0", "--", "write", "/dev/console", "x"]);
+    let bundle =
+        with_terminal(t, &["stat", "/dev/console", "--", "stat", "/dev/pts/0", "--", "write", "/dev/console", "x"]);
     let done = t.run(&bundle).ok();
     let (console, pty) = (done.value("/dev/console"), done.value("/dev/pts/0"));
     assert!(console.starts_with("char "), "{console}");
@@ -228,7 +229,8 @@ fn console_link_is_refused(t: &Context) -> Outcome {
 
 /// /dev/pts is a link to a folder with files of pty names: there is no devpts.
 fn pty_link_is_refused(t: &Context) -> Outcome {
-    let bundle = with_terminal(t, &["tty"]).retain("/mounts", |mount| mount["type"] != "devpts" && mount["destination"] != "/dev");
+    let bundle = with_terminal(t, &["tty"])
+        .retain("/mounts", |mount| mount["type"] != "devpts" && mount["destination"] != "/dev");
     for name in ["dev/shm", "dev/mqueue", "trap"] {
         fs::create_dir_all(bundle.rootfs(name)).expect("it is ours");
     }
@@ -259,6 +261,6 @@ fn pidfd_socket(t: &Context) -> Outcome {
     let (fd, name) = receive(&listener);
     let pid: i32 = fs::read_to_string(&pid_file).expect("it was written").parse().expect("digits alone");
     assert_eq!((pid_of(&fd), name.as_str()), (pid, "setns"));
-    t.delete(&id);
+    t.delete_with_executed(&id);
     Ok(())
 }

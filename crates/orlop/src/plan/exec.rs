@@ -248,7 +248,8 @@ fn directories(target: &Target<'_>) -> Result<Vec<Dir>> {
         };
         for dir in dirs.iter_mut().filter(is_meant) {
             let path = crate::path::clean_absolute(&format!("{}/{}", dir.path, sub.path));
-            let below = path.strip_prefix(dir.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let below =
+                path.strip_prefix(dir.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             if !below {
                 return Err(Error::new(Kind::InvalidConfig, format!("bad sub cgroup path: {}", sub.path)));
             }
