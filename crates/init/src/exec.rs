@@ -139,9 +139,9 @@ pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot, first: u32) -> 
     process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
 }
 
-/// The signals that end a container before it is started. The kernel drops what the first process of a pid namespace
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM end a container before it is started, too. The kernel drops what the first process of a pid namespace
 /// has no handler for, unless it is blocked; see pid_namespaces(7).
-const ENDING: process::SignalSet = 1 << (1 - 1) | 1 << (2 - 1) | 1 << (3 - 1) | 1 << (15 - 1);
+const ENDING: process::SignalSet = (1 << 1 | 1 << 2 | 1 << 3 | 1 << 15) >> 1;
 
 fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd) -> Result<()> {
     loop {
