@@ -82,6 +82,8 @@ pub enum Error {
         /// Which.
         path: String,
     },
+    /// The container has no cgroup that can be frozen.
+    NoFreezer,
     /// The host's mounts or /proc/self/cgroup do not fit together.
     Layout(&'static str),
     /// A kernel file did not read as documented.
@@ -159,6 +161,7 @@ impl fmt::Display for Error {
                 write!(f, "container's cgroup is not empty: {processes} process(es) found in {path}")
             }
             Error::Frozen { path } => write!(f, "container's cgroup unexpectedly frozen: {path}"),
+            Error::NoFreezer => f.write_str("cannot toggle freezer: cgroups not configured for container"),
             Error::Layout(why) => f.write_str(why),
             Error::Parse { path, text } => write!(f, "unable to parse {path}: {text:?}"),
             Error::TimedOut { path, waited_for } => {

@@ -1,9 +1,12 @@
 //! The directories of one container: made, entered, limited.
 
 mod devices;
+mod freeze;
 mod limits;
 mod make;
+mod oom;
 mod remove;
+mod share;
 mod update;
 
 use alloc::string::ToString;
@@ -22,6 +25,7 @@ use crate::plan::{Controller, Dir, Need, Options, Plan, When, plan};
 use crate::resources::Resources;
 use make::{inherit_cpuset, make};
 
+pub use oom::{Oom, OomWatch};
 pub use remove::PATIENCE;
 
 /// The cgroups of one container: one directory in each hierarchy.
@@ -165,12 +169,23 @@ impl Group {
     /// [`Group::update`].
     pub fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
         let mut bin = Bin::default();
+        self.take_controllers(plan);
         self.write_all(plan, When::Apply, &mut bin)?;
         match &plan.devices {
             Some(devices) if !(self.lines_set && self.devices_are_lines(devices)) => {
                 self.set_devices(devices, &mut bin)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Notes which controllers a plan needs on v2 beyond those of an earlier one.
+    fn take_controllers(&mut self, plan: &Plan) {
+        for (held, dir) in self.held.iter_mut().zip(&plan.dirs) {
+            if dir.version == Version::V2 && held.dir.controllers != dir.controllers {
+                held.dir.controllers.clone_from(&dir.controllers);
+                held.enabled = false;
+            }
         }
     }
 
@@ -197,6 +212,9 @@ impl Group {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if plan.all_controllers {
+            self.held.iter_mut().for_each(|held| limits::enable_all(held, &mut bin));
         }
         self.write_all(plan, When::Create, &mut bin)?;
         for held in &self.held {
@@ -256,3 +274,5 @@ fn enter(held: &Held, pid: Pid, bin: &mut Bin) -> Result<(), Error> {
 mod tests;
 #[cfg(test)]
 mod tests_devices;
+#[cfg(test)]
+mod tests_run;

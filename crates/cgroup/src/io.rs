@@ -120,6 +120,13 @@ pub(crate) fn read_path(path: &str) -> Result<String, Errno> {
     read(&fd, Length::Unknown)
 }
 
+/// The same for a file of /proc that the kernel writes in one piece.
+pub(crate) fn read_piece(path: &str) -> Result<String, Errno> {
+    count::tick(2);
+    let fd = fs::open_at(CWD, &c(path)?, OFlags::RDONLY, 0)?;
+    read(&fd, Length::OnePiece)
+}
+
 pub(crate) fn mkdir(path: &str) -> Result<(), Errno> {
     count::tick(1);
     fs::mkdir_at(CWD, &c(path)?, 0o755)

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use orlop_sys::Errno;
 use orlop_sys::fs::{self, magic};
 
 use crate::error::Error;
@@ -107,7 +108,7 @@ impl Layout {
     /// /proc/self/mountinfo as well.
     pub fn probe() -> Result<Layout, Error> {
         io::count::tick(1);
-        let own = read("/proc/self/cgroup")?;
+        let own = io::read_piece("/proc/self/cgroup").map_err(|errno| failed("/proc/self/cgroup", errno))?;
         if fs::fs_magic_at(c"/sys/fs/cgroup") == Ok(magic::CGROUP2) {
             return Ok(Layout::unified("/sys/fs/cgroup", &own));
         }
@@ -181,13 +182,11 @@ impl Layout {
 }
 
 fn read(path: &'static str) -> Result<String, Error> {
-    io::read_path(path).map_err(|errno| Error::Call {
-        call: "read",
-        path: path.into(),
-        value: None,
-        errno,
-        origin: None,
-    })
+    io::read_path(path).map_err(|errno| failed(path, errno))
+}
+
+fn failed(path: &str, errno: Errno) -> Error {
+    Error::Call { call: "read", path: path.into(), value: None, errno, origin: None }
 }
 
 /// The caller's cgroup in the hierarchy of `controller` (none for v2), below a mount of `root`.

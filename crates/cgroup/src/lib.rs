@@ -38,10 +38,11 @@ mod path;
 mod plan;
 mod program;
 mod resources;
+mod stats;
 
 pub use device::{DEFAULT_DEVICES, DeviceSet};
 pub use error::Error;
-pub use group::{Group, Joined, PATIENCE};
+pub use group::{Group, Joined, Oom, OomWatch, PATIENCE};
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use path::CgroupPath;
 pub use plan::{
@@ -50,4 +51,8 @@ pub use plan::{
 pub use resources::{
     Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network, Priority, Rdma,
     Resources, Throttle, Verdict, WeightDevice,
+};
+pub use stats::{
+    Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats, PidsStats, Pressure,
+    RdmaEntry, RdmaStats, Stall, Stats, Which,
 };

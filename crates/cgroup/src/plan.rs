@@ -230,9 +230,18 @@ pub struct Plan {
     pub ignored: Vec<Ignored>,
     /// `checkBeforeUpdate`, with the limit and swap to compare.
     pub(crate) check: Option<(Option<u64>, Option<u64>)>,
+    pub(crate) all_controllers: bool,
 }
 
 impl Plan {
+    /// Has every controller that v2 offers switched on for the cgroup, as runc does, and not only those that
+    /// a limit needs: for statistics of what is not limited, and for a container that limits its own parts.
+    /// What cannot be switched on is passed over. Costs a read and a write for each level that lacks any.
+    pub fn with_all_controllers(mut self) -> Plan {
+        self.all_controllers = true;
+        self
+    }
+
     /// The whole path of a write's file.
     pub fn file(&self, write: &Write) -> String {
         let dir = self.dirs.get(write.dir).map_or("", |dir| dir.path.as_str());

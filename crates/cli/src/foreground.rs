@@ -97,6 +97,8 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
         Ok(ended) => {
             if !keep {
                 running.delete()?;
+                // The program ends here: the kernel takes back the rest at once.
+                core::mem::forget(running);
             }
             Ok(ended.code())
         }

@@ -156,7 +156,10 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     warn(context, running.warnings());
     context.log.settle();
     drop(how);
-    foreground::attend(running, &signals, options.keep)
+    let outcome = foreground::attend(running, &signals, options.keep);
+    // The program ends here.
+    core::mem::forget(signals);
+    outcome
 }
 
 /// What an exec fails with must differ from what its program ends with.

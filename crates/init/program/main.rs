@@ -1,4 +1,4 @@
-//! The sealed init program: maps the plan whose descriptor its first argument names, and runs it.
+//! The sealed init program: maps the plan whose descriptor and size its arguments name, and runs it.
 #![no_std]
 #![no_main]
 
@@ -24,14 +24,15 @@ fn main(args: Args) -> i32 {
         return 1;
     }
     let umask = fs::umask(0);
-    let Some(plan) = args.iter().nth(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return 1 };
+    let number = |n| args.iter().nth(n).and_then(|text| text.to_str().ok()?.parse::<u32>().ok());
+    let (Some(plan), Some(size)) = (number(1), number(2)) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
-    let plan = unsafe { OwnedFd::from_raw(plan) };
-    let Ok(stat) = fs::stat(&plan) else { return 1 };
-    let Ok(mapping) = Shared::map(&plan, stat.size as usize) else { return 1 };
+    let plan = unsafe { OwnedFd::from_raw(plan as i32) };
+    let Ok(mapping) = Shared::map(&plan, size as usize) else { return 1 };
     // SAFETY: the runtime of the same build wrote it; it is unmapped only by execve(2) or exit(2).
     let Some((view, scratch)) = (unsafe { View::new(mapping.start(), mapping.size()) }) else { return 1 };
-    drop(plan);
+    // Left open: its number is one of those that init is born with, and no other file may get it.
+    core::mem::forget(plan);
     // SAFETY: the runtime passed these descriptors for init to own.
     let mut context = unsafe { Context::new(&view, scratch, umask) };
     run(&mut context, view.steps);

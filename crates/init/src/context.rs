@@ -1,10 +1,12 @@
 //! What a running init knows: the plan, its descriptors, and the few results that later steps use.
 
+use core::cell::Cell;
 use core::ffi::CStr;
+use core::mem;
 use core::sync::atomic::Ordering;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::{Errno, fs, process};
+use orlop_sys::{Errno, net, process};
 
 use crate::plan::{Blob, Header, Status, View, index};
 use crate::step::{Call, SLOTS, Slot, Text};
@@ -43,6 +45,14 @@ pub struct Context<'a> {
     pub(crate) blob: Blob<'a>,
     /// The descriptors that the plan speaks of.
     slots: [Option<OwnedFd>; SLOTS],
+    /// How many descriptors were left open that nothing needs any more.
+    left: Cell<u32>,
+    /// The directory that the last device or link was made in.
+    pub(crate) parent: Option<(&'a [u8], OwnedFd)>,
+    /// What a masked directory was covered with, for the next one.
+    pub(crate) empty: Option<OwnedFd>,
+    /// A descriptor that came over the wake socket.
+    pub(crate) received: Option<OwnedFd>,
     /// The other end is the runtime's.
     pub(crate) wake: Option<OwnedFd>,
     /// The connection of `orlop start`, which waits for the outcome.
@@ -78,6 +88,10 @@ impl<'a> Context<'a> {
             header: view.header,
             blob: view.blob,
             slots: view.header.slots.map(own),
+            left: Cell::new(0),
+            parent: None,
+            empty: None,
+            received: None,
             wake: own(view.header.wake),
             starter: None,
             scratch,
@@ -89,15 +103,41 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Forgets every descriptor that this process opened itself, as something else closes them.
+    pub(crate) fn forget_left(&mut self) {
+        let born = |raw: i32| self.header.slots.contains(&raw);
+        for slot in &mut self.slots {
+            if slot.as_ref().is_some_and(|fd| !born(fd.as_raw())) {
+                mem::forget(slot.take());
+            }
+        }
+        mem::forget(self.parent.take());
+        mem::forget(self.empty.take());
+        self.left.set(0);
+    }
+
     /// The descriptor in a slot.
     pub(crate) fn fd(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         self.slots.get(index(slot)).and_then(Option::as_ref).map(OwnedFd::borrow).ok_or(BROKEN)
     }
 
-    /// Fills a slot; what it held is closed.
+    /// Fills a slot; what it held is of no more use.
     pub(crate) fn put(&mut self, slot: Slot, fd: OwnedFd) -> Result<()> {
-        *self.slots.get_mut(index(slot)).ok_or(BROKEN)? = Some(fd);
+        let old = self.slots.get_mut(index(slot)).ok_or(BROKEN)?.replace(fd);
+        if let Some(old) = old {
+            self.leave(old);
+        }
         Ok(())
+    }
+
+    /// Leaves a descriptor that nothing needs any more to the one call that closes all of them
+    /// ([`Step::Descriptors`](crate::step::Step::Descriptors)), unless they are many: the caller's limit may be low.
+    pub(crate) fn leave(&self, fd: OwnedFd) {
+        const MANY: u32 = 64;
+        if self.left.get() < MANY {
+            self.left.set(self.left.get() + 1);
+            mem::forget(fd);
+        }
     }
 
     /// Empties a slot.
@@ -112,6 +152,7 @@ impl<'a> Context<'a> {
         for fd in self.slots.iter_mut().chain([&mut self.wake, &mut self.starter]) {
             fd.take().map(OwnedFd::into_raw);
         }
+        self.parent.take().map(|(_, fd)| fd.into_raw());
         let kept = kept.as_raw() as u32;
         for (first, last) in [(first, kept.saturating_sub(1)), (kept.saturating_add(1), u32::MAX)] {
             if first <= last {
@@ -133,19 +174,28 @@ impl<'a> Context<'a> {
     }
 
     /// Waits until every entry of the runtime before `index` is done. Ends init where the runtime is gone.
-    pub(crate) fn await_runtime(&self, index: u32) {
+    pub(crate) fn await_runtime(&mut self, index: u32) {
         let header = self.header;
         while header.done.load(Ordering::Acquire) < index {
             header.init_sleeps.store(1, Ordering::SeqCst);
             if header.done.load(Ordering::SeqCst) < index {
-                let mut byte = [0u8; 1];
-                match self.wake.as_ref().map(|wake| fs::read(wake, &mut byte)) {
-                    Some(Ok(1)) => {}
+                match self.hear() {
+                    Ok(true) => {}
                     _ => process::exit(1),
                 }
             }
             header.init_sleeps.store(0, Ordering::SeqCst);
         }
+    }
+
+    /// Reads what the runtime sends: a byte to wake us, at times with a descriptor. `false` where it is gone.
+    pub(crate) fn hear(&mut self) -> orlop_sys::Result<bool> {
+        let Some(wake) = &self.wake else { return Ok(false) };
+        let (n, fds) = net::receive(wake, &mut [0u8; 1])?;
+        for fd in fds.into_iter().flatten() {
+            self.received = Some(fd);
+        }
+        Ok(n > 0)
     }
 
     /// Says that every step before `index` is done.
@@ -161,7 +211,7 @@ impl<'a> Context<'a> {
     /// Makes the runtime look at the header. Where it is gone there is nobody to tell.
     fn wake_runtime(&self) {
         if let Some(wake) = &self.wake {
-            let _gone = orlop_sys::net::send(wake, &[1], &[]);
+            let _gone = net::send(wake, &[1], &[]);
         }
     }
 
@@ -179,7 +229,7 @@ impl<'a> Context<'a> {
                 detail: header.detail.load(Ordering::Relaxed),
             };
             // The starter may have been killed: then nobody wants to know.
-            let _gone = orlop_sys::net::send(starter, &report.to_bytes(), &[]);
+            let _gone = net::send(starter, &report.to_bytes(), &[]);
         }
         process::exit(1)
     }

@@ -1,5 +1,7 @@
 //! Who the container's process is and what it may do; see credentials(7), capabilities(7).
 
+use core::sync::atomic::Ordering;
+
 use orlop_sys::thread::{self, Limit};
 use orlop_sys::{Errno, fs, process};
 
@@ -70,10 +72,13 @@ pub(crate) fn umask(ctx: &Context<'_>, mask: u32) {
 }
 
 /// Ignored signals survive execve(2), and so does the mask: Python's SIGPIPE, nohup's SIGHUP.
-pub(crate) fn signals() -> Result<()> {
+pub(crate) fn signals(ctx: &Context<'_>) -> Result<()> {
     const KILL: i32 = 9;
     const STOP: i32 = 19;
-    for signal in (1..=process::LAST_SIGNAL).filter(|&signal| signal != KILL && signal != STOP) {
+    let ignored = ctx.header.ignored.load(Ordering::Acquire);
+    for signal in
+        (1..=process::LAST_SIGNAL).filter(|signal| ignored & (1 << (signal - 1)) != 0 && ![KILL, STOP].contains(signal))
+    {
         process::default_signal(signal).at(Call::Sigaction)?;
     }
     process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)

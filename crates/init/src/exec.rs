@@ -120,7 +120,14 @@ fn check_program(path: &CStr) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn descriptors(first: u32) -> Result<()> {
+/// What init was born with has the lowest numbers, without a gap; the rest is left over from the mounts.
+pub(crate) fn close_left(ctx: &mut Context<'_>, first: u32) -> Result<()> {
+    ctx.forget_left();
+    let born = ctx.header.born;
+    thread::close_from(first.saturating_add(born)).at(Call::CloseRange)
+}
+
+pub(crate) fn close_on_exec(first: u32) -> Result<()> {
     thread::close_on_exec_from(first).at(Call::CloseRange)
 }
 

@@ -106,6 +106,8 @@ pub struct Image<'a> {
     pub slots: [i32; SLOTS],
     /// Init's end of the wake socket.
     pub wake: i32,
+    /// How many descriptors init is born with.
+    pub born: u32,
 }
 
 /// What init writes to besides its progress: the path of the program, `HOME`, and the arrays of pointers.
@@ -143,6 +145,9 @@ impl Image<'_> {
             env: self.env,
             slots: self.slots,
             wake: self.wake,
+            born: self.born,
+            // Until the runtime knows better: all of them.
+            ignored: u64::MAX.into(),
             at: 0.into(),
             status: 0.into(),
             call: 0.into(),

@@ -9,7 +9,7 @@ use orlop_sys::{CWD, Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::root::{self, Leaf};
-use crate::step::{Call, Follow, List, Make, ModeOf, NO_VALUE, OverProc, Param, Slot, Text};
+use crate::step::{Call, Follow, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Param, Slot, Text};
 
 pub(crate) fn root_propagation(propagation: Propagation, reach: Reach) -> Result<()> {
     let attr = MountAttr { propagation, ..MountAttr::default() };
@@ -19,8 +19,7 @@ pub(crate) fn root_propagation(propagation: Propagation, reach: Reach) -> Result
 pub(crate) fn bind_root(ctx: &mut Context<'_>, path: Text, reach: Reach, out: Slot) -> Result<()> {
     let path = ctx.text(path)?;
     let tree = mount::clone_tree(CWD, path, reach, AtFlags::NONE).at(Call::OpenTree)?;
-    let target = fs::open_at(CWD, path, OFlags::PATH, 0).at(Call::Open)?;
-    mount::attach(&tree, &target).at(Call::MoveMount)?;
+    mount::attach_at(&tree, path).at(Call::MoveMount)?;
     ctx.put(out, tree)
 }
 
@@ -72,6 +71,7 @@ pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()
     }
     mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
     let made = mount::fsmount(&config, fs.attr).at(Call::Fsmount)?;
+    ctx.leave(config);
     ctx.put(out, made)
 }
 
@@ -116,23 +116,29 @@ pub(crate) fn target(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Re
         Make::LikeSource => Leaf::File,
     };
     let found = root::open_or_make(ctx.fd(point.root)?, ctx.text(point.path)?, leaf, point.follow)?;
-    if point.follow == Follow::Nothing && !fs::stat(&found.fd).at(Call::Statx)?.is_dir() {
-        return Err(Failure { call: Call::DirectoryCheck, errno: Errno::NOTDIR });
-    }
     let on_proc = |fd: BorrowedFd<'_>| Ok(fs::fs_magic(fd).at(Call::Fstatfs)? == fs::magic::PROC);
     let refused = match point.over_proc {
         OverProc::Allowed => false,
-        OverProc::Refused => on_proc(found.fd.borrow())?,
+        // What we could make just now is on no procfs.
+        OverProc::Refused => found.was_there && on_proc(found.fd.borrow())?,
+        OverProc::RefusedByLink => found.was_there && found.linked && on_proc(found.fd.borrow())?,
         OverProc::BySameKind => !on_proc(ctx.fd(point.like)?)?,
     };
     if refused {
         return Err(Failure { call: Call::ProcCheck, errno: Errno::PERM });
     }
     ctx.target_was_there = found.was_there;
+    if let Some(parent) = found.parent {
+        ctx.leave(parent);
+    }
     ctx.put(out, found.fd)
 }
 
-pub(crate) fn attach(ctx: &Context<'_>, mount: Slot, target: Slot) -> Result<()> {
+pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result<()> {
+    // Another directory may be at that path from now on.
+    if let Some((_, parent)) = ctx.parent.take() {
+        ctx.leave(parent);
+    }
     mount::attach(ctx.fd(mount)?, ctx.fd(target)?).at(Call::MoveMount)
 }
 
@@ -156,40 +162,59 @@ fn open_if_there(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
     }
 }
 
-pub(crate) fn mask(ctx: &Context<'_>, root: Slot, path: Text, null: Slot) -> Result<()> {
-    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else {
-        return Ok(());
+pub(crate) fn mask(ctx: &mut Context<'_>, root: Slot, path: Text, null: Slot) -> Result<()> {
+    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else { return Ok(()) };
+    let is_dir = fs::stat(&target).at(Call::Statx)?.is_dir();
+    let cover = match (is_dir, &ctx.empty) {
+        (true, None) => empty_directory(ctx)?,
+        (true, Some(empty)) => clone_one(empty.borrow())?,
+        (false, _) => clone_one(ctx.fd(null)?)?,
     };
-    let cover = if fs::stat(&target).at(Call::Statx)?.is_dir() {
-        let config = mount::fsopen(c"tmpfs").at(Call::Fsopen)?;
-        mount::fsconfig_string(&config, c"nr_blocks", c"1").at(Call::Fsconfig)?;
-        mount::fsconfig_string(&config, c"nr_inodes", c"1").at(Call::Fsconfig)?;
-        mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
-        mount::fsmount(&config, Attr::RDONLY).at(Call::Fsmount)?
+    mount::attach(&cover, &target).at(Call::MoveMount)?;
+    ctx.leave(target);
+    if is_dir && ctx.empty.is_none() {
+        ctx.empty = Some(cover);
     } else {
-        mount::clone_tree(ctx.fd(null)?, c"", Reach::One, AtFlags::NONE).at(Call::OpenTree)?
-    };
-    mount::attach(&cover, &target).at(Call::MoveMount)
+        ctx.leave(cover);
+    }
+    Ok(())
+}
+
+fn clone_one(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    mount::clone_tree(fd, c"", Reach::One, AtFlags::NONE).at(Call::OpenTree)
+}
+
+fn empty_directory(ctx: &Context<'_>) -> Result<OwnedFd> {
+    let config = mount::fsopen(c"tmpfs").at(Call::Fsopen)?;
+    mount::fsconfig_string(&config, c"nr_blocks", c"1").at(Call::Fsconfig)?;
+    mount::fsconfig_string(&config, c"nr_inodes", c"1").at(Call::Fsconfig)?;
+    mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
+    let empty = mount::fsmount(&config, Attr::RDONLY).at(Call::Fsmount)?;
+    ctx.leave(config);
+    Ok(empty)
 }
 
 pub(crate) fn readonly_path(ctx: &Context<'_>, root: Slot, path: Text) -> Result<()> {
-    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else {
-        return Ok(());
-    };
+    let Some(target) = open_if_there(ctx.fd(root)?, ctx.text(path)?)? else { return Ok(()) };
     let copy = mount::clone_tree(&target, c"", Reach::Tree, AtFlags::NONE).at(Call::OpenTree)?;
     let attr = MountAttr { set: Attr::RDONLY, ..MountAttr::default() };
     mount::set_attr(&copy, c"", Reach::One, &attr).at(Call::MountSetattr)?;
-    mount::attach(&copy, &target).at(Call::MoveMount)
+    mount::attach(&copy, &target).at(Call::MoveMount)?;
+    ctx.leave(target);
+    ctx.leave(copy);
+    Ok(())
 }
 
 /// pivot_root(2) with the same directory twice puts the old root over the new one, from where it is detached:
 /// no directory for it is needed in the container.
-pub(crate) fn pivot(ctx: &Context<'_>, root: Slot) -> Result<()> {
+pub(crate) fn pivot(ctx: &Context<'_>, root: Slot, spread: OldRoot) -> Result<()> {
     fs::fchdir(ctx.fd(root)?).at(Call::Fchdir)?;
     mount::pivot_root(c".", c".").at(Call::PivotRoot)?;
-    // Nothing of the old root's end may reach the host: its mounts could be shared with it.
-    let attr = MountAttr { propagation: Propagation::SLAVE, ..MountAttr::default() };
-    mount::set_attr(CWD, c".", Reach::Tree, &attr).at(Call::MountSetattr)?;
+    if spread == OldRoot::MaySpread {
+        // Nothing of the old root's end may reach the host: its mounts could be shared with it.
+        let attr = MountAttr { propagation: Propagation::SLAVE, ..MountAttr::default() };
+        mount::set_attr(CWD, c".", Reach::Tree, &attr).at(Call::MountSetattr)?;
+    }
     mount::detach(c".").at(Call::Umount2)?;
     fs::chdir(c"/").at(Call::Chdir)
 }

@@ -4,7 +4,7 @@ use orlop_sys::fs::OFlags;
 use orlop_sys::process::Clone as CloneFlags;
 use orlop_sys::{CWD, Errno, fs, net, process, thread, tty};
 
-use crate::context::{At, Context, Failure, Result};
+use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::step::{Call, Slot, Text};
 
 pub(crate) fn unshare(namespaces: CloneFlags) -> Result<()> {
@@ -20,9 +20,22 @@ pub(crate) fn open(ctx: &mut Context<'_>, path: Text, namespace: CloneFlags, out
     ctx.put(out, fd)
 }
 
+/// The runtime has sent it before it said that it was done.
+pub(crate) fn receive(ctx: &mut Context<'_>, out: Slot) -> Result<()> {
+    while ctx.received.is_none() {
+        if !ctx.hear().at(Call::Recvmsg)? {
+            process::exit(1);
+        }
+    }
+    let namespace = ctx.received.take().ok_or(BROKEN)?;
+    ctx.put(out, namespace)
+}
+
 pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> Result<()> {
     let fd = ctx.take(from)?;
-    thread::setns(&fd, namespace).at(Call::Setns)
+    thread::setns(&fd, namespace).at(Call::Setns)?;
+    ctx.leave(fd);
+    Ok(())
 }
 
 /// Groups first: who has become another user may no longer change them.

@@ -11,7 +11,7 @@
 
 use core::ffi::CStr;
 use core::mem::{align_of, size_of};
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use crate::step::{List, Param, SLOTS, Slot, Step, Text};
 use orlop_sys::thread::SockFilter;
@@ -56,6 +56,10 @@ pub struct Header {
     pub slots: [i32; SLOTS],
     /// The descriptor that tells either side to look here again; the other's end closes it.
     pub wake: i32,
+    /// How many descriptors init is born with after those of the program: the plan's, the wake socket, the slots'.
+    pub born: u32,
+    /// The signals that the caller ignored: bit `n - 1` is signal `n`; known when the runtime has recorded init.
+    pub ignored: AtomicU64,
     /// The step that init works on: all before are done.
     pub at: AtomicU32,
     /// A [`Status`].

@@ -20,28 +20,43 @@ pub(crate) enum Leaf {
 
 /// Opens a path of the container, following its links inside the root.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> orlop_sys::Result<OwnedFd> {
-    let path = if path.to_bytes() == b"/" { c"." } else { path };
-    fs::open_at2(root, path, flags, 0, INSIDE)
+    fs::open_at2(root, dot(path), flags, 0, INSIDE)
+}
+
+/// The root itself, in words that openat2(2) takes with every flag.
+fn dot(path: &CStr) -> &CStr {
+    if path.to_bytes() == b"/" { c"." } else { path }
 }
 
 /// A mount point.
 pub(crate) struct Found {
     pub(crate) fd: OwnedFd,
     pub(crate) was_there: bool,
+    /// Whether a symbolic link led there.
+    pub(crate) linked: bool,
+    /// The directory that it was made in; of no more use.
+    pub(crate) parent: Option<OwnedFd>,
 }
 
 /// Opens a path of the container; what is missing of it is made, directories with mode 0755.
 pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf, follow: Follow) -> Result<Found> {
+    let mut linked = false;
     let opened = match follow {
-        Follow::Links => open(root, path, OFlags::PATH),
-        // As it stands, or not at all: the kernel says ELOOP to the first link.
-        Follow::Nothing => fs::open_at2(root, path, OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS),
+        Follow::Links => match fs::open_at2(root, dot(path), OFlags::PATH, 0, INSIDE | Resolve::NO_SYMLINKS) {
+            Err(Errno::LOOP) => {
+                linked = true;
+                open(root, path, OFlags::PATH)
+            }
+            done => done,
+        },
+        // A directory as it stands, or nothing: the kernel says ELOOP to the first link.
+        Follow::Nothing => fs::open_at2(root, path, OFlags::PATH | OFlags::DIRECTORY, 0, INSIDE | Resolve::NO_SYMLINKS),
     };
     match opened {
-        Ok(fd) => Ok(Found { fd, was_there: true }),
-        Err(Errno::NOENT) => make(root, path, leaf).map(|fd| Found { fd, was_there: false }),
-        Err(Errno::LOOP) if follow == Follow::Nothing => {
-            Err(Failure { call: Call::DirectoryCheck, errno: Errno::LOOP })
+        Ok(fd) => Ok(Found { fd, was_there: true, linked, parent: None }),
+        Err(Errno::NOENT) => make(root, path, leaf),
+        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) if follow == Follow::Nothing => {
+            Err(Failure { call: Call::DirectoryCheck, errno })
         }
         Err(errno) => Err(Failure { call: Call::Openat2, errno }),
     }
@@ -74,27 +89,33 @@ impl PathBuf {
     }
 }
 
-fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     let path = path.to_bytes();
-    let last = components(path).map(|(_, end)| end).last().ok_or(BROKEN)?;
     let mut buf = PathBuf::new();
+    // Most often only the last component is missing.
+    let (name, end) = components(path).last().ok_or(BROKEN)?;
+    let above = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
+    let parent = match open(root, buf.set(if above.is_empty() { b"." } else { above })?, OFlags::PATH) {
+        Err(Errno::NOENT) => Some(make_directories(root, above, &mut buf)?),
+        done => done.map(Some).at(Call::Openat2)?,
+    };
+    if name == b".." {
+        return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
+    }
+    let fd = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
+    Ok(Found { fd, was_there: false, linked: true, parent })
+}
+
+/// Makes what is missing of a directory's path, from the top on.
+fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Result<OwnedFd> {
     let mut parent: Option<OwnedFd> = None;
     for (name, end) in components(path) {
         let here = parent.as_ref().map_or(root, OwnedFd::borrow);
         // By the whole prefix, so that a link on the way is followed as it will be in the container.
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) if name == b".." => {
-                return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
-            }
-            Err(Errno::NOENT) => {
-                let leaf = if end == last { leaf } else { Leaf::Directory };
-                make_one(here, buf.set(name)?, leaf)?
-            }
-            Err(errno) => {
-                return Err(Failure { call: Call::Openat2, errno });
-            }
+            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?,
+            done => done.at(Call::Openat2)?,
         };
         parent = Some(next);
     }
@@ -116,28 +137,40 @@ fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> 
     fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
 }
 
-/// The directory that holds `path`'s last component, made where missing, and that component.
-fn parent_of<'b>(root: BorrowedFd<'_>, path: &CStr, buf: &'b mut PathBuf) -> Result<(OwnedFd, &'b CStr)> {
-    let path = path.to_bytes();
+/// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes
+/// that component to `buf`. Devices and links come in rows: the directory of the one before is used again.
+fn enter_parent<'b>(ctx: &mut Context<'_>, root: Slot, path: Text, buf: &'b mut PathBuf) -> Result<&'b CStr> {
+    let path = ctx.text(path)?.to_bytes();
     let (name, end) = components(path).last().ok_or(BROKEN)?;
     let directory = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
-    let directory = if directory.is_empty() { b"." } else { directory };
-    let parent = open_or_make(root, buf.set(directory)?, Leaf::Directory, Follow::Links)?;
-    Ok((parent.fd, buf.set(name)?))
+    if ctx.parent.as_ref().is_none_or(|(known, _)| *known != directory) {
+        let shown = if directory.is_empty() { b"." } else { directory };
+        let parent = open_or_make(ctx.fd(root)?, buf.set(shown)?, Leaf::Directory, Follow::Links)?;
+        if let Some((_, old)) = ctx.parent.replace((directory, parent.fd)) {
+            ctx.leave(old);
+        }
+    }
+    buf.set(name)
 }
 
-pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) -> Result<()> {
-    let (root, path) = (ctx.fd(root)?, ctx.text(path)?);
-    match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
-        Ok(_) => return Ok(()),
+fn parent<'c>(ctx: &'c Context<'_>) -> Result<BorrowedFd<'c>> {
+    ctx.parent.as_ref().map(|(_, fd)| fd.borrow()).ok_or(BROKEN)
+}
+
+pub(crate) fn directory(ctx: &mut Context<'_>, root: Slot, path: Text, mode: u32) -> Result<()> {
+    match open(ctx.fd(root)?, ctx.text(path)?, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(found) => {
+            ctx.leave(found);
+            return Ok(());
+        }
         Err(Errno::NOENT) => {}
         Err(errno) => {
             return Err(Failure { call: Call::Openat2, errno });
         }
     }
     let mut buf = PathBuf::new();
-    let (parent, name) = parent_of(root, path, &mut buf)?;
-    match fs::mkdir_at(&parent, name, mode) {
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    match fs::mkdir_at(parent(ctx)?, name, mode) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(Failure { call: Call::Mkdirat, errno }),
     }
@@ -145,8 +178,8 @@ pub(crate) fn directory(ctx: &Context<'_>, root: Slot, path: Text, mode: u32) ->
 
 pub(crate) fn file(ctx: &mut Context<'_>, root: Slot, path: Text, out: Slot) -> Result<()> {
     let mut buf = PathBuf::new();
-    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
-    let file = make_one(parent.borrow(), name, Leaf::File)?;
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    let file = make_one(parent(ctx)?, name, Leaf::File)?;
     if fs::stat(&file).at(Call::Statx)?.file_type() == fs::FileType::Symlink {
         return Err(Failure { call: Call::LinkCheck, errno: Errno::LOOP });
     }
@@ -161,15 +194,16 @@ pub(crate) struct Node {
     pub(crate) owner: (u32, u32),
 }
 
-pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> Result<()> {
+pub(crate) fn device(ctx: &mut Context<'_>, root: Slot, path: Text, node: &Node) -> Result<()> {
     let mut buf = PathBuf::new();
-    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    let parent = parent(ctx)?;
     let (major, minor) = node.number;
-    match fs::mknod_at(&parent, name, node.kind.mode() | node.mode, major, minor) {
+    match fs::mknod_at(parent, name, node.kind.mode() | node.mode, major, minor) {
         Ok(()) => {}
         // An image may bring its devices; only the same one will do.
         Err(Errno::EXIST) => {
-            let stat = fs::stat_at(&parent, name, AtFlags::SYMLINK_NOFOLLOW).at(Call::Statx)?;
+            let stat = fs::stat_at(parent, name, AtFlags::SYMLINK_NOFOLLOW).at(Call::Statx)?;
             let same = node.kind.is(stat.file_type()) && (node.kind == DeviceKind::Fifo || stat.rdev == node.number);
             if !same {
                 return Err(Failure { call: Call::DeviceCheck, errno: Errno::EXIST });
@@ -181,15 +215,15 @@ pub(crate) fn device(ctx: &Context<'_>, root: Slot, path: Text, node: &Node) -> 
     }
     let (uid, gid) = node.owner;
     if uid != 0 || gid != 0 {
-        fs::chown_at(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Fchownat)?;
+        fs::chown_at(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Fchownat)?;
     }
     Ok(())
 }
 
-pub(crate) fn symlink(ctx: &Context<'_>, root: Slot, path: Text, target: Text) -> Result<()> {
+pub(crate) fn symlink(ctx: &mut Context<'_>, root: Slot, path: Text, target: Text) -> Result<()> {
     let mut buf = PathBuf::new();
-    let (parent, name) = parent_of(ctx.fd(root)?, ctx.text(path)?, &mut buf)?;
-    match fs::symlink_at(ctx.text(target)?, &parent, name) {
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    match fs::symlink_at(ctx.text(target)?, parent(ctx)?, name) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(Failure { call: Call::Symlinkat, errno }),
     }

@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OverProc, Param,
-    Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OldRoot,
+    OverProc, Param, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -54,8 +54,9 @@ show! {
         Make::Directory => "directory", Make::File => "file", Make::LikeSource => "like-source" });
     ModeOf: |value, _blob, out| out.write_str(match value { ModeOf::Nothing => "-", ModeOf::Target => "target" });
     OverProc: |value, _blob, out| out.write_str(match value {
-        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::BySameKind => "by-procfs" });
+        OverProc::Allowed => "allowed", OverProc::Refused => "refused", OverProc::RefusedByLink => "refused-by-link", OverProc::BySameKind => "by-procfs" });
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
+    OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
     Newlines: |value, _blob, out| out.write_str(match value { Newlines::Both => "both", Newlines::Plain => "plain" });
     DeviceKind: |value, _blob, out| out.write_str(match value {

@@ -91,6 +91,8 @@ pub enum OverProc {
     Allowed,
     /// It may not.
     Refused,
+    /// It may not, and can only be there by a symbolic link: its path is below no mount that could be a procfs.
+    RefusedByLink,
     /// Only if what is mounted is a procfs itself.
     BySameKind,
 }
@@ -103,6 +105,16 @@ pub enum Follow {
     Links,
     /// None is.
     Nothing,
+}
+
+/// Whether the end of the old root could be seen outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum OldRoot {
+    /// Every mount of it is private, or receives only.
+    Alone,
+    /// Some may be shared: they are made to receive only.
+    MaySpread,
 }
 
 /// Whether a step that may be tried again later fails for good.
@@ -162,6 +174,8 @@ steps! {
     Unshare "unshare" { namespaces: CloneFlags }
     /// Opens a namespace by path, and checks its type.
     OpenNamespace "open-namespace" { path: Text, namespace: CloneFlags, out: Slot }
+    /// Takes a namespace over that the runtime has made meanwhile.
+    ReceiveNamespace "receive-namespace" { out: Slot }
     /// setns(2).
     JoinNamespace "join-namespace" { from: Slot, namespace: CloneFlags }
     /// Becomes root of the user namespace.
@@ -215,7 +229,7 @@ steps! {
     /// Makes a path read-only, if it is there.
     ReadOnlyPath "readonly-path" { root: Slot, path: Text }
     /// pivot_root(2) into the root, and the old root goes.
-    Pivot "pivot" { root: Slot }
+    Pivot "pivot" { root: Slot, old: OldRoot }
     /// Moves the root over `/` and changes into it, for a ramfs that cannot pivot.
     MoveRoot "move-root" { root: Slot }
     /// chroot(2), where there is no mount namespace to pivot in.
@@ -242,8 +256,10 @@ steps! {
     Home "home" { uid: u32 }
     /// Finds the program to execute.
     FindProgram "find-program" {}
-    /// Every descriptor from `first` on closes at exec.
+    /// Closes every descriptor that mounting has left, but those that init was born with.
     Descriptors "descriptors" { first: u32 }
+    /// Every descriptor from `first` on closes at exec.
+    CloseOnExec "close-on-exec" { first: u32 }
     /// No signal blocked or ignored.
     Signals "signals" {}
     /// From here on the runtime's end does not end the container.
@@ -366,6 +382,7 @@ calls! {
     DirectoryCheck "check that the mount point is a directory"
     Fstatfs "fstatfs"
     Socket "socket"
+    Recvmsg "recvmsg"
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"

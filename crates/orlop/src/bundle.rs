@@ -73,8 +73,11 @@ fn not_a_path(path: &str) -> Error {
 
 fn open(dir: orlop_sys::BorrowedFd<'_>, path: &CStr, shown: &str) -> Result<OwnedFd> {
     fs::open_at(dir, path, OFlags::RDONLY, 0).map_err(|errno| match errno {
-        Errno::NOENT => Error::new(Kind::InvalidConfig, format!("JSON specification file {shown} not found"))
-            .hint("`orlop spec` writes one"),
+        Errno::NOENT => Error::new(
+            Kind::InvalidConfig,
+            format!("JSON specification file {shown} not found: no such file or directory"),
+        )
+        .hint("`orlop spec` writes one"),
         errno => Error::system("openat", format!("the configuration {shown}"), errno),
     })
 }

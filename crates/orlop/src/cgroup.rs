@@ -79,27 +79,6 @@ pub(crate) fn is_frozen(dirs: &[cgroup::Dir]) -> Result<bool> {
     }
 }
 
-/// Sends a signal to every process of the cgroup, again and again until none is left that has not got it: one that
-/// forks meanwhile has a child that has not.
-pub(crate) fn signal(group: &cgroup::Group, signal: i32) -> Result<()> {
-    let mut sent: Vec<i32> = Vec::new();
-    loop {
-        let pids = group.pids().map_err(from_cgroup)?;
-        let new: Vec<i32> = pids.into_iter().filter(|pid| *pid > 0 && !sent.contains(pid)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        for pid in new {
-            match orlop_sys::process::kill(pid, signal) {
-                Ok(()) | Err(Errno::SRCH) => sent.push(pid),
-                Err(errno) => {
-                    return Err(Error::system("kill", alloc::format!("process {pid}"), errno));
-                }
-            }
-        }
-    }
-}
-
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Devices {

@@ -14,6 +14,7 @@ use orlop_sys::process::Pid;
 use orlop_sys::time::{self, Clock};
 use orlop_sys::{CWD, OwnedFd};
 
+use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::console::{self, Console, Ends};
@@ -45,6 +46,7 @@ pub struct CreateOptions {
 struct Made<'a> {
     root: &'a CStr,
     state: Option<StateDir>,
+    network: Option<NetworkAhead>,
     group: Option<Group>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
@@ -70,7 +72,7 @@ impl Made<'_> {
         if left.is_empty()
             && let Some(state) = self.state
         {
-            left.extend(state.remove(self.root).err().map(|error| format!("{error}")));
+            left.extend(state.remove(Gate::Start).err().map(|error| format!("{error}")));
         }
         if left.is_empty() { error } else { error.hint(format!("and this could not be undone: {}", left.join(", "))) }
     }
@@ -95,7 +97,7 @@ pub(crate) fn create(
     options: &CreateOptions,
     id: &str,
 ) -> Result<Created> {
-    let mut made = Made { root, state: None, group: None, launch: None, pid_file: None, console: None };
+    let mut made = Made { root, state: None, network: None, group: None, launch: None, pid_file: None, console: None };
     match make(&mut made, bundle, &plan, gate, options, id) {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, console, .. } => {
@@ -182,6 +184,11 @@ fn prepare(
     id: &str,
 ) -> Result<()> {
     match task {
+        Task::NetworkNamespace => {
+            let network = NetworkAhead::begin();
+            made.network = Some(network.map_err(|errno| Error::system("clone3", "a network namespace", errno))?);
+            Ok(())
+        }
         Task::StateDirectory => {
             let state = made.state.insert(StateDir::create(made.root, id)?);
             let config = bundle.config()?;
@@ -223,6 +230,21 @@ fn prepare(
 fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
     let launch = made.launch.as_ref().ok_or_else(broken)?;
     match task {
+        Task::SendNetworkNamespace => {
+            let network = made.network.take().ok_or_else(broken)?.finish().map_err(|errno| {
+                let error = Error::system("unshare", "a network namespace", errno);
+                match errno {
+                    orlop_sys::Errno::PERM => error.hint("new namespaces need CAP_SYS_ADMIN, or a user namespace"),
+                    orlop_sys::Errno::NOSPC => error.hint("the limit /proc/sys/user/max_net_namespaces is reached"),
+                    _ => error,
+                }
+            })?;
+            // Where init is gone, the next wait says why.
+            match launch.send(network.borrow()) {
+                Ok(()) | Err(orlop_sys::Errno::PIPE | orlop_sys::Errno::CONNRESET) => Ok(()),
+                Err(errno) => Err(Error::system("sendmsg", "a network namespace", errno)),
+            }
+        }
         Task::CgroupAdopt => {
             let group = made.group.as_ref().ok_or_else(broken)?;
             let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
@@ -231,7 +253,8 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::Record => {
-            let init = Init::running(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            launch.ignores(ignored);
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
         _ => Err(broken()),
@@ -245,6 +268,8 @@ fn broken() -> Error {
 fn listen(state: &StateDir) -> Result<OwnedFd> {
     let failed = |call| move |errno| Error::system(call, format!("the socket {}", START.to_string_lossy()), errno);
     let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket"))?;
+    // bind(2) gives the file the socket's own mode.
+    fs::chmod(&socket, 0o600).map_err(failed("fchmod"))?;
     net::bind(&socket, &state.start_address()?).map_err(failed("bind"))?;
     net::listen(&socket, 1).map_err(failed("listen"))?;
     Ok(socket)

@@ -201,6 +201,14 @@ fn accompany(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<
         let done = match entry.act {
             Act::Runtime(Task::CgroupAdopt) => adopt(launch, plan, group, options),
             Act::Runtime(Task::OomScoreAdj(value)) => write_oom_score(launch.pid(), value),
+            Act::Runtime(Task::IgnoredSignals) => match crate::state::ignored_by(launch.pid()) {
+                Some(signals) => {
+                    launch.ignores(signals);
+                    Ok(())
+                }
+                // It has ended: what it failed with is the reason.
+                None => return Err(launch.failure(plan)),
+            },
             _ => Ok(()),
         };
         done.map_err(|error| {

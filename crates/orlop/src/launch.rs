@@ -90,20 +90,22 @@ fn detached_program() -> orlop_sys::Result<OwnedFd> {
     fs::open_at(&tmpfs, name, fs::OFlags::RDONLY, 0)
 }
 
-/// A descriptor's copy above those that belong to the container's program, or itself if it is there already.
-struct Above<'a> {
-    fd: BorrowedFd<'a>,
-    copy: Option<OwnedFd>,
+/// A descriptor that init is born with, out of the way of those that belong to the container's program.
+enum Inherited<'a> {
+    AsIs(BorrowedFd<'a>),
+    Copy(OwnedFd),
 }
 
-impl<'a> Above<'a> {
-    fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Above<'a>> {
-        let copy = if fd.as_raw() < first { Some(fs::duplicate(fd, first)?) } else { None };
-        Ok(Above { fd, copy })
+impl<'a> Inherited<'a> {
+    fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Inherited<'a>> {
+        Ok(if fd.as_raw() < first { Inherited::Copy(fs::duplicate(fd, first)?) } else { Inherited::AsIs(fd) })
     }
 
     fn raw(&self) -> i32 {
-        self.copy.as_ref().map_or(self.fd.as_raw(), OwnedFd::as_raw)
+        match self {
+            Inherited::AsIs(fd) => fd.as_raw(),
+            Inherited::Copy(fd) => fd.as_raw(),
+        }
     }
 }
 
@@ -115,32 +117,45 @@ impl Launch {
         let program = sealed_program().map_err(failed("memfd_create"))?;
         let plan_file = memfd(c"orlop:plan", MemfdFlags::NOEXEC_SEAL).map_err(failed("memfd_create"))?;
         let (wake, inits_wake) = net::socket_pair(SocketType::Stream).map_err(failed("socketpair"))?;
-        let above = |fd| Above::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
-        let plan_fd = above(plan_file.borrow())?;
-        let wake_fd = above(inits_wake.borrow())?;
+        let inherit = |fd| Inherited::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
+        let plan_fd = inherit(plan_file.borrow())?;
+        let wake_fd = inherit(inits_wake.borrow())?;
+        let others = birth.slots.iter().map(|&(slot, fd)| Ok((slot, inherit(fd)?))).collect::<Result<Vec<_>>>()?;
+        let mut keep: Vec<i32> = others.iter().map(|(_, fd)| fd.raw()).collect();
+        keep.extend([plan_fd.raw(), wake_fd.raw()]);
+        keep.sort_unstable();
+        // What init will know a descriptor by; see `Program::keep`.
+        let place = |fd: &Inherited<'_>| {
+            let at = keep.iter().position(|&raw| raw == fd.raw()).unwrap_or(0);
+            first + at as i32
+        };
         let mut slots = [-1; SLOTS];
-        let mut kept: Vec<Above<'_>> = Vec::with_capacity(birth.slots.len());
-        for &(slot, fd) in &birth.slots {
-            let fd = above(fd)?;
-            if let Some(place) = slots.get_mut(usize::from(slot.0)) {
-                *place = fd.raw();
+        for (slot, fd) in &others {
+            if let Some(entry) = slots.get_mut(usize::from(slot.0)) {
+                *entry = place(fd);
             }
-            kept.push(fd);
         }
 
         let steps: Vec<Step> = plan.entries.iter().map(|entry| entry.act.step()).collect();
-        let image =
-            Image { steps: &steps, strings: &plan.strings, args: plan.args, env: plan.env, slots, wake: wake_fd.raw() };
+        let image = Image {
+            steps: &steps,
+            strings: &plan.strings,
+            args: plan.args,
+            env: plan.env,
+            slots,
+            wake: place(&wake_fd),
+            born: keep.len() as u32,
+        };
         let size = image.size();
         fs::truncate(&plan_file, size as u64).map_err(failed("ftruncate"))?;
         let shared = Shared::map(&plan_file, size).map_err(failed("mmap"))?;
         // SAFETY: the mapping is new, of that size, and zeroed as every new file is.
         unsafe { image.write(shared.start()) };
 
-        let number = crate::state::c_string(&format!("{}", plan_fd.raw()))?;
-        let argv: [*const c_char; 3] = [c"orlop:[init]".as_ptr(), number.as_ptr(), null()];
+        let number = crate::state::c_string(&format!("{}", place(&plan_fd)))?;
+        let length = crate::state::c_string(&format!("{size}"))?;
+        let argv: [*const c_char; 4] = [c"orlop:[init]".as_ptr(), number.as_ptr(), length.as_ptr(), null()];
         let envp: [*const c_char; 1] = [null()];
-        let keep: Vec<i32> = [plan_fd.raw(), wake_fd.raw()].into_iter().chain(kept.iter().map(Above::raw)).collect();
         let spawn = |program: &OwnedFd| {
             let program = Program {
                 file: program.borrow(),
@@ -148,6 +163,7 @@ impl Launch {
                 argv: &argv,
                 envp: &envp,
                 keep: &keep,
+                first,
                 stdio: [None, None, None],
             };
             in_pid_namespace(birth.pid_namespace, || {
@@ -179,8 +195,9 @@ impl Launch {
         self.child.pidfd.borrow()
     }
 
-    pub(crate) fn into_pidfd(self) -> OwnedFd {
-        self.child.pidfd
+    /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
+    pub(crate) fn ignores(&self, signals: u64) {
+        self.header().ignored.store(signals, Ordering::Release);
     }
 
     /// Says that every entry of the runtime before `index` is done.
@@ -191,6 +208,11 @@ impl Launch {
             // Where init is gone, the next wait says so.
             let _gone = net::send(&self.wake, &[1], &[]);
         }
+    }
+
+    /// Sends init a descriptor.
+    pub(crate) fn send(&self, fd: BorrowedFd<'_>) -> orlop_sys::Result<()> {
+        net::send(&self.wake, &[1], &[fd]).map(drop)
     }
 
     /// Waits until init has come to the entry `index`.

@@ -72,7 +72,7 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
         let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
         let Created { plan, state, .. } = created;
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         Ok((container, plan.warnings))
     }
 
@@ -81,7 +81,7 @@ impl Runtime {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
         let Created { launch, plan, group, state, console } = created;
         // Whoever wants to change the container from now on may.
-        let container = Container { root: self.root.clone(), id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state };
         Ok(Running { container, launch, plan, group, console, ended: None })
     }
 
@@ -98,7 +98,7 @@ impl Runtime {
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
-        Ok(Container { root: self.root.clone(), id: id.into(), dir })
+        Ok(Container { id: id.into(), dir })
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
@@ -113,7 +113,7 @@ impl Runtime {
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.state()) {
+        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.listed()) {
             // Deleted while we looked.
             Err(error) if error.kind() == Kind::NotFound => None,
             state => Some((id, state)),
@@ -146,7 +146,6 @@ fn plan_for(
 /// A container that exists.
 #[derive(Debug)]
 pub struct Container {
-    root: CString,
     id: String,
     dir: StateDir,
 }
@@ -187,6 +186,18 @@ impl Container {
             annotations: annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
             owner: Str::default(),
         })
+    }
+
+    /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
+    fn listed(&self) -> Result<ContainerState<'static>> {
+        let state = self.state()?;
+        if state.bundle.is_empty() && state.status == Status::Stopped {
+            let what = "its state was never written: create was interrupted";
+            return Err(Error::new(Kind::WrongState, what)
+                .during("list", &self.id)
+                .hint("`delete --force` removes it"));
+        }
+        Ok(state)
     }
 
     /// The user id of whoever made it.
@@ -294,7 +305,7 @@ impl Container {
 
     fn signal_all(&self, signal: i32) -> Result<()> {
         match self.group()? {
-            Some(group) => crate::cgroup::signal(&group, signal),
+            Some(group) => group.signal_all(signal).map_err(from_cgroup),
             None => Ok(()),
         }
     }
@@ -311,7 +322,7 @@ impl Container {
             self.end_init()?;
         }
         self.dir.lock()?;
-        if !self.dir.is_linked(&self.root) {
+        if !self.dir.is_linked() {
             return match force {
                 Force::Yes => Ok(()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
@@ -329,10 +340,10 @@ impl Container {
         if let Some(mut group) = self.group()? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
-            crate::cgroup::signal(&group, SIGKILL)?;
+            group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.dir.remove(&self.root)
+        self.dir.remove(Gate::Start)
     }
 
     /// Kills init and waits for its end.
@@ -456,21 +467,22 @@ impl Running {
     }
 
     /// Removes the container, which has ended.
-    pub fn delete(self) -> Result<()> {
-        let Running { container, group, launch, .. } = self;
-        let id = container.id.clone();
-        drop(launch.into_pidfd());
+    pub fn delete(&mut self) -> Result<()> {
+        let Running { container, group, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
-            if let Some(mut group) = group {
-                crate::cgroup::signal(&group, SIGKILL)?;
+            if let Some(mut group) = group.take()
+                // Most often nothing is left in it.
+                && group.remove(Timespec::default()).is_err()
+            {
+                group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.dir.remove(&container.root)
+            container.dir.remove(Gate::Open)
         });
-        deleted.map_err(|error| error.during("delete", &id))
+        deleted.map_err(|error| error.during("delete", &container.id))
     }
 
-    fn clean(self, error: Error) -> Error {
+    fn clean(mut self, error: Error) -> Error {
         match self.delete() {
             Ok(()) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),

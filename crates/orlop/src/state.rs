@@ -23,6 +23,7 @@ use orlop_sys::{CWD, Errno, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::plan::Gate;
 
 const RECORD: &CStr = c"container";
 const INIT: &CStr = c"init";
@@ -85,24 +86,33 @@ pub(crate) struct Init {
 }
 
 impl Init {
-    /// The process of that number, as it runs now.
-    pub(crate) fn running(pid: Pid) -> Option<Init> {
-        alive(pid).map(|start_time| Init { pid, start_time })
+    /// The process of that number, as it runs now, and the signals that it ignores.
+    pub(crate) fn born(pid: Pid) -> Option<(Init, u64)> {
+        let start_time = start_time_of(pid)?;
+        Some((Init { pid, start_time }, ignored_by(pid)?))
     }
 
     /// Whether it still runs: a zombie does not.
     pub(crate) fn is_alive(self) -> bool {
-        alive(self.pid) == Some(self.start_time)
+        start_time_of(self.pid) == Some(self.start_time)
     }
 }
 
-/// When the process started, if it runs.
-fn alive(pid: Pid) -> Option<u64> {
-    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
+/// The signals that a process ignores: bit `n - 1` is signal `n`.
+pub(crate) fn ignored_by(pid: Pid) -> Option<u64> {
+    signals_ignored(read_proc(pid, "status", &mut [0u8; 2048])?)
+}
+
+fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+    let path = CString::new(format!("/proc/{pid}/{name}")).ok()?;
     let file = fs::open_at(CWD, &path, OFlags::RDONLY, 0).ok()?;
-    let mut buf = [0u8; 1024];
-    let n = fs::read(&file, &mut buf).ok()?;
-    start_time(buf.get(..n)?)
+    let n = fs::read(&file, buf).ok()?;
+    buf.get(..n)
+}
+
+/// When the process started, if it runs.
+fn start_time_of(pid: Pid) -> Option<u64> {
+    start_time(read_proc(pid, "stat", &mut [0u8; 1024])?)
 }
 
 /// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
@@ -113,6 +123,13 @@ fn start_time(stat: &[u8]) -> Option<u64> {
         "Z" | "X" | "x" => None,
         _ => fields.nth(18)?.parse().ok(),
     }
+}
+
+/// The line `SigIgn` of /proc/PID/status.
+fn signals_ignored(status: &[u8]) -> Option<u64> {
+    let mut lines = status.split(|&b| b == b'\n');
+    let set = lines.find_map(|line| line.strip_prefix(b"SigIgn:\t"))?;
+    u64::from_str_radix(core::str::from_utf8(set).ok()?, 16).ok()
 }
 
 /// Whether an id is one: as runc has it, and no path.
@@ -133,6 +150,7 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     fd: OwnedFd,
+    root: OwnedFd,
     /// For messages, and for a socket's address.
     path: String,
     name: CString,
@@ -142,9 +160,15 @@ impl StateDir {
     /// Claims an id: the directory is new, and locked.
     pub(crate) fn create(root: &CStr, id: &str) -> Result<StateDir> {
         check_id(id)?;
-        make_root(root)?;
         let name = c_string(id)?;
-        let root_fd = open_root(root)?;
+        let root_fd = match fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0) {
+            Err(Errno::NOENT) => {
+                make_root(root)?;
+                open_root(root)?
+            }
+            Err(errno) => return Err(Error::system("openat", format!("state root {}", root.to_string_lossy()), errno)),
+            Ok(root_fd) => root_fd,
+        };
         match fs::mkdir_at(&root_fd, &name, 0o700) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -154,7 +178,7 @@ impl StateDir {
                 return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
             }
         }
-        let dir = Self::open_in(&root_fd, root, id)?;
+        let dir = Self::open_in(root_fd, root, id)?;
         dir.lock()?;
         Ok(dir)
     }
@@ -167,18 +191,18 @@ impl StateDir {
             Errno::NOENT => missing(),
             errno => Error::system("openat", format!("state root {}", root.to_string_lossy()), errno),
         })?;
-        Self::open_in(&root_fd, root, id)
+        Self::open_in(root_fd, root, id)
     }
 
-    fn open_in(root_fd: &OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
+    fn open_in(root_fd: OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
         let name = c_string(id)?;
         let path = show(root, id);
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let fd = fs::open_at(root_fd, &name, flags, 0).map_err(|errno| match errno {
+        let fd = fs::open_at(&root_fd, &name, flags, 0).map_err(|errno| match errno {
             Errno::NOENT => Error::new(Kind::NotFound, "container does not exist"),
             errno => Error::system("openat", format!("state directory {path}"), errno),
         })?;
-        Ok(StateDir { fd, path, name })
+        Ok(StateDir { fd, root: root_fd, path, name })
     }
 
     /// Waits until nobody else changes the container. The lock goes with `self`.
@@ -191,11 +215,8 @@ impl StateDir {
     }
 
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
-    pub(crate) fn is_linked(&self, root: &CStr) -> bool {
-        let Ok(root_fd) = open_root(root) else {
-            return false;
-        };
-        match (fs::stat(&self.fd), fs::stat_at(&root_fd, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
+    pub(crate) fn is_linked(&self) -> bool {
+        match (fs::stat(&self.fd), fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
             (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
             _ => false,
         }
@@ -310,19 +331,28 @@ impl StateDir {
     }
 
     /// Removes the directory and all in it; the record last, so that a crash on the way leaves what names the rest.
-    pub(crate) fn remove(&self, root: &CStr) -> Result<()> {
-        for name in [START, INIT, RECORD] {
+    pub(crate) fn remove(&self, gate: Gate) -> Result<()> {
+        let names: &[&CStr] = match gate {
+            Gate::Start => &[START, INIT, RECORD],
+            Gate::Open => &[INIT, RECORD],
+        };
+        let mut ours = false;
+        for &name in names {
             match fs::unlink_at(&self.fd, name, AtFlags::NONE) {
-                Ok(()) | Err(Errno::NOENT) => {}
+                Ok(()) => ours = true,
+                Err(Errno::NOENT) => {}
                 Err(errno) => return Err(self.error("unlinkat", errno)),
             }
         }
-        let root_fd = open_root(root)?;
-        match fs::unlink_at(&root_fd, &self.name, AtFlags::REMOVEDIR) {
+        // Somebody else has removed it, and a new container may have its name by now.
+        if !ours && !self.is_linked() {
+            return Ok(());
+        }
+        match fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTEMPTY) => {
                 self.remove_strays()?;
-                fs::unlink_at(&root_fd, &self.name, AtFlags::REMOVEDIR).map_err(|errno| self.error("unlinkat", errno))
+                fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR).map_err(|errno| self.error("unlinkat", errno))
             }
             Err(errno) => Err(self.error("unlinkat", errno)),
         }
@@ -403,18 +433,21 @@ pub(crate) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(Kind::System, format!("{text:?} holds a NUL character")))
 }
 
-/// Reads a file to its end.
+/// Reads a regular file to its end.
 pub(crate) fn read_all(file: &OwnedFd) -> orlop_sys::Result<Vec<u8>> {
-    let size = fs::stat(file)?.size as usize;
-    let mut text = alloc::vec![0u8; size + 1];
+    let mut text = alloc::vec![0u8; 16384];
     let mut len = 0;
     loop {
         if len == text.len() {
             text.resize(len * 2, 0);
         }
-        match fs::read(file, text.get_mut(len..).unwrap_or_default())? {
-            0 => break,
-            n => len += n,
+        let room = text.get_mut(len..).unwrap_or_default();
+        let asked = room.len();
+        let n = fs::read(file, room)?;
+        len += n;
+        // A regular file gives less than was asked for only at its end.
+        if n < asked {
+            break;
         }
     }
     text.truncate(len);
@@ -442,5 +475,12 @@ mod tests {
         assert_eq!(start_time(format!("7 (a) Z (b) {rest}").as_bytes()), Some(4242));
         assert_eq!(start_time(format!("7 (sh) Z{}", &rest[1..]).as_bytes()), None);
         assert_eq!(start_time(b""), None);
+    }
+
+    #[test]
+    fn ignored_signals_are_all_64() {
+        let status = b"Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t8000000180001000\nSigCgt:\t0\n";
+        assert_eq!(signals_ignored(status), Some(0x8000_0001_8000_1000));
+        assert_eq!(signals_ignored(b"Name:\tx\n"), None);
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::arch::{SUBCALLS, X32_BIT};
 use crate::condition::{self, Set};
 use crate::graph::{self, Graph, Id, Op, Test};
-use crate::table::{self, ARM_PRIVATE, X32_OWN};
+use crate::table::{self, ARM_PRIVATE, Finder, X32_OWN};
 use crate::{Action, Arch, Error, NewerCalls, Options, Profile, Program, Rule, UnknownNames};
 
 const ENOSYS: u32 = 38;
@@ -88,6 +88,7 @@ fn resolve<S: AsRef<str>>(
     }
     let mut calls = Vec::with_capacity(profile.rules.iter().map(|rule| rule.names.len()).sum());
     let mut unknown = Vec::new();
+    let mut finder = Finder::default();
     for (index, rule) in profile.rules.iter().enumerate() {
         let value = rule.action.return_value(rule.errno_ret)?;
         let value = (value != default).then_some(value);
@@ -99,7 +100,7 @@ fn resolve<S: AsRef<str>>(
             if rule.action == Action::Notify && options.never_notify.contains(&name) {
                 return Err(Error::Notify(Some(name.to_string())));
             }
-            match table::find(name) {
+            match finder.find(name) {
                 Some(row) => calls.push(Call { row, rule: index as u32, value }),
                 None if options.unknown_names == UnknownNames::Fail => {
                     return Err(Error::UnknownName(name.to_string()));

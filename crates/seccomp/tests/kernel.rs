@@ -4,7 +4,7 @@
 mod common;
 
 use common::random::{Actions, Random};
-use common::{Owned, docker, random};
+use common::{Owned, engine, random};
 use orlop_seccomp::{Action, Arch, Arg, Flags, Operator, Options, Program};
 
 const SET_MODE_FILTER: libc::c_uint = 1;
@@ -63,8 +63,8 @@ fn program(profile: &Owned) -> Program {
 }
 
 #[test]
-fn docker_profile_lets_a_process_live() {
-    let program = program(&docker());
+fn engine_profile_lets_a_process_live() {
+    let program = program(&engine());
     let status = in_child(|| {
         load(&program).is_ok()
             && call(libc::SYS_getpid, [0; 3]).is_ok()

@@ -1,5 +1,6 @@
 //! Every number of every architecture with a choice of arguments: what our program says, and
 //! what libseccomp's does for the same profile.
+#![allow(clippy::print_stderr, reason = "how much was compared")]
 
 mod common;
 
@@ -135,11 +136,11 @@ fn numbers_are_libseccomps() {
 }
 
 #[test]
-fn docker() {
+fn engine() {
     let Some(library) = Library::load() else {
         return;
     };
-    let profile = common::docker();
+    let profile = common::engine();
     let ours = profile.compile(&plain()).unwrap();
     let theirs = library.compile(&profile).unwrap();
     assert_eq!(ours.unknown, [] as [String; 0]);
@@ -161,6 +162,12 @@ fn random_profiles() {
             continue;
         }
         let mut profile = random::profile(&mut random, archs, Actions::One, 6);
+        // The time it takes grows exponentially with the bounds one call has.
+        let mut conditional = 0;
+        profile.rules.retain(|rule| {
+            conditional += usize::from(!rule.args.is_empty());
+            rule.args.is_empty() || conditional <= 5 && rule.args.len() <= 2
+        });
         known_to(&library, &mut profile);
         if let Some(lies) = both(&library, &profile) {
             compared += 1;

@@ -162,6 +162,24 @@ pub fn attach(from: impl AsFd, to: impl AsFd) -> Result<()> {
     Errno::check(ret).map(drop)
 }
 
+/// move_mount(2): attaches the mount `from` at a path, which is followed.
+pub fn attach_at(from: impl AsFd, path: &CStr) -> Result<()> {
+    const F_EMPTY_PATH: usize = 4;
+    const T_SYMLINKS: usize = 0x10;
+    // SAFETY: both paths end in NUL.
+    let ret = unsafe {
+        syscall5(
+            nr::MOVE_MOUNT,
+            from.as_fd().arg(),
+            c"".as_ptr() as usize,
+            crate::fd::CWD.arg(),
+            path.as_ptr() as usize,
+            F_EMPTY_PATH | T_SYMLINKS,
+        )
+    };
+    Errno::check(ret).map(drop)
+}
+
 /// mount_setattr(2) at `path` below `dir`; an empty path means `dir` itself.
 pub fn set_attr(dir: impl AsFd, path: &CStr, reach: Reach, attr: &MountAttr) -> Result<()> {
     let empty = if path.is_empty() { AtFlags::EMPTY_PATH.bits() as usize } else { 0 };

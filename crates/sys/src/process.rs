@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
-use crate::fs::{AtFlags, OnExec, duplicate_onto, set_on_exec};
+use crate::fs::{AtFlags, OnExec, duplicate, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
+use crate::thread::close_on_exec_from;
 
 flags! {
     /// What a child shares or gets new; see clone(2), namespaces(7).
@@ -105,6 +106,49 @@ pub unsafe fn vfork(
     Ok(Child { pid, pidfd })
 }
 
+/// Starts a child that runs beside the caller on its address space and descriptor table, with a stack of its own.
+///
+/// The kernel sends no signal at its end, and only [`wait_beside`] reaps it: the caller's other children and
+/// whoever waits for any of them are not affected.
+///
+/// # Safety
+/// `child` must only use `data` and its own stack, must make system calls only, and must end in exit. `stack` and
+/// `data` must stay valid until it has ended.
+pub unsafe fn beside(
+    stack: &mut [MaybeUninit<u8>],
+    child: extern "C" fn(*mut u8) -> !,
+    data: *mut u8,
+) -> Result<Child> {
+    let mut pidfd: i32 = -1;
+    let flags = Clone::VM | Clone::FILES | Clone::PIDFD | Clone::CLEAR_SIGHAND;
+    let base = stack.as_mut_ptr() as usize;
+    let end = (base + stack.len()) & !15;
+    let args = CloneArgs {
+        flags: flags.bits(),
+        pidfd: (&raw mut pidfd) as u64,
+        stack: base as u64,
+        stack_size: (end - base) as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: `args` is a clone_args of this size; the caller vouches for `child`, `data` and the stack's life.
+    let ret = unsafe { clone3_child((&raw const args).cast(), size_of::<CloneArgs>(), child, data) };
+    let pid = Errno::check(ret)? as Pid;
+    // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+    let pidfd = unsafe { OwnedFd::from_raw(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// Waits for the end of a child of [`beside`].
+pub fn wait_beside(child: &Child) -> Result<()> {
+    const WEXITED: usize = 4;
+    const WALL: usize = 0x4000_0000;
+    retry(|| {
+        // SAFETY: no siginfo is asked for.
+        Errno::check(unsafe { syscall5(nr::WAITID, 3, child.pidfd.as_raw() as usize, 0, WEXITED | WALL, 0) })
+    })
+    .map(drop)
+}
+
 /// What [`spawn`] executes.
 pub struct Program<'a> {
     /// The program itself where `path` is empty, else the directory that a relative path starts from.
@@ -115,8 +159,11 @@ pub struct Program<'a> {
     pub argv: &'a [*const c_char],
     /// Pointers to the environment, then a null.
     pub envp: &'a [*const c_char],
-    /// Close-on-exec descriptors that the program gets all the same, by their numbers.
+    /// Descriptors that the program gets besides stdio: ascending numbers, none below `first`. It finds them from
+    /// `first` on without a gap, and none else from there.
     pub keep: &'a [i32],
+    /// The number that the first of `keep` gets. Those between stdio and it are the program's as they are.
+    pub first: i32,
     /// What the program has as standard input, output and error, where not what the caller has.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
 }
@@ -154,31 +201,40 @@ extern "C" fn execute(data: *mut u8) -> ! {
     // SAFETY: `spawn` passes its job, and is suspended while we use it.
     let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
     let program = job.program;
-    let prepared = (|| {
-        for (number, fd) in program.stdio.iter().enumerate() {
-            match fd {
-                // Onto itself it would stay close-on-exec.
-                Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
-                Some(fd) => duplicate_onto(fd, number as i32)?,
-                None => {}
-            }
-        }
-        for &fd in program.keep {
-            // SAFETY: the caller keeps it open; here it is a copy of ours.
-            set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Keep)?;
-        }
-        Ok(())
-    })();
-    let errno = match prepared {
-        // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
-        Ok(()) => unsafe {
+    let errno = match place_descriptors(program) {
+        Ok(moved) => {
+            let file = moved.as_ref().map_or(program.file, OwnedFd::borrow);
             let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
-            exec_at(program.file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags)
-        },
+            // SAFETY: `spawn` checked that both arrays end in null, and its caller vouches for the strings.
+            unsafe { exec_at(file, program.path, program.argv.as_ptr(), program.envp.as_ptr(), flags) }
+        }
         Err(errno) => errno,
     };
     job.errno.store(errno.0, Ordering::Relaxed);
     exit(127)
+}
+
+/// Gives every descriptor of a new program its place; returns the program's own file where it had to make way.
+fn place_descriptors(program: &Program<'_>) -> Result<Option<OwnedFd>> {
+    let free = program.first + program.keep.len() as i32;
+    let in_the_way = (program.first..free).contains(&program.file.as_raw());
+    let moved = if in_the_way { Some(duplicate(program.file, free)?) } else { None };
+    for (number, fd) in program.stdio.iter().enumerate() {
+        match fd {
+            // Onto itself it would stay close-on-exec.
+            Some(fd) if fd.as_raw() == number as i32 => set_on_exec(fd, OnExec::Keep)?,
+            Some(fd) => duplicate_onto(fd, number as i32)?,
+            None => {}
+        }
+    }
+    for (&fd, place) in program.keep.iter().zip(program.first..) {
+        // SAFETY: the caller keeps it open; here it is a copy of ours.
+        let fd = unsafe { BorrowedFd::from_raw(fd) };
+        // As the numbers ascend, what lies at the new place is not one that is still to be moved.
+        if fd.as_raw() == place { set_on_exec(fd, OnExec::Keep)? } else { duplicate_onto(fd, place)? }
+    }
+    close_on_exec_from(free as u32)?;
+    Ok(moved)
 }
 
 /// fork(2): `None` in the child.

@@ -202,6 +202,13 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) }).map(drop)
 }
 
+/// close_range(2): closes every descriptor from `first` on. None of them may be owned by a value that is still to be
+/// dropped: another file could have the number by then.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 0) }).map(drop)
+}
+
 /// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING`: a new session keyring of that name.
 pub fn join_session_keyring(name: &CStr) -> Result<i32> {
     // SAFETY: the name ends in NUL.

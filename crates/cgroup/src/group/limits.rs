@@ -47,9 +47,10 @@ impl Group {
         if held.presence == Presence::Absent {
             return Err(unavailable());
         }
+        let mut blocked = None;
         let mut done = held.at().write(&write.file, &write.value, bin);
         if done == Err(Errno::NOENT) && held.dir.version == Version::V2 && !held.enabled {
-            enable(held, write, bin)?;
+            blocked = enable(held, write, bin).err();
             done = held.at().write(&write.file, &write.value, bin);
         }
         // A cpuset must lie within its parent's, which is empty if it was just made, here or by somebody else.
@@ -68,10 +69,11 @@ impl Group {
         };
         match (done, &write.missing) {
             (Ok(()), _) | (Err(Errno::NOENT), Missing::Skip) => Ok(()),
-            (Err(Errno::NOENT), Missing::Else(file, value)) => {
-                let done = held.at().write(file, value, bin);
-                done.map_err(|errno| refused(file, value, errno))
-            }
+            (Err(Errno::NOENT), Missing::Else(file, value)) => match held.at().write(file, value, bin) {
+                Err(Errno::NOENT) => Err(blocked.unwrap_or_else(|| lacking(held, write, bin))),
+                done => done.map_err(|errno| refused(file, value, errno)),
+            },
+            (Err(Errno::NOENT), Missing::Fail) => Err(blocked.unwrap_or_else(|| lacking(held, write, bin))),
             (Err(Errno::BUSY), _) if write.file == "memory.limit_in_bytes" => Err(Error::MemoryInUse {
                 limit: write.value.clone(),
                 usage: number(held, "memory.usage_in_bytes", bin)?,
@@ -107,18 +109,61 @@ fn enable(held: &mut Held, write: &Write, bin: &mut Bin) -> Result<(), Error> {
             verdict = done;
         }
     }
-    verdict.map_err(|(file, errno)| match errno {
-        Errno::NOENT | Errno::INVAL => {
-            Error::NoController { controller: write.controller.clone(), origin: Some(write.origin.clone()) }
-        }
-        errno => Error::Call {
+    match verdict {
+        // A controller that is not there: the file tells, or its lack.
+        Ok(()) | Err((_, Errno::NOENT | Errno::INVAL)) => Ok(()),
+        Err((path, errno)) => Err(Error::Call {
             call: "write",
-            path: file,
+            path,
             value: Some(format!("+{}", write.controller)),
             errno,
             origin: Some(write.origin.clone()),
-        },
-    })
+        }),
+    }
+}
+
+/// Switches on what the hierarchy offers and the cgroup lacks. Whether it worked is seen by the limits that
+/// need it.
+pub(super) fn enable_all(held: &mut Held, bin: &mut Bin) {
+    if held.dir.version == Version::V1 || held.presence == Presence::Absent {
+        return;
+    }
+    let mount = At { path: held.dir.path.get(..held.dir.mount_len).unwrap_or_default(), fd: None };
+    let (Ok(offered), Ok(there)) = (mount.read("cgroup.controllers", bin), held.at().read("cgroup.controllers", bin))
+    else {
+        return;
+    };
+    let lacks = |name: &&str| !there.split_whitespace().any(|other| other == *name);
+    let lacking: Vec<String> = offered.split_whitespace().filter(lacks).map(|name| format!("+{name}")).collect();
+    let above = |value: &str, bin: &mut Bin| enable_above(&held.dir.path, held.dir.mount_len, value, bin);
+    if !lacking.is_empty() && above(&lacking.join(" "), bin).is_err() {
+        // The kernel takes all or none.
+        for one in &lacking {
+            let _ = above(one, bin);
+        }
+    }
+}
+
+/// Why a file is not there: for want of the controller, or because the kernel is older than it.
+fn lacking(held: &Held, write: &Write, bin: &mut Bin) -> Error {
+    let origin = write.origin.clone();
+    let list = held.at().read("cgroup.controllers", bin).unwrap_or_default();
+    let there = list.split_whitespace().any(|name| name == write.controller.as_str());
+    if there || held.dir.version == Version::V1 || write.controller.as_str() == "cgroup" {
+        return Error::Call {
+            call: "write",
+            path: held.at().join(&write.file),
+            value: Some(write.value.clone()),
+            errno: Errno::NOENT,
+            origin: Some(origin),
+        };
+    }
+    if origin.as_str().starts_with("/linux/resources/unified/") {
+        let (key, controller) = (&write.file, &write.controller);
+        let why = format!("unified resource {key:?} can't be set: controller \"{controller}\" not available");
+        return Error::Invalid { origin, why };
+    }
+    Error::NoController { controller: write.controller.clone(), origin: Some(origin) }
 }
 
 fn enable_above(path: &str, mount_len: usize, value: &str, bin: &mut Bin) -> Result<(), (String, Errno)> {

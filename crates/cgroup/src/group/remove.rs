@@ -23,6 +23,16 @@ impl Group {
     /// Removes the cgroups with all the sub-cgroups that the container made, waiting up to `patience` for
     /// processes that are ending. Those that are gone already are no error. Ancestors stay.
     pub fn remove(&mut self, patience: Timespec) -> Result<(), Error> {
+        // Most often the container is gone, and made no cgroups of its own.
+        for held in self.held.iter_mut().filter(|held| held.presence != Presence::Absent) {
+            if io::rmdir(&held.dir.path).is_ok() {
+                held.presence = Presence::Absent;
+                held.fd = None;
+            }
+        }
+        if self.held.iter().all(|held| held.presence == Presence::Absent) {
+            return Ok(());
+        }
         let deadline = now(Clock::Monotonic).as_nanos() + patience.as_nanos();
         // v2 first: it alone tells when the last process has left, and by then v1 is free as well.
         let v2_first = |held: &&mut Held| held.dir.version == Version::V2;

@@ -61,7 +61,7 @@ impl Bed {
         plan(&self.layout, &self.path, resources, Options::default()).unwrap()
     }
 
-    fn child(&mut self) -> Pid {
+    pub(super) fn child(&mut self) -> Pid {
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = child.id() as Pid;
         self.children.push(child);
@@ -69,7 +69,7 @@ impl Bed {
     }
 
     /// The text of a file in the directory of `controller`, or of v2.
-    fn read(&self, group: &Group, controller: &str, file: &str) -> String {
+    pub(super) fn read(&self, group: &Group, controller: &str, file: &str) -> String {
         let dir = group.dirs().find(|dir| match dir.version {
             Version::V1 => dir.controllers.iter().any(|c| c.as_str() == controller),
             Version::V2 => true,
@@ -103,11 +103,16 @@ use crate::layout::Hierarchy;
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        let group = Group::open(&self.layout, &self.path);
+        // What is frozen would never end.
+        if let Ok(group) = &group {
+            let _ = group.signal_all(9);
+        }
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if let Ok(mut group) = Group::open(&self.layout, &self.path) {
+        if let Ok(mut group) = group {
             let _ = group.remove(PATIENCE);
         }
     }
@@ -203,6 +208,8 @@ fn calls() {
         let apply = count::take();
         group.adopt(pid, Joined::Nothing).unwrap();
         let adopt = count::take();
+        group.stats(crate::stats::Which::USAGE).unwrap();
+        let stats = count::take();
         bed.children.drain(..).for_each(|mut child| {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -212,9 +219,9 @@ fn calls() {
         drop(group);
         let hierarchies = bed.layout.hierarchies.len();
         std::eprintln!(
-            "{on:?}: {hierarchies} hierarchies, create {create}, apply {apply}, adopt {adopt}, remove {remove}"
+            "{on:?}: {hierarchies} hierarchies, create {create}, apply {apply}, adopt {adopt}, stats {stats}, remove {remove}"
         );
-        let sum = create + apply + adopt + remove;
+        let sum = create + apply + adopt + stats + remove;
         let most = if on == On::V2 { 40 } else { 12 * hierarchies };
         assert!(sum <= most, "{sum} calls");
     }

@@ -23,6 +23,7 @@ impl Group {
     /// cannot be freed makes the kernel kill. With `checkBeforeUpdate` such a limit is refused instead.
     pub fn update(&mut self, plan: &Plan) -> Result<(), Error> {
         let mut bin = Bin::default();
+        self.take_controllers(plan);
         self.check(plan, &mut bin)?;
         let old = self.values(plan, &mut bin);
         let shrunk = self.shrink(plan, &mut bin);

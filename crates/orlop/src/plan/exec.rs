@@ -170,17 +170,19 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
         entries: Vec::with_capacity(32),
         strings: Strings::with_capacity(4096),
         warnings: Vec::new(),
+        maybe_proc: Vec::new(),
     };
     planner.enter(&cgroup, target);
     if planner.terminal()? {
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });
     }
     let (args, env) = planner.program()?;
-    planner.init(Phase::Process, Origin::NONE, Step::Signals {});
     if placement(&cgroup) == Placement::Adopted {
         planner.runtime(Phase::Start, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
     }
     planner.oom_score();
+    planner.runtime(Phase::Start, Origin::NONE, Task::IgnoredSignals);
+    planner.init(Phase::Start, Origin::NONE, Step::Signals {});
     planner.init(Phase::Start, Origin::NONE, Step::Detach {});
     planner.init(Phase::Start, Origin::field("/process/args"), Step::Exec {});
     Ok(Plan {
@@ -202,7 +204,7 @@ impl Planner<'_> {
         self.runtime(phase, origin, Task::Clone { namespaces: CloneFlags::NONE, into_cgroup });
         // Before anybody in the container can look: CVE-2016-9962, CVE-2024-21626.
         let first = self.options.preserve_fds.saturating_add(3);
-        self.init(phase, Origin::NONE, Step::Descriptors { first });
+        self.init(phase, Origin::NONE, Step::CloseOnExec { first });
         let namespaces = self.joined(target);
         if !namespaces.is_empty() {
             // All at once, by the pidfd: the kernel takes the user namespace first.

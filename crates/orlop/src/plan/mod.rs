@@ -116,6 +116,8 @@ impl fmt::Display for Origin {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Task {
+    /// Begins to make the network namespace, which takes the kernel longer than anything else.
+    NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
     /// Makes the cgroup.
@@ -127,6 +129,8 @@ pub enum Task {
         /// Whether it starts in its cgroup (`CLONE_INTO_CGROUP`).
         into_cgroup: bool,
     },
+    /// Hands the network namespace to init.
+    SendNetworkNamespace,
     /// Puts init into its cgroups, where it could not start there.
     CgroupAdopt,
     /// Writes the limits.
@@ -135,12 +139,16 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
+    /// Tells init which signals its caller ignores.
+    IgnoredSignals,
 }
 
 impl Task {
     /// What `orlop explain` and messages call it.
     pub const fn name(self) -> &'static str {
         match self {
+            Task::NetworkNamespace => "network-namespace",
+            Task::SendNetworkNamespace => "send-network-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
@@ -148,13 +156,22 @@ impl Task {
             Task::CgroupLimits => "cgroup-limits",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
+            Task::IgnoredSignals => "ignored-signals",
         }
     }
 
     /// Whether it needs nothing of what init does before it: then it is done while init works, and its place in
     /// the list is only the point that init does not pass before.
     pub const fn overlaps(self) -> bool {
-        matches!(self, Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record)
+        matches!(
+            self,
+            Task::SendNetworkNamespace
+                | Task::CgroupAdopt
+                | Task::CgroupLimits
+                | Task::OomScoreAdj(_)
+                | Task::Record
+                | Task::IgnoredSignals
+        )
     }
 }
 
@@ -290,14 +307,16 @@ pub(crate) mod slot {
     pub(crate) const NULL: Slot = Slot(3);
     /// The socket that `start` connects to: init is born with it.
     pub(crate) const LISTENER: Slot = Slot(4);
+    /// The network namespace that the runtime makes.
+    pub(crate) const NETWORK: Slot = Slot(5);
     /// The socket that the terminal's master goes through: init is born with it.
-    pub(crate) const CONSOLE_SOCKET: Slot = Slot(5);
-    pub(crate) const CONSOLE_FILE: Slot = Slot(6);
-    pub(crate) const CONSOLE: Slot = Slot(7);
+    pub(crate) const CONSOLE_SOCKET: Slot = Slot(6);
+    pub(crate) const CONSOLE_FILE: Slot = Slot(7);
+    pub(crate) const CONSOLE: Slot = Slot(8);
     /// For a further process: the pidfd of the container's init, which it is born with.
-    pub(crate) const INIT: Slot = Slot(8);
+    pub(crate) const INIT: Slot = Slot(9);
     /// Joined namespaces, from here on.
-    pub(crate) const NAMESPACES: u8 = 8;
+    pub(crate) const NAMESPACES: u8 = 10;
 }
 
 /// Decides everything.
@@ -309,9 +328,13 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         entries: Vec::with_capacity(128),
         strings: Strings::with_capacity(8192),
         warnings: Vec::new(),
+        maybe_proc: Vec::new(),
     };
     refuse_unsupported(config)?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
+    if planner.makes_network_ahead() {
+        planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
+    }
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
     if !cgroup.dirs.is_empty() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
@@ -321,7 +344,6 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     planner.devices()?;
     planner.console_target()?;
     planner.enter_root()?;
-    planner.console()?;
     let (args, env) = planner.process(&cgroup)?;
     Ok(Plan {
         entries: planner.entries,
@@ -342,6 +364,8 @@ pub(crate) struct Planner<'p> {
     entries: Vec<Entry>,
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
+    /// Where a procfs could be mounted by what is planned so far.
+    maybe_proc: Vec<String>,
 }
 
 impl Planner<'_> {

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Mode, Version};
-use orlop_init::step::{Follow, Make, ModeOf, OverProc, Step};
+use orlop_init::step::{Follow, Make, ModeOf, OldRoot, OverProc, Step};
 use orlop_sys::mount::{Attr, Propagation, Reach};
 use orlop_sys::process::Clone as CloneFlags;
 
@@ -73,12 +73,20 @@ impl Planner<'_> {
         }
         self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
         let mut cgroup_namespace = self.has_new_namespace(NamespaceKind::Cgroup);
+        let mut network = self.makes_network_ahead();
         for (index, mount) in config.mounts.iter().enumerate() {
             let origin = Origin::member("/mounts", index);
+            // An instance of sysfs belongs to the network namespace of its maker.
+            if mount.kind == "sysfs" && core::mem::take(&mut network) {
+                self.join_network();
+            }
             if mount.kind == "cgroup" && core::mem::take(&mut cgroup_namespace) {
                 self.new_cgroup_namespace(cgroup);
             }
             self.mount(mount, cgroup, origin)?;
+        }
+        if network {
+            self.join_network();
         }
         if cgroup_namespace {
             self.new_cgroup_namespace(cgroup);
@@ -118,13 +126,18 @@ impl Planner<'_> {
         if destination == "/" {
             return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
         }
+        let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
             None if mount.kind == "cgroup" && self.host.cgroups.mode != Mode::Unified => {
                 self.cgroup_v1(mount, &options, &destination, cgroup, origin)
             }
             None => self.new_file_system(mount, &options, &destination, origin),
+        }?;
+        if maybe_proc {
+            self.maybe_proc.push(destination);
         }
+        Ok(())
     }
 
     /// What a mount may do to procfs: S5 and CVE-2019-16884.
@@ -133,8 +146,18 @@ impl Planner<'_> {
             "/proc" if bind => OverProc::BySameKind,
             "/proc" if mount.kind == "proc" => OverProc::Allowed,
             _ if bind && OVER_PROC.contains(&destination) => OverProc::Allowed,
-            _ => OverProc::Refused,
+            _ if self.could_be_below_proc(destination) => OverProc::Refused,
+            _ => OverProc::RefusedByLink,
         }
+    }
+
+    /// Whether the path is at or below one where a procfs could be by now: mounted as such, or copied from the host.
+    fn could_be_below_proc(&self, destination: &str) -> bool {
+        let below = |above: &str| {
+            let rest = destination.strip_prefix(above);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        below("/proc") || self.maybe_proc.iter().any(|above| below(above))
     }
 
     fn bind(
@@ -327,6 +350,24 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What the mounts have left is closed by execve(2) with all the rest, except where a limit on descriptors could
+    /// be below it, or where init waits for long.
+    fn needs_free_descriptors(&self) -> bool {
+        const PLENTY: u64 = 256;
+        let config = self.config;
+        let limits = config.process.as_ref().map(|process| process.rlimits.as_slice()).unwrap_or_default();
+        let few = limits.iter().any(|limit| limit.kind == crate::config::RlimitKind::Nofile && limit.soft < PLENTY);
+        few || self.options.gate == super::Gate::Start
+    }
+
+    /// Whether the first change of propagation reached everything below the old root.
+    fn old_root(&self) -> OldRoot {
+        match self.config.linux.rootfs_propagation.map(propagation) {
+            None | Some((_, Reach::Tree)) => OldRoot::Alone,
+            Some((_, Reach::One)) => OldRoot::MaySpread,
+        }
+    }
+
     /// Makes the root read-only and covers what is to be covered, then changes into it.
     pub(super) fn enter_root(&mut self) -> Result<()> {
         let phase = Phase::Root;
@@ -360,10 +401,15 @@ impl Planner<'_> {
             self.init(phase, Origin::field("/root/readonly"), step);
         }
         let change = match self.options.root_change {
-            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT },
+            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT, old: self.old_root() },
             super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
         };
         self.init(phase, Origin::field("/root/path"), change);
+        self.console()?;
+        if self.needs_free_descriptors() {
+            let first = self.options.preserve_fds.saturating_add(3);
+            self.init(phase, Origin::NONE, Step::Descriptors { first });
+        }
         if let Some((propagation @ (Propagation::SHARED | Propagation::UNBINDABLE), reach)) =
             config.linux.rootfs_propagation.map(propagation)
         {

@@ -67,7 +67,11 @@ impl Planner<'_> {
             return Err(Error::not_supported(what).field("/linux/namespaces"));
         }
         // The cgroup namespace's root is the cgroup that its maker is in, so it waits for the cgroup.
-        let at_birth = new.without(CloneFlags::NEWCGROUP);
+        let mut at_birth = new.without(CloneFlags::NEWCGROUP);
+        let network_ahead = self.makes_network_ahead();
+        if network_ahead {
+            at_birth = at_birth.without(CloneFlags::NEWNET);
+        }
         let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
         let origin = Origin::field("/linux/namespaces");
         self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup });
@@ -77,10 +81,27 @@ impl Planner<'_> {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
             self.init(phase, Origin::NONE, Step::Keyring { name });
         }
-        if new.contains(CloneFlags::NEWNET) {
+        if new.contains(CloneFlags::NEWNET) && !network_ahead {
             self.init(phase, Origin::NONE, Step::Loopback {});
         }
         self.names()
+    }
+
+    /// Whether the runtime makes the network namespace while everything else goes on, to be joined by init as late
+    /// as possible: a quarter of a start is the kernel's work on it. A new user namespace must own it, so then
+    /// init makes it itself.
+    pub(crate) fn makes_network_ahead(&self) -> bool {
+        self.has_new_namespace(NamespaceKind::Network) && !self.has_namespace(NamespaceKind::User)
+    }
+
+    /// Joins the network namespace that the runtime has made.
+    pub(crate) fn join_network(&mut self) {
+        let phase = Phase::Namespaces;
+        let origin = Origin::field("/linux/namespaces");
+        self.runtime(phase, origin, Task::SendNetworkNamespace);
+        self.init(phase, origin, Step::ReceiveNamespace { out: slot::NETWORK });
+        self.init(phase, origin, Step::JoinNamespace { from: slot::NETWORK, namespace: CloneFlags::NEWNET });
+        self.init(phase, Origin::NONE, Step::Loopback {});
     }
 
     /// All are opened before the first is joined: paths such as /proc/7/ns/ipc mean what they mean to the caller.

@@ -27,8 +27,7 @@ impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
         let lists = self.program()?;
         let first = self.options.preserve_fds.saturating_add(3);
-        self.init(PHASE, Origin::NONE, Step::Descriptors { first });
-        self.init(PHASE, Origin::NONE, Step::Signals {});
+        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
         self.start(cgroup);
         Ok(lists)
     }
@@ -106,8 +105,12 @@ impl Planner<'_> {
         };
         let caps = self.capabilities();
         let cwd = Origin::field("/process/cwd");
-        let path = self.text(&path::clean_absolute(&process.cwd), cwd)?;
-        self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
+        // Entering the root has left init in `/`.
+        let clean = path::clean_absolute(&process.cwd);
+        let path = if clean == "/" { None } else { Some(self.text(&clean, cwd)?) };
+        if let Some(path) = path {
+            self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
+        }
         if process.no_new_privileges {
             self.init(PHASE, Origin::field("/process/noNewPrivileges"), Step::NoNewPrivileges {});
         }
@@ -127,9 +130,14 @@ impl Planner<'_> {
             inheritable: CapabilitySet::step(caps.inheritable),
         };
         self.init(PHASE, Origin::field("/process/capabilities"), step);
-        let ambient = Origin::field("/process/capabilities/ambient");
-        self.init(PHASE, ambient, Step::Ambient { set: CapabilitySet::step(caps.ambient) });
-        self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::Last });
+        // What is not inheritable is not ambient: the kernel has dropped it with the step before.
+        if caps.ambient != 0 || caps.inheritable != 0 {
+            let ambient = Origin::field("/process/capabilities/ambient");
+            self.init(PHASE, ambient, Step::Ambient { set: CapabilitySet::step(caps.ambient) });
+        }
+        if let Some(path) = path {
+            self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::Last });
+        }
         Ok(())
     }
 
@@ -144,6 +152,8 @@ impl Planner<'_> {
         }
         self.oom_score();
         self.runtime(phase, Origin::NONE, Task::Record);
+        // After the record: from it init learns what its caller ignored.
+        self.init(phase, Origin::NONE, Step::Signals {});
         self.init(phase, Origin::NONE, Step::Detach {});
         if self.options.gate == Gate::Start {
             let first = self.options.preserve_fds.saturating_add(3);

@@ -1,5 +1,7 @@
 //! libseccomp, if this machine has it, fed as runc feeds it.
 #![allow(unsafe_code, reason = "a C library, found at run time")]
+#![allow(clippy::missing_transmute_annotations, reason = "the fields of Library say the types")]
+#![allow(clippy::print_stderr, reason = "why a test is skipped")]
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 

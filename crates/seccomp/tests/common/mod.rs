@@ -7,7 +7,8 @@ pub mod libseccomp;
 pub mod random;
 pub mod reference;
 
-use orlop_seccomp::{Action, Arch, Arg, Error, Flags, NewerCalls, Options, Profile, Program, Rule, compile};
+use bpf::Data;
+use orlop_seccomp::{Action, Arch, Arg, Error, Flags, NewerCalls, Operator, Options, Profile, Program, Rule, compile};
 
 /// A profile that owns its parts.
 #[derive(Clone, Debug)]
@@ -86,7 +87,24 @@ pub fn value(action: Action, errno: Option<u32>) -> u32 {
     }
 }
 
-/// Docker's default profile on x86_64, as the daemon hands it to the runtime.
-pub fn docker() -> Owned {
-    json::profile(include_str!("../../../../fixtures/seccomp/docker.json"))
+/// An argument has a value.
+pub fn equal(index: u32, value: u64) -> Arg {
+    Arg { index, op: Operator::Equal, value, value_two: 0 }
+}
+
+/// What a profile's program returns for one call.
+pub fn verdict(profile: &Owned, options: &Options<'_>, arch: Arch, nr: u32, args: [u64; 6]) -> u32 {
+    let program = profile.compile(options).unwrap();
+    bpf::check(&program.instructions);
+    bpf::run(&program.instructions, &Data::new(nr, arch.audit_token(), args)).value
+}
+
+/// The same by a call's name, and without regard to newer ones.
+pub fn by_name(profile: &Owned, arch: Arch, name: &str, args: [u64; 6]) -> u32 {
+    verdict(profile, &plain(), arch, arch.syscall_number(name).expect(name), args)
+}
+
+/// An allow list of the size and shape that engines hand to their runtime on x86_64.
+pub fn engine() -> Owned {
+    json::profile(include_str!("../../../../fixtures/seccomp/engine.json"))
 }

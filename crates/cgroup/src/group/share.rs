@@ -1,0 +1,132 @@
+//! Giving the cgroup to the container, and entering what the container has made of it.
+
+use alloc::format;
+use alloc::string::ToString;
+
+use orlop_sys::fs::{AtFlags, chown_at};
+use orlop_sys::process::Pid;
+use orlop_sys::{CWD, Errno, OwnedFd};
+
+use super::{Group, Held, Presence, enter};
+use crate::error::Error;
+use crate::io::{self, Bin, count};
+use crate::layout::Version;
+use crate::path::clean;
+use crate::plan::Dir;
+use crate::stats::{Stats, Which, read_v1, read_v2};
+
+/// What the kernel lets be delegated, where it does not say itself in /sys/kernel/cgroup/delegate.
+const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
+impl Group {
+    /// Gives the v2 cgroup to a user, the container's root as the host numbers it: the directory and the
+    /// files that the kernel names for it, none of which is a limit. See "Delegation" in
+    /// `admin-guide/cgroup-v2.rst`.
+    pub fn delegate(&self, uid: u32) -> Result<(), Error> {
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let Some(held) = self.held.iter().find(v2) else {
+            return Ok(());
+        };
+        let own = |path: &str| {
+            count::tick(1);
+            chown_at(CWD, &io::c(path)?, uid, u32::MAX, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        own(&held.dir.path).map_err(|errno| held.error("chown", "", errno))?;
+        let list = io::read_path("/sys/kernel/cgroup/delegate");
+        for file in list.as_deref().unwrap_or(DELEGATED).lines() {
+            match own(&held.at().join(file)) {
+                // Files of controllers that are off here.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(held.error("chown", file, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a process into sub-cgroups that the container has made: `below` says for each directory which,
+    /// relative to it; empty for the directory itself.
+    pub fn adopt_below<'a>(&self, pid: Pid, below: impl Fn(&Dir) -> &'a str) -> Result<(), Error> {
+        let mut bin = Bin::default();
+        for held in self.held.iter().filter(|held| held.presence != Presence::Absent) {
+            let sub = below(&held.dir);
+            let cleaned = clean(sub);
+            if sub.split('/').any(|part| part == "..") {
+                return Err(Error::Path { path: sub.into(), why: "is a bad sub cgroup path" });
+            }
+            let mut dir = held.dir.clone();
+            if !cleaned.is_empty() {
+                dir.path = format!("{}/{cleaned}", dir.path);
+            }
+            let place = Held {
+                dir,
+                fd: None,
+                presence: held.presence,
+                parents: Default::default(),
+                enabled: true,
+                programmed: true,
+            };
+            match enter(&place, pid, &mut bin) {
+                // Found by its path: the container was never in it.
+                Err(error) if cleaned.is_empty() && held.presence == Presence::Unknown && error.is_missing() => {}
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the v2 cgroup of a process of the container, to clone another one into it: once the container
+    /// has moved its processes into sub-cgroups with controllers, its own top takes none any more (EBUSY).
+    pub fn open_of(&self, pid: Pid) -> Result<OwnedFd, Error> {
+        let proc = format!("/proc/{pid}/cgroup");
+        let failed =
+            |call, path: &str, errno| Error::Call { call, path: path.into(), value: None, errno, origin: None };
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let held = self.held.iter().find(v2).ok_or_else(|| failed("open", "cgroup2", Errno::NOENT))?;
+        let text = io::read_path(&proc).map_err(|errno| failed("read", &proc, errno))?;
+        let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let mount = held.dir.path.get(..held.dir.mount_len).unwrap_or_default();
+        let path = format!("{mount}/{}", clean(own));
+        let rest = path.strip_prefix(held.dir.path.as_str());
+        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(Error::Path { path: own.to_string(), why: "is not within the container's cgroup" });
+        }
+        io::open_dir(&path).map_err(|errno| failed("open", &path, errno))
+    }
+
+    /// Reads statistics. A controller that is not there leaves its part at zero.
+    pub fn stats(&self, which: Which) -> Result<Stats, Error> {
+        let mut stats = Stats::default();
+        let mut bin = Bin::default();
+        let hybrid = self.held.iter().any(|held| held.dir.version == Version::V1);
+        for held in self.held.iter().filter(|held| held.presence != Presence::Absent) {
+            match held.dir.version {
+                Version::V1 => read_v1(held.at(), &mut bin, &held.dir.controllers, which, &mut stats)?,
+                // Beside v1, only what v1 has not got: the core of v2 counts cpu time everywhere.
+                Version::V2 if hybrid => {
+                    let of = |c: &str| {
+                        self.held
+                            .iter()
+                            .any(|h| h.dir.version == Version::V1 && h.dir.controllers.iter().any(|x| x.as_str() == c))
+                    };
+                    let mut rest = which;
+                    for (controller, part) in [
+                        ("cpu", Which::CPU),
+                        ("memory", Which::MEMORY),
+                        ("pids", Which::PIDS),
+                        ("blkio", Which::IO),
+                        ("hugetlb", Which::HUGETLB),
+                        ("rdma", Which::RDMA),
+                        ("misc", Which::MISC),
+                    ] {
+                        if of(controller) {
+                            rest = rest.without(part);
+                        }
+                    }
+                    read_v2(held.at(), &mut bin, rest, &mut stats)?;
+                }
+                Version::V2 => read_v2(held.at(), &mut bin, which, &mut stats)?,
+            }
+        }
+        Ok(stats)
+    }
+}
