@@ -103,6 +103,7 @@ fn create_options(
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
+        listen_fds: listen_fds(&context.env),
         cgroup_manager: cgroup_manager(context),
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,

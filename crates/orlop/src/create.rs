@@ -34,6 +34,8 @@ pub struct CreateOptions {
     pub keyring: SessionKeyring,
     /// How many of the caller's descriptors from 3 on the container's program gets.
     pub preserve_fds: u32,
+    /// How many of them, the first, are sockets of a service manager: the program is told by `LISTEN_FDS`.
+    pub listen_fds: u32,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
     /// Who gets the master of a terminal.

@@ -131,6 +131,8 @@ fn make_plan(config: &Config<'_>, id: &str, options: &ExecOptions<'_>, target: &
         keyring: SessionKeyring::New,
         cgroup_manager: orlop_cgroup::Manager::default(),
         preserve_fds: options.preserve_fds,
+        // LISTEN_PID would have to be the number that the process gets in the container.
+        listen_fds: 0,
         console: options.console.planned(terminal),
     };
     plan::plan(config, &host, &how, target)

@@ -138,6 +138,7 @@ fn plan_for(
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
         preserve_fds: options.preserve_fds,
+        listen_fds: options.listen_fds,
         console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
     };
     plan::plan(config, host, &options)

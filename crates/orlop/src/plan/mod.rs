@@ -252,6 +252,8 @@ pub struct Options<'a> {
     pub cgroup_manager: orlop_cgroup::Manager,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
+    /// How many of them, the first, the program is told of by `LISTEN_FDS`.
+    pub listen_fds: u32,
     /// Who gets the master of a terminal.
     pub console: Console,
 }

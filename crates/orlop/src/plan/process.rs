@@ -79,6 +79,16 @@ impl Planner<'_> {
                 None => list.push((name, text)),
             }
         }
+        let count = self.options.listen_fds;
+        if count > 0 {
+            // The container's program is the first process of its namespace; see sd_listen_fds(3).
+            for (name, value) in [("LISTEN_FDS", format!("{count}")), ("LISTEN_PID", alloc::string::String::from("1"))]
+            {
+                let text = self.strings.join(&[name.as_bytes(), b"=", value.as_bytes()]);
+                list.retain(|(known, _)| *known != name);
+                list.push((name, text));
+            }
+        }
         let texts: Vec<Text> = list.into_iter().map(|(_, text)| text).collect();
         Ok(self.strings.texts(&texts))
     }
