@@ -2,6 +2,7 @@
 # test   unit tests, then the end-to-end tests on this host and in a VM (root; NO_VM=1: only this host)
 # lint   formatting, clippy, and the rules of the tree
 # bench  orlop beside runc and crun (RUNC= and CRUN= name others), and the least that is possible
+# package  every crate's package, and the binary built from the packages alone
 # fuzz, doc, install (PREFIX, DESTDIR), clean
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -13,7 +14,7 @@ APART := integration-tests benches
 # The probe and the floor program are single files for rustc, not packages.
 BARE := fixtures/probe/main.rs benches/floor/main.rs
 
-.PHONY: all run test unit integration lint bench install doc fuzz clean
+.PHONY: all run test unit integration lint bench install package doc fuzz clean
 
 all:
 	$(CARGO) build --release -p orlop-cli
@@ -27,7 +28,7 @@ test:
 
 unit:
 	$(CARGO) test --workspace --exclude orlop-cli
-	$(CARGO) test -p orlop --features oci-spec
+	$(CARGO) test -p orlop --features oci-spec,std
 	$(CARGO) test -p orlop-cli
 	$(CARGO) test --manifest-path benches/Cargo.toml --target-dir $(TARGET)/benches
 
@@ -52,8 +53,11 @@ bench: all
 install: all
 	install -D -m 755 $(TARGET)/release/orlop $(DESTDIR)$(PREFIX)/bin/orlop
 
+package:
+	.ci/package $(TARGET)
+
 doc:
-	$(CARGO) doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --features orlop/std,orlop/oci-spec
 
 fuzz:
 	@[ -x fuzz/run ] || { echo 'fuzz: there is no target yet'; exit 1; }

@@ -24,6 +24,11 @@ mod run;
 #[cfg(not(orlop_program))]
 pub mod show;
 pub mod step;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+extern crate std;
 
 pub use context::{Context, Failure, Report};
 pub use exec::GO;

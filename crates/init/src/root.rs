@@ -102,8 +102,8 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     if name == b".." {
         return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
     }
-    let fd = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
-    Ok(Found { fd, was_there: false, linked: true, parent })
+    let (fd, was_there) = make_one(parent.as_ref().map_or(root, OwnedFd::borrow), buf.set(name)?, leaf)?;
+    Ok(Found { fd, was_there, linked: true, parent })
 }
 
 /// Makes what is missing of a directory's path, from the top on.
@@ -114,7 +114,7 @@ fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Res
         // By the whole prefix, so that a link on the way is followed as it will be in the container.
         let prefix = buf.set(path.get(..end).ok_or(BROKEN)?)?;
         let next = match open(root, prefix, OFlags::PATH) {
-            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?,
+            Err(Errno::NOENT) if name != b".." => make_one(here, buf.set(name)?, Leaf::Directory)?.0,
             done => done.at(Call::Openat2)?,
         };
         parent = Some(next);
@@ -123,18 +123,21 @@ fn make_directories(root: BorrowedFd<'_>, path: &[u8], buf: &mut PathBuf) -> Res
 }
 
 /// Makes one file or directory below an open directory, and opens it without following anything: whoever
-/// races with us can give us another file of the root, but none outside.
-fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<OwnedFd> {
+/// races with us can give us another file of the root, but none outside. `true` where somebody was faster: then it
+/// may be anything, a part of procfs too.
+fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(OwnedFd, bool)> {
     let (made, call) = match leaf {
         Leaf::Directory => (fs::mkdir_at(parent, name, 0o755), Call::Mkdirat),
         Leaf::File => (fs::mknod_at(parent, name, 0o100644, 0, 0), Call::Mknodat),
     };
-    match made {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let was_there = match made {
+        Ok(()) => false,
+        Err(Errno::EXIST) => true,
         Err(errno) => return Err(Failure { call, errno }),
-    }
+    };
     let resolve = Resolve::BENEATH | Resolve::NO_SYMLINKS | Resolve::NO_MAGICLINKS;
-    fs::open_at2(parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, resolve).at(Call::Openat2)
+    // With O_NOFOLLOW a link would be opened itself, whatever RESOLVE_NO_SYMLINKS says: openat2(2).
+    Ok((fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)?, was_there))
 }
 
 /// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes

@@ -191,8 +191,8 @@ impl Launch {
         self.child.pid
     }
 
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.child.pidfd.borrow()
+    pub(crate) fn pidfd(&self) -> &OwnedFd {
+        &self.child.pidfd
     }
 
     /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
@@ -281,7 +281,7 @@ impl Launch {
 
     /// The error of an init that did not get to the program. It is killed and reaped.
     pub(crate) fn failure(&self, plan: &Plan) -> Error {
-        if self.header().status() != Status::Failed && !event_ready(self.pidfd()) {
+        if self.header().status() != Status::Failed && !event_ready(self.pidfd().borrow()) {
             let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
         }
         let ended = self.reap();

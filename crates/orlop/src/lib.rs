@@ -17,7 +17,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod ahead;
@@ -35,6 +35,8 @@ mod launch;
 mod path;
 pub mod plan;
 mod runtime;
+#[cfg(feature = "std")]
+mod standard;
 mod state;
 pub mod time;
 

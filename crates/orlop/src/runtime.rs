@@ -412,7 +412,7 @@ impl Running {
 
     /// Init's pidfd: readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.launch.pidfd()
+        self.launch.pidfd().borrow()
     }
 
     /// What the caller should be told.
@@ -488,6 +488,14 @@ impl Running {
             Ok(()) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
         }
+    }
+}
+
+/// The same for the standard library: to wait for it in an event loop.
+#[cfg(feature = "std")]
+impl std::os::fd::AsFd for Running {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(self.launch.pidfd())
     }
 }
 

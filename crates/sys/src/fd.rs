@@ -164,3 +164,58 @@ pub(crate) fn own_result(ret: isize) -> Result<OwnedFd> {
     // SAFETY: the call has just made this descriptor for us.
     Errno::check(ret).map(|fd| unsafe { OwnedFd::from_raw(fd as i32) })
 }
+
+/// The standard library's descriptors, for programs that embed orlop.
+#[cfg(feature = "std")]
+mod std_fd {
+    use std::os::fd;
+    use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+
+    use super::{BorrowedFd, OwnedFd};
+
+    impl From<OwnedFd> for fd::OwnedFd {
+        fn from(fd: OwnedFd) -> fd::OwnedFd {
+            // SAFETY: `into_raw` gives up an open descriptor, and nobody else closes it.
+            unsafe { fd::OwnedFd::from_raw_fd(fd.into_raw()) }
+        }
+    }
+
+    impl From<fd::OwnedFd> for OwnedFd {
+        fn from(fd: fd::OwnedFd) -> OwnedFd {
+            // SAFETY: `into_raw_fd` gives up an open descriptor, and nobody else closes it.
+            unsafe { OwnedFd::from_raw(fd.into_raw_fd()) }
+        }
+    }
+
+    impl fd::AsFd for OwnedFd {
+        fn as_fd(&self) -> fd::BorrowedFd<'_> {
+            // SAFETY: open for as long as `self` lives.
+            unsafe { fd::BorrowedFd::borrow_raw(self.as_raw()) }
+        }
+    }
+
+    impl<'fd> From<fd::BorrowedFd<'fd>> for BorrowedFd<'fd> {
+        fn from(fd: fd::BorrowedFd<'fd>) -> BorrowedFd<'fd> {
+            // SAFETY: open for `'fd`.
+            unsafe { BorrowedFd::from_raw(fd.as_raw_fd()) }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::os::fd::{self, AsRawFd};
+
+        use super::super::{AsFd, BorrowedFd, OwnedFd};
+
+        #[test]
+        fn descriptors_cross_over_and_back() {
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let number = file.as_raw_fd();
+            assert_eq!(BorrowedFd::from(fd::AsFd::as_fd(&file)).as_raw(), number);
+            let ours = OwnedFd::from(fd::OwnedFd::from(file));
+            assert_eq!(AsFd::as_fd(&ours).as_raw(), number);
+            assert_eq!(fd::AsFd::as_fd(&ours).as_raw_fd(), number);
+            assert_eq!(fd::OwnedFd::from(ours).as_raw_fd(), number);
+        }
+    }
+}

@@ -303,6 +303,18 @@ impl Ended {
     }
 }
 
+/// As the standard library has it for its own children.
+#[cfg(feature = "std")]
+impl From<Ended> for std::process::ExitStatus {
+    fn from(ended: Ended) -> std::process::ExitStatus {
+        // The bits of wait(2).
+        std::os::unix::process::ExitStatusExt::from_raw(match ended {
+            Ended::Exited(status) => (status & 0xff) << 8,
+            Ended::Killed(signal) => signal & 0x7f,
+        })
+    }
+}
+
 /// Whether [`wait`] waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {

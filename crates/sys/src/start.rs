@@ -1,7 +1,7 @@
 //! What a program without a C library needs: an entry, the memory functions that the compiler calls, and
 //! an end for what can only be a bug.
 //!
-//! A program uses [`program!`] once:
+//! A program uses [`program!`](crate::program) once:
 //!
 //! ```ignore
 //! orlop_sys::program!(main);

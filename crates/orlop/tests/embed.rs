@@ -1,0 +1,43 @@
+//! The example `embed`, on a bundle of its own: the library leaves its caller as it found it.
+
+#[path = "../examples/embed.rs"]
+#[allow(unreachable_pub)] // a program of its own, elsewhere
+mod embed;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// The demo's configuration with another program; the root file system holds the probe alone.
+fn bundle(directory: &Path) {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    for folder in ["bin", "dev", "proc", "sys", "tmp"] {
+        fs::create_dir_all(directory.join("rootfs").join(folder)).unwrap();
+    }
+    let built = Command::new(fixtures.join("probe/build")).arg(directory.join("rootfs/bin/probe")).status().unwrap();
+    assert!(built.success());
+    let text = fs::read_to_string(fixtures.join("bundles/demo/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    config["process"]["args"] = serde_json::json!(["/bin/probe", "exit", "7"]);
+    fs::write(directory.join("config.json"), config.to_string()).unwrap();
+}
+
+#[test]
+#[allow(clippy::print_stderr)] // why a test did not run
+fn ten_containers_from_eight_threads() {
+    if orlop_sys::thread::euid() != 0 {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let scratch = env::temp_dir().join(format!("orlop-embed-test-{}", std::process::id()));
+    bundle(&scratch.join("bundle"));
+    // The harness's own threads come and go before this point.
+    let before = embed::surroundings();
+    let ended = embed::run(&scratch.join("state"), &scratch.join("bundle")).unwrap();
+    let after = embed::surroundings();
+    assert_eq!(embed::differences(&before, &after), "");
+    let codes: Vec<_> = ended.iter().map(|status| status.code()).collect();
+    assert_eq!(codes, [Some(7); 10]);
+    assert_eq!(fs::read_dir(scratch.join("state")).unwrap().count(), 0, "state is left");
+    fs::remove_dir_all(&scratch).unwrap();
+}
