@@ -398,5 +398,4 @@ calls! {
     Dup3 "dup3"
     Signalfd "signalfd4"
     Poll "ppoll"
-    LinkCheck "check that the last component is no link"
 }

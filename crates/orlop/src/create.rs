@@ -158,7 +158,7 @@ fn make(
         launch.await_init(plan, waits as u32)?;
     }
     if let Some(socket) = &options.pidfd_socket {
-        console::send_pidfd(socket, "standard", launch.pidfd())?;
+        console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, launch.pid())?;

@@ -220,7 +220,7 @@ fn accompany(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<
     }
     launch.complete(plan.entries.len() as u32);
     if let Some(socket) = &options.pidfd_socket {
-        console::send_pidfd(socket, "setns", launch.pidfd())?;
+        console::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
         launch.await_program(plan)?;
@@ -252,7 +252,7 @@ impl Executed {
 
     /// Its pidfd: readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.launch.pidfd()
+        self.launch.pidfd().borrow()
     }
 
     /// What the caller should be told.

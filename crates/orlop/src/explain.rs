@@ -157,8 +157,8 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             }
             _ => system(format!("device {}", text(path))),
         },
-        Step::File { path, .. } => match call {
-            Some(Call::LinkCheck) => Error::new(Kind::InvalidConfig, format!("{} is a symbolic link", text(path))),
+        Step::File { path, .. } => match errno {
+            Errno::LOOP => Error::new(Kind::InvalidConfig, format!("{} is a symbolic link", text(path))),
             _ => system(format!("making {}", text(path))),
         },
         Step::Console { .. } => match (call, errno) {
