@@ -7,9 +7,6 @@ use orlop_cgroup::{
     self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
 };
 
-use orlop_sys::fs::{self, OFlags};
-use orlop_sys::{CWD, Errno};
-
 use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -56,27 +53,6 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         _ => Kind::System,
     };
     Error::new(kind, alloc::format!("{error}"))
-}
-
-/// Whether the container's processes are stopped: by the freezer of v1 where there is one, else by that of v2.
-pub(crate) fn is_frozen(dirs: &[cgroup::Dir]) -> Result<bool> {
-    let freezer = |dir: &&cgroup::Dir| dir.controllers.contains(&cgroup::Controller::FREEZER);
-    let (dir, file, thawed) = match dirs.iter().find(freezer) {
-        Some(dir) => (dir, "freezer.state", b'T'),
-        None => match dirs.iter().find(|dir| dir.version == Version::V2) {
-            Some(dir) => (dir, "cgroup.freeze", b'0'),
-            None => return Ok(false),
-        },
-    };
-    let path = alloc::format!("{}/{file}", dir.path);
-    let mut state = [thawed; 1];
-    let name = crate::state::c_string(&path)?;
-    match fs::open_at(CWD, &name, OFlags::RDONLY, 0).and_then(|file| fs::read(&file, &mut state)) {
-        Ok(_) => Ok(state != [thawed]),
-        // No freezer in this kernel, or no cgroup any more.
-        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
-        Err(errno) => Err(Error::system("read", path, errno)),
-    }
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.

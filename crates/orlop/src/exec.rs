@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::{Dir, Group, Joined, Version};
+use orlop_cgroup::{Controller, Dir, Group, Joined, Version};
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{self, Ended, Pid};
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread};
@@ -69,7 +69,7 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
     let mut config = Config::parse(&text)?;
     plan::substitute(&mut config, program)?;
     let cgroups: Vec<Dir> = record.cgroups.iter().map(CgroupDir::to_dir).collect();
-    if options.paused == Paused::Refused && crate::cgroup::is_frozen(&cgroups)? {
+    if options.paused == Paused::Refused && is_frozen(&cgroups)? {
         let what = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, what));
     }
@@ -102,6 +102,27 @@ fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
         Ok(pidfd) if init.is_alive() => Ok((init, pidfd)),
         Ok(_) | Err(Errno::SRCH) => Err(stopped()),
         Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
+    }
+}
+
+/// Whether the container's processes are stopped: by the freezer of v1 where there is one, else by that of v2.
+fn is_frozen(dirs: &[Dir]) -> Result<bool> {
+    let freezer = |dir: &&Dir| dir.controllers.contains(&Controller::FREEZER);
+    let (dir, file, thawed) = match dirs.iter().find(freezer) {
+        Some(dir) => (dir, "freezer.state", b'T'),
+        None => match dirs.iter().find(|dir| dir.version == Version::V2) {
+            Some(dir) => (dir, "cgroup.freeze", b'0'),
+            None => return Ok(false),
+        },
+    };
+    let path = format!("{}/{file}", dir.path);
+    let mut state = [thawed; 1];
+    let name = crate::state::c_string(&path)?;
+    match fs::open_at(CWD, &name, OFlags::RDONLY, 0).and_then(|file| fs::read(&file, &mut state)) {
+        Ok(_) => Ok(state != [thawed]),
+        // No freezer in this kernel, or no cgroup any more.
+        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+        Err(errno) => Err(Error::system("read", path, errno)),
     }
 }
 

@@ -32,6 +32,9 @@ const CREATE: Options<'_> = Options {
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
     preserve_fds: 0,
+    listen_fds: 0,
+    // A terminal is one wherever its master goes.
+    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
 };
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.
