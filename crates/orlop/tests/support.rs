@@ -173,6 +173,8 @@ const OPTIONS: Options<'_> = Options {
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
     preserve_fds: 0,
+    listen_fds: 0,
+    console: orlop::plan::Console::Nobody,
 };
 
 #[test]
