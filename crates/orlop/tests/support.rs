@@ -174,7 +174,7 @@ const OPTIONS: Options<'_> = Options {
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
     preserve_fds: 0,
     listen_fds: 0,
-    console: orlop::plan::Console::Nobody,
+    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
 };
 
 #[test]
