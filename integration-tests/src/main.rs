@@ -25,6 +25,7 @@ mod processes;
 mod runner;
 mod terminal;
 mod tests;
+mod tracer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

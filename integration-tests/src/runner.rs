@@ -37,7 +37,7 @@ impl Default for Options {
             filters: Vec::new(),
             exact: false,
             jobs: 1,
-            limit: 60,
+            limit: 180,
             require: None,
             orlop: None,
             global: Vec::new(),
@@ -73,7 +73,8 @@ impl Options {
 }
 
 enum Outcome {
-    Passed,
+    /// With what it measured.
+    Passed(String),
     Failed(String),
     Skipped(String),
 }
@@ -135,9 +136,12 @@ fn judge(options: &Options, test: &Test, outcome: Outcome) -> Outcome {
 fn report(counts: &mut Counts, test: &Test, outcome: Outcome, time: Duration) {
     let name = test.name;
     match outcome {
-        Outcome::Passed => {
+        Outcome::Passed(figures) => {
             counts.passed += 1;
             println!("ok   {name} ({} ms)", time.as_millis());
+            for line in figures.lines().filter_map(|line| line.strip_prefix("# ")) {
+                println!("     {line}");
+            }
         }
         Outcome::Skipped(why) => {
             counts.skipped += 1;
@@ -190,7 +194,7 @@ fn supervise(options: &Options, test: &Test, dir: &Path, tag: &str) -> Outcome {
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     match status {
         None => Outcome::Failed(format!("not done after {} s\n{text}", options.limit)),
-        Some(status) if status.success() => Outcome::Passed,
+        Some(status) if status.success() => Outcome::Passed(text),
         Some(status) if status.code() == Some(SKIPPED.into()) => {
             Outcome::Skipped(text.lines().last().unwrap_or("no reason given").to_owned())
         }

@@ -1,15 +1,23 @@
 //! The tests, by what of the binary they are about.
 
+mod attributes;
 mod cgroup;
 mod cli;
+mod control;
+mod crash;
 mod errors;
 mod exec;
+mod hooks;
 mod lifecycle;
 mod list;
+mod memory;
 mod process;
 mod rootfs;
+mod scale;
+mod seccomp;
 mod security;
 mod terminal;
+mod systemd;
 
 use crate::context::{Context, Skip};
 
@@ -25,6 +33,10 @@ pub struct Test {
 
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where systemd makes the cgroups.
+const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// What takes long, or measures: not on an emulated machine.
+const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
@@ -32,15 +44,23 @@ const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd",
 pub fn all() -> impl Iterator<Item = Test> {
     [
         cli::TESTS,
+        crash::TESTS,
         lifecycle::TESTS,
         list::TESTS,
+        memory::TESTS,
         process::TESTS,
         rootfs::TESTS,
+        scale::TESTS,
         errors::TESTS,
+        hooks::TESTS,
         security::TESTS,
+        seccomp::TESTS,
+        attributes::TESTS,
         cgroup::TESTS,
         exec::TESTS,
         terminal::TESTS,
+        control::TESTS,
+        systemd::TESTS,
     ]
     .into_iter()
     .flatten()

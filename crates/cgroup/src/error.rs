@@ -100,6 +100,19 @@ pub enum Error {
         /// For what.
         waited_for: &'static str,
     },
+    /// systemd refused, or could not do it.
+    Systemd {
+        /// What was asked of it.
+        what: &'static str,
+        /// For which unit.
+        unit: String,
+        /// The D-Bus name of the error; empty where a job failed.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// Nobody listens where systemd and its bus do.
+    NoSystemd,
     /// Not built into this crate.
     NotSupported(&'static str),
 }
@@ -127,6 +140,11 @@ impl Error {
     /// Whether the caller lacks the right: EPERM, EACCES, or a file system mounted read-only.
     pub fn is_permission(&self) -> bool {
         matches!(self.errno(), Some(Errno::PERM | Errno::ACCES | Errno::ROFS))
+    }
+
+    /// Whether systemd refused to begin at all.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Error::Systemd { name, .. } if !name.is_empty())
     }
 
     /// Whether the cgroup or file is not there (any more).
@@ -167,6 +185,13 @@ impl fmt::Display for Error {
             Error::TimedOut { path, waited_for } => {
                 write!(f, "timed out waiting for cgroup {path} {waited_for}")
             }
+            Error::Systemd { what, unit, name, message } if name.is_empty() => {
+                write!(f, "error {what} systemd unit `{unit}`: {message}")
+            }
+            Error::Systemd { what, unit, name, message } => {
+                write!(f, "error {what} systemd unit `{unit}`: {message} ({name})")
+            }
+            Error::NoSystemd => f.write_str("systemd not running on this host, cannot use systemd cgroups manager"),
             Error::NotSupported(what) => write!(f, "not supported: {what}"),
         }
     }

@@ -23,7 +23,7 @@ use crate::layout::{Layout, Version};
 use crate::path::CgroupPath;
 use crate::plan::{Controller, Dir, Need, Options, Plan, When, plan};
 use crate::resources::Resources;
-use make::{inherit_cpuset, make};
+use make::{Found, inherit_cpuset, make};
 
 pub use oom::{Oom, OomWatch};
 pub use remove::PATIENCE;
@@ -92,7 +92,8 @@ impl Held {
 
 impl Group {
     /// Makes the plan's directories and what must be set in them before a process can enter. On failure
-    /// nothing is left. A directory that is there already is taken if it is empty and not frozen.
+    /// nothing is left. A directory that is there already is taken if it is empty and not frozen, or if the plan
+    /// has a scope, which must have been started.
     pub fn create(plan: &Plan) -> Result<Group, Error> {
         let mut group = Group { held: Vec::with_capacity(plan.dirs.len()), lines_set: false };
         let made = group.make_all(plan);
@@ -191,6 +192,7 @@ impl Group {
 
     fn make_all(&mut self, plan: &Plan) -> Result<(), Error> {
         let mut bin = Bin::default();
+        let found = if plan.scope.is_some() { Found::IsOurs } else { Found::MustBeEmpty };
         for dir in &plan.dirs {
             let mut held = Held {
                 dir: dir.clone(),
@@ -200,7 +202,7 @@ impl Group {
                 enabled: false,
                 programmed: false,
             };
-            let made = make(&mut held, &mut bin);
+            let made = make(&mut held, found, &mut bin);
             let need = held.dir.need;
             self.held.push(held);
             match made {

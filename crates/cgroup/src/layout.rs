@@ -47,6 +47,12 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
+    /// The controllers that v2 offers below its mount point, between spaces; none where they cannot be read.
+    pub fn offered(&self) -> String {
+        let text = io::read_path(&alloc::format!("{}/cgroup.controllers", self.mount));
+        text.map_or_else(|_| String::new(), |text| text.trim_end().into())
+    }
+
     /// Where `path` lies in this hierarchy.
     pub(crate) fn locate(&self, mode: Mode, path: &CgroupPath) -> Result<String, Error> {
         let own = match (path.is_absolute(), self.version) {

@@ -39,6 +39,7 @@ mod plan;
 mod program;
 mod resources;
 mod stats;
+pub mod systemd;
 
 pub use device::{DEFAULT_DEVICES, DeviceSet};
 pub use error::Error;

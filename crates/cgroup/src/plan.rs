@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::layout::{Layout, Mode, Version};
 use crate::path::CgroupPath;
 use crate::resources::Resources;
+use crate::systemd::Scope;
 
 /// A controller by its name in the kernel; named hierarchies of v1 count as one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -91,7 +92,7 @@ pub enum Manager {
     /// This crate, through the file system.
     #[default]
     Cgroupfs,
-    /// systemd, through D-Bus. Not built yet.
+    /// systemd, through D-Bus: see [`systemd::plan`](crate::systemd::plan).
     Systemd,
     /// Nobody: the container stays in its caller's cgroup, and no limit is set.
     Disabled,
@@ -226,6 +227,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// The device rules.
     pub devices: Option<DevicePlan>,
+    /// What systemd is to start before the directories are looked at.
+    pub scope: Option<Scope>,
     /// What is not set, and why.
     pub ignored: Vec<Ignored>,
     /// `checkBeforeUpdate`, with the limit and swap to compare.
@@ -236,7 +239,8 @@ pub struct Plan {
 impl Plan {
     /// Has every controller that v2 offers switched on for the cgroup, as runc does, and not only those that
     /// a limit needs: for statistics of what is not limited, and for a container that limits its own parts.
-    /// What cannot be switched on is passed over. Costs a read and a write for each level that lacks any.
+    /// What cannot be switched on is passed over. Costs a read where nothing is lacking, else a second one, and a write for each level
+    /// that lacks any.
     pub fn with_all_controllers(mut self) -> Plan {
         self.all_controllers = true;
         self
@@ -254,7 +258,7 @@ impl Plan {
 pub fn plan(layout: &Layout, path: &CgroupPath, resources: &Resources, options: Options) -> Result<Plan, Error> {
     match options.manager {
         Manager::Cgroupfs => {}
-        Manager::Systemd => return Err(Error::NotSupported("the systemd cgroup manager")),
+        Manager::Systemd => return Err(Error::NotSupported("a plan for systemd without the place of a scope")),
         Manager::Disabled => return Ok(Plan::default()),
     }
     let mut planner = Planner { layout, plan: Plan::default() };

@@ -81,7 +81,8 @@ impl Caller {
         Caller { euid: thread::euid(), in_user_namespace }
     }
 
-    fn is_host_root(&self) -> bool {
+    /// Whether it is root of the first user namespace.
+    pub fn is_host_root(&self) -> bool {
         self.euid == 0 && !(self.in_user_namespace)()
     }
 }

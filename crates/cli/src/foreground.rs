@@ -1,5 +1,6 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
+use orlop::plan::Warning;
 use orlop::{Executed, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, SignalSet};
@@ -7,6 +8,7 @@ use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
 use liballoc::format;
+use liballoc::vec::Vec;
 
 use crate::log::Failure;
 use crate::terminal::{POLLED, Relay};
@@ -85,8 +87,9 @@ pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Resu
     Ok(executed.wait()?.code())
 }
 
-/// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it.
-pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<i32, Failure> {
+/// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it, and what
+/// there is to say of the container's removal.
+pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<(i32, Vec<Warning>), Failure> {
     if let Err(failure) = watch(&mut running, signals) {
         running.signal(SIGKILL)?;
         running.wait()?;
@@ -95,12 +98,13 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
     }
     match running.wait() {
         Ok(ended) => {
-            if !keep {
-                running.delete()?;
-                // The program ends here: the kernel takes back the rest at once.
-                core::mem::forget(running);
+            if keep {
+                return Ok((ended.code(), Vec::new()));
             }
-            Ok(ended.code())
+            let warnings = running.delete()?;
+            // The program ends here: the kernel takes back the rest at once.
+            core::mem::forget(running);
+            Ok((ended.code(), warnings))
         }
         Err(error) => Err(running.fail(error).into()),
     }

@@ -172,7 +172,8 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
 fn hold_standard() -> Result<(), Failure> {
     let mut polled = [STDIN, STDOUT, STDERR].map(|fd| PollFd::new(fd, PollFlags::NONE));
     let failed = |errno| Failure::new(format!("open /dev/null: {errno}"));
-    if event::poll(&mut polled, Some(Timespec::default())).map_err(failed)? == 0 {
+    let closed = orlop_sys::retry(|| event::poll(&mut polled, Some(Timespec::default())));
+    if closed.map_err(|errno| Failure::new(format!("ppoll of standard input, output and error: {errno}")))? == 0 {
         return Ok(());
     }
     for fd in polled {

@@ -10,8 +10,8 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::Paused;
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, exec};
-use orlop::{Bundle, Console, CreateOptions, ExecOptions, Force, Host, Runtime, Scope, explain};
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight, exec};
+use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
@@ -19,15 +19,35 @@ use crate::command::{
     self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
-use crate::foreground;
 use crate::log::Failure;
 use crate::output;
+use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
-use crate::terminal;
+use crate::{control, doctor, foreground, info, terminal};
 
 /// The commands that this build has.
-pub const VERBS: Verbs =
-    Verbs { create, delete, exec, explain, features, kill, list, run, spec, start, state, ..Verbs::UNSUPPORTED };
+pub const VERBS: Verbs = Verbs {
+    create,
+    delete,
+    doctor: doctor::doctor,
+    events: control::events,
+    exec,
+    explain,
+    features,
+    info: info::info,
+    kill,
+    list,
+    pause: control::pause,
+    ps: control::ps,
+    resume: control::resume,
+    run,
+    spec,
+    start,
+    state,
+    update: control::update,
+    wait: control::wait,
+    ..Verbs::UNSUPPORTED
+};
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
@@ -50,7 +70,7 @@ impl From<orlop::Error> for Failure {
     }
 }
 
-fn runtime(context: &Context<'_>) -> Runtime {
+pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
     Runtime::new(&context.root.path)
 }
 
@@ -105,6 +125,7 @@ fn create_options(
         preserve_fds,
         listen_fds: listen_fds(&context.env),
         cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     })
@@ -127,9 +148,31 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
     }
 }
 
+/// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
+fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
+    let caller = context.caller;
+    if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
+        return Ok(Bus::System);
+    }
+    let text = |value: &CStr| value.to_str().map(ToOwned::to_owned).ok();
+    let address = context.env.dbus_session_bus_address.and_then(text);
+    let folder = || context.env.xdg_runtime_dir.and_then(text);
+    match address.or_else(|| folder().map(|folder| format!("unix:path={folder}/bus"))) {
+        Some(address) => Ok(Bus::User(address)),
+        // Root of a user namespace may have a system of its own, as in a container.
+        None if caller.euid == 0 => Ok(Bus::System),
+        None => Err(Failure::new(
+            "the systemd cgroup manager needs the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set",
+        )),
+    }
+}
+
 fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
-        context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text));
+        match warning.weight {
+            Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),
+            Weight::Debug => context.log.note(Level::Debug, warning.text.as_str()),
+        }
     }
 }
 
@@ -157,10 +200,12 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     warn(context, running.warnings());
     context.log.settle();
     drop(how);
-    let outcome = foreground::attend(running, &signals, options.keep);
+    let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
+    warn(context, &warnings);
+    context.log.settle();
     // The program ends here.
     core::mem::forget(signals);
-    outcome
+    Ok(status)
 }
 
 /// What an exec fails with must differ from what its program ends with.
@@ -238,21 +283,45 @@ fn kill(context: &Context<'_>, options: &Kill<'_>) -> Outcome {
         command::Scope::Init => Scope::Init,
         command::Scope::All => Scope::All,
     };
-    runtime(context).container(one(options.target)?)?.kill(options.signal, scope)?;
-    Ok(0)
+    let kill = |runtime: &Runtime, id: &str| runtime.container(id)?.kill(options.signal, scope);
+    // What has stopped, or goes while we look, is not what was meant.
+    each(context, options.target, kill, |error| matches!(error.kind(), Kind::NotRunning | Kind::NotFound))
 }
 
-fn one(target: Target<'_>) -> Result<&str, Failure> {
-    match target {
-        Target::Id(id) => Ok(id),
-        Target::Regex(_) => Err(Failure::new("--regex: not supported yet")),
+/// Does something to one container, or to all whose id matches: to each whatever becomes of the others, of which the
+/// last failure is told and the rest logged. `passed_over` are failures that are none for one of many.
+fn each(
+    context: &Context<'_>,
+    target: Target<'_>,
+    act: impl Fn(&Runtime, &str) -> orlop::Result<()>,
+    passed_over: impl Fn(&orlop::Error) -> bool,
+) -> Outcome {
+    let runtime = runtime(context);
+    let expression = match target {
+        Target::Id(id) => return Ok(act(&runtime, id).map(|()| 0)?),
+        Target::Regex(expression) => expression,
+    };
+    let pattern = Pattern::new(expression)
+        .map_err(|why| Failure::new(format!("--regex: {expression:?} is no regular expression: {why}")))?;
+    let mut last: Option<orlop::Error> = None;
+    for id in runtime.ids()?.iter().filter(|id| pattern.is_in(id)) {
+        if let Err(error) = act(&runtime, id)
+            && !passed_over(&error)
+            && let Some(before) = last.replace(error)
+        {
+            context.log.note(Level::Warning, before.to_string());
+        }
     }
+    last.map_or(Ok(0), |error| Err(error.into()))
 }
 
 fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    runtime(context).delete(one(options.target)?, force)?;
-    Ok(0)
+    let delete = |runtime: &Runtime, id: &str| {
+        warn(context, &runtime.delete(id, force)?);
+        Ok(())
+    };
+    each(context, options.target, delete, |error| error.kind() == Kind::NotFound)
 }
 
 fn list(context: &Context<'_>, options: &List) -> Outcome {
@@ -261,12 +330,11 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
         let path = context.root.path.to_string_lossy();
         return Err(Failure::new(format!("--root {path}: no such file or directory")));
     }
-    let runtime = runtime(context);
     let mut states: Vec<ContainerState<'static>> = Vec::new();
-    for (id, state) in runtime.list()? {
+    for (_, state) in runtime(context).list()? {
         match state {
-            Ok(mut state) => {
-                state.owner = owner(&runtime, &id).into();
+            Ok(Listed { mut state, owner }) => {
+                state.owner = owner_name(owner).into();
                 states.push(state);
             }
             // One that cannot be read must not hide the others.
@@ -296,9 +364,8 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
     }
 }
 
-/// The owner's name as the host's /etc/passwd has it, else `#uid`, as runc prints it.
-fn owner(runtime: &Runtime, id: &str) -> String {
-    let Ok(uid) = runtime.container(id).and_then(|container| container.owner()) else { return String::new() };
+/// The owner's name, else `#uid`, as runc prints it.
+fn owner_name(uid: u32) -> String {
     if uid == 0 { "root".to_owned() } else { format!("#{uid}") }
 }
 
@@ -335,7 +402,12 @@ fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
     let bundle = bundle(options.bundle, options.config)?;
     // A terminal is one wherever its master goes.
     let console = Console::Caller(Default::default);
-    let how = CreateOptions { cgroup_manager: cgroup_manager(context), console, ..CreateOptions::default() };
+    let how = CreateOptions {
+        cgroup_manager: cgroup_manager(context),
+        systemd: systemd(context)?,
+        console,
+        ..CreateOptions::default()
+    };
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
     match options.format {
         LogFormat::Text => print(&explain::text(&plan)),
@@ -347,6 +419,6 @@ fn features(_: &Context<'_>) -> Outcome {
     print(&(orlop::features::features().to_json(Layout::Spaces) + "\n"))
 }
 
-fn print(text: &str) -> Outcome {
+pub(crate) fn print(text: &str) -> Outcome {
     output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }

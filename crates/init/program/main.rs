@@ -3,7 +3,8 @@
 #![no_main]
 
 use orlop_init::plan::View;
-use orlop_init::{Context, run};
+use orlop_init::step::Call;
+use orlop_init::{Context, Failure, run};
 use orlop_sys::fd::OwnedFd;
 use orlop_sys::mem::Shared;
 use orlop_sys::start::Args;
@@ -20,21 +21,30 @@ const SIGKILL: i32 = 9;
 
 fn main(args: Args) -> i32 {
     // First of all: nobody in the container may trace this process or read its descriptors (CVE-2016-9962).
-    if thread::set_dumpable(false).is_err() || thread::set_parent_death_signal(SIGKILL).is_err() {
-        return 1;
-    }
+    let guarded = thread::set_dumpable(false)
+        .map_err(|errno| Failure { call: Call::Dumpable, errno })
+        .and_then(|()| {
+            thread::set_parent_death_signal(SIGKILL).map_err(|errno| Failure { call: Call::Pdeathsig, errno })
+        });
     let umask = fs::umask(0);
     let number = |n| args.iter().nth(n).and_then(|text| text.to_str().ok()?.parse::<u32>().ok());
     let (Some(plan), Some(size)) = (number(1), number(2)) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
     let plan = unsafe { OwnedFd::from_raw(plan as i32) };
-    let Ok(mapping) = Shared::map(&plan, size as usize) else { return 1 };
+    // The exit status is all that can be said before the mapping is there.
+    let mapping = match Shared::map(&plan, size as usize) {
+        Ok(mapping) => mapping,
+        Err(errno) => return errno.0,
+    };
     // SAFETY: the runtime of the same build wrote it; it is unmapped only by execve(2) or exit(2).
     let Some((view, scratch)) = (unsafe { View::new(mapping.start(), mapping.size()) }) else { return 1 };
     // Left open: its number is one of those that init is born with, and no other file may get it.
     core::mem::forget(plan);
     // SAFETY: the runtime passed these descriptors for init to own.
     let mut context = unsafe { Context::new(&view, scratch, umask) };
+    if let Err(failure) = guarded {
+        context.fail(failure);
+    }
     run(&mut context, view.steps);
     1
 }

@@ -6,9 +6,9 @@ use core::mem;
 use core::sync::atomic::Ordering;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::{Errno, net, process};
+use orlop_sys::{Errno, fs, net, process};
 
-use crate::plan::{Blob, Header, Status, View, index};
+use crate::plan::{ARRAYS_AT, Blob, EXCERPT_AREA, EXCERPT_AT, Header, Status, View, index};
 use crate::step::{Call, SLOTS, Slot, Text};
 
 /// Why a step failed: which call, and with what.
@@ -57,6 +57,8 @@ pub struct Context<'a> {
     pub(crate) wake: Option<OwnedFd>,
     /// The connection of `orlop start`, which waits for the outcome.
     pub(crate) starter: Option<OwnedFd>,
+    /// Whether the second byte of its word is still unread.
+    pub(crate) go_unread: bool,
     /// Memory for the program's path, `HOME`, and the arrays of execve(2).
     pub(crate) scratch: &'a mut [u8],
     /// The file mode mask that the caller had.
@@ -69,11 +71,11 @@ pub struct Context<'a> {
     pub(crate) home: Option<usize>,
     /// Whether the scratch begins with the program's path.
     pub(crate) program_found: bool,
+    /// The first descriptor that closes at exec; 0 where none of them is marked yet.
+    pub(crate) first_closed: u32,
+    /// Whether a filter of system calls is in force: what it may forbid is not used any more.
+    pub(crate) filtered: bool,
 }
-
-/// How the scratch is divided: the program's path, then `HOME`, then the arrays.
-pub(crate) const PATH_AREA: usize = 4096;
-pub(crate) const HOME_AREA: usize = 4096;
 
 impl<'a> Context<'a> {
     /// The state at the beginning of a plan.
@@ -94,12 +96,15 @@ impl<'a> Context<'a> {
             received: None,
             wake: own(view.header.wake),
             starter: None,
+            go_unread: true,
             scratch,
             umask,
             cwd_set: false,
             target_was_there: false,
             home: None,
             program_found: false,
+            first_closed: 0,
+            filtered: false,
         }
     }
 
@@ -174,23 +179,31 @@ impl<'a> Context<'a> {
     }
 
     /// Waits until every entry of the runtime before `index` is done. Ends init where the runtime is gone.
-    pub(crate) fn await_runtime(&mut self, index: u32) {
+    pub(crate) fn await_runtime(&mut self, index: u32) -> Result<()> {
         let header = self.header;
         while header.done.load(Ordering::Acquire) < index {
             header.init_sleeps.store(1, Ordering::SeqCst);
             if header.done.load(Ordering::SeqCst) < index {
                 match self.hear() {
                     Ok(true) => {}
-                    _ => process::exit(1),
+                    Ok(false) | Err(Errno::CONNRESET) => process::exit(1),
+                    Err(errno) => {
+                        return Err(Failure { call: Call::Read, errno });
+                    }
                 }
             }
             header.init_sleeps.store(0, Ordering::SeqCst);
         }
+        Ok(())
     }
 
     /// Reads what the runtime sends: a byte to wake us, at times with a descriptor. `false` where it is gone.
     pub(crate) fn hear(&mut self) -> orlop_sys::Result<bool> {
         let Some(wake) = &self.wake else { return Ok(false) };
+        // Every profile has read(2); and no descriptor comes so late.
+        if self.filtered {
+            return Ok(fs::read(wake, &mut [0u8; 1])? > 0);
+        }
         let (n, fds) = net::receive(wake, &mut [0u8; 1])?;
         for fd in fds.into_iter().flatten() {
             self.received = Some(fd);
@@ -199,24 +212,44 @@ impl<'a> Context<'a> {
     }
 
     /// Says that every step before `index` is done.
-    pub(crate) fn reached(&self, index: u32) {
+    pub(crate) fn reached(&self, index: u32) -> Result<()> {
         self.header.at.store(index, Ordering::SeqCst);
         let awaited = self.header.runtime_awaits.load(Ordering::SeqCst);
         if awaited != 0 && index >= awaited {
             self.header.runtime_awaits.store(0, Ordering::SeqCst);
-            self.wake_runtime();
+            self.wake_runtime()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the second byte of `start`'s word: from now on our end is taken for that of the program.
+    pub(crate) fn hear_all_of_go(&mut self) -> Result<()> {
+        if let Some(starter) = &self.starter
+            && self.go_unread
+        {
+            fs::read(starter, &mut [0u8; 1]).at(Call::Read)?;
+            self.go_unread = false;
+        }
+        Ok(())
+    }
+
+    /// Makes the runtime look at the header. Where it is gone there is nobody to tell; where it could not be told
+    /// it would wait for ever, and our end tells it.
+    fn wake_runtime(&self) -> Result<()> {
+        match self.wake.as_ref().map(|wake| self.tell(wake, &[1])) {
+            None | Some(Ok(_) | Err(Errno::PIPE | Errno::CONNRESET)) => Ok(()),
+            Some(Err(errno)) => Err(Failure { call: Call::Sendmsg, errno }),
         }
     }
 
-    /// Makes the runtime look at the header. Where it is gone there is nobody to tell.
-    fn wake_runtime(&self) {
-        if let Some(wake) = &self.wake {
-            let _gone = net::send(wake, &[1], &[]);
-        }
+    /// Says something on a socket. Under a filter by write(2), which no profile does without, and at the risk of
+    /// SIGPIPE: init is about to end then anyway.
+    fn tell(&self, socket: &OwnedFd, bytes: &[u8]) -> orlop_sys::Result<usize> {
+        if self.filtered { fs::write(socket, bytes) } else { net::send(socket, bytes, &[]) }
     }
 
     /// Records a failure, for the runtime and for `orlop start`, and ends.
-    pub(crate) fn fail(&self, failure: Failure) -> ! {
+    pub fn fail(&self, failure: Failure) -> ! {
         let header = self.header;
         header.call.store(failure.call as u32, Ordering::Relaxed);
         header.errno.store(failure.errno.0, Ordering::Relaxed);
@@ -227,9 +260,20 @@ impl<'a> Context<'a> {
                 call: failure.call as u32,
                 errno: failure.errno.0 as u32,
                 detail: header.detail.load(Ordering::Relaxed),
+                said: header.said.load(Ordering::Relaxed),
+                complained: header.complained.load(Ordering::Relaxed),
             };
-            // The starter may have been killed: then nobody wants to know.
-            let _gone = net::send(starter, &report.to_bytes(), &[]);
+            let mut bytes = [0u8; Report::SIZE + EXCERPT_AREA];
+            let (head, tail) = bytes.split_at_mut(Report::SIZE);
+            head.copy_from_slice(&report.to_bytes());
+            let excerpt = self.scratch.get(EXCERPT_AT..ARRAYS_AT).unwrap_or_default();
+            for (to, from) in tail.iter_mut().zip(excerpt) {
+                *to = *from;
+            }
+            let whole = if report.said + report.complained == 0 { head } else { &mut bytes };
+            // The starter may have been killed: then nobody wants to know. Otherwise it learns from our end, before
+            // the second byte of its word was read, that the program was not executed.
+            let _gone = self.tell(starter, whole);
         }
         process::exit(1)
     }
@@ -246,13 +290,20 @@ pub struct Report {
     pub errno: u32,
     /// What else the step has to say.
     pub detail: u32,
+    /// How much a hook printed: then the excerpt of both streams follows.
+    pub said: u32,
+    /// The same of its standard error.
+    pub complained: u32,
 }
 
 impl Report {
+    /// How many bytes it has, without the excerpt.
+    pub const SIZE: usize = 24;
+
     /// As it travels.
-    pub fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        let words = [self.step, self.call, self.errno, self.detail];
+    pub fn to_bytes(self) -> [u8; Report::SIZE] {
+        let mut bytes = [0; Report::SIZE];
+        let words = [self.step, self.call, self.errno, self.detail, self.said, self.complained];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
@@ -261,8 +312,15 @@ impl Report {
 
     /// As it arrived; `None` where it is not whole.
     pub fn from_bytes(bytes: &[u8]) -> Option<Report> {
-        let bytes: &[u8; 16] = bytes.try_into().ok()?;
+        let bytes = bytes.get(..Report::SIZE)?;
         let mut words = bytes.chunks_exact(4).filter_map(|word| word.try_into().ok().map(u32::from_ne_bytes));
-        Some(Report { step: words.next()?, call: words.next()?, errno: words.next()?, detail: words.next()? })
+        Some(Report {
+            step: words.next()?,
+            call: words.next()?,
+            errno: words.next()?,
+            detail: words.next()?,
+            said: words.next()?,
+            complained: words.next()?,
+        })
     }
 }

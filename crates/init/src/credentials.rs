@@ -3,18 +3,32 @@
 use core::sync::atomic::Ordering;
 
 use orlop_sys::thread::{self, Limit};
-use orlop_sys::{Errno, fs, process};
+use orlop_sys::{Errno, OwnedFd, fs, process};
 
 use crate::context::{At, Context, Failure, Result};
-use crate::step::{CALLERS_UMASK, Call, Capabilities, List};
+use crate::step::{CALLERS_UMASK, Call, Capabilities, List, Slot};
 use orlop_sys::thread::SockFilter;
 
 pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     thread::set_limit(resource, Limit { soft, hard }).at(Call::Prlimit)
 }
 
-pub(crate) fn seccomp(ctx: &Context<'_>, program: List<SockFilter>, flags: u32) -> Result<()> {
-    thread::set_seccomp(ctx.blob.filter(program), flags).at(Call::Seccomp).map(drop)
+/// From here on only what the profile permits is done. The runtime learns of a listener from the header, without a
+/// call that the filter could hand to that very listener.
+#[allow(unsafe_code)] // a new descriptor by its number
+pub(crate) fn seccomp(ctx: &mut Context<'_>, program: List<SockFilter>, flags: u32, listener: Slot) -> Result<()> {
+    const NEW_LISTENER: u32 = 1 << 3;
+    // A filter made by watching the container's program may forbid what we have yet to do.
+    ctx.hear_all_of_go()?;
+    let returned = thread::set_seccomp(ctx.blob.filter(program), flags).at(Call::Seccomp)?;
+    ctx.filtered = true;
+    if flags & NEW_LISTENER != 0 {
+        // SAFETY: the kernel has made this descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw(returned as i32) };
+        ctx.header.listener.store(fd.as_raw(), Ordering::SeqCst);
+        ctx.put(listener, fd)?;
+    }
+    Ok(())
 }
 
 /// The kernel says EINVAL to the first capability that it does not have, whatever its version.

@@ -7,10 +7,10 @@ use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{AtFlags, FileType, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd, fs, net, process, thread};
 
-use crate::context::{At, BROKEN, Context, Failure, HOME_AREA, PATH_AREA, Result};
+use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::passwd;
-use crate::plan::Status;
-use crate::step::{Attempt, Call, Slot, Text};
+use crate::plan::{ARRAYS_AT, HOME_AREA, PATH_AREA, Status};
+use crate::step::{Attempt, Call, List, Slot, Text};
 
 /// CVE-2024-21626: a path such as /proc/self/fd/7 leads to a directory of the host. The kernel then gives no
 /// path below the root for it.
@@ -127,8 +127,10 @@ pub(crate) fn close_left(ctx: &mut Context<'_>, first: u32) -> Result<()> {
     thread::close_from(first.saturating_add(born)).at(Call::CloseRange)
 }
 
-pub(crate) fn close_on_exec(first: u32) -> Result<()> {
-    thread::close_on_exec_from(first).at(Call::CloseRange)
+pub(crate) fn close_on_exec(ctx: &mut Context<'_>, first: u32) -> Result<()> {
+    thread::close_on_exec_from(first).at(Call::CloseRange)?;
+    ctx.first_closed = first;
+    Ok(())
 }
 
 pub(crate) fn detach() -> Result<()> {
@@ -146,8 +148,8 @@ pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot, first: u32) -> 
     process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
 }
 
-/// SIGHUP, SIGINT, SIGQUIT and SIGTERM end a container before it is started, too. The kernel drops what the first process of a pid namespace
-/// has no handler for, unless it is blocked; see pid_namespaces(7).
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM end a container before it is started, too. The kernel drops what the first
+/// process of a pid namespace has no handler for, unless it is blocked; see pid_namespaces(7).
 const ENDING: process::SignalSet = (1 << 1 | 1 << 2 | 1 << 3 | 1 << 15) >> 1;
 
 fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd) -> Result<()> {
@@ -161,39 +163,47 @@ fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd
         if let Ok(signal) = event::next_signal(signals) {
             process::exit(128 + signal);
         }
-        if polled.first().is_none_or(|listener| listener.happened.is_empty()) {
-            continue;
-        }
-        let starter = net::accept(listener).at(Call::Accept)?;
-        let mut byte = [0u8; 1];
-        match fs::read(&starter, &mut byte) {
-            Ok(1) if byte == [GO] => {
-                ctx.starter = Some(starter);
-                return Ok(());
-            }
-            // A connection that says nothing is somebody who only looked whether we are here.
-            Ok(_) | Err(Errno::CONNRESET) => {}
-            Err(errno) => {
-                return Err(Failure { call: Call::Read, errno });
-            }
+        if polled.first().is_some_and(|listener| !listener.happened.is_empty()) {
+            break;
         }
     }
+    let starter = net::accept(listener).at(Call::Accept)?;
+    let mut byte = [0u8; 1];
+    match fs::read(&starter, &mut byte) {
+        Ok(1) if byte == [GO[0]] => {}
+        // The socket's file may be gone, so nobody will ever come again.
+        Ok(_) | Err(Errno::CONNRESET) => process::exit(1),
+        done => {
+            ctx.starter = Some(starter);
+            return done.at(Call::Read).map(drop);
+        }
+    }
+    ctx.starter = Some(starter);
+    Ok(())
 }
 
-/// What `start` sends.
-pub const GO: u8 = b'g';
+/// What `start` sends: the second byte stays unread until the filter is loaded or execve(2) comes. A socket that is closed before gives its peer
+/// ECONNRESET (unix(7)), so that an init that is killed on the way is not taken for a program that runs.
+pub const GO: [u8; 2] = *b"go";
+
+/// The arrays that execve(2) takes: they stand in the scratch until the next ones are made.
+pub(crate) struct Arrays {
+    pub(crate) argv: *const *const c_char,
+    pub(crate) envp: *const *const c_char,
+}
+
+/// What of `HOME` goes into an environment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HomeToo {
+    Yes,
+    No,
+}
 
 #[allow(unsafe_code)] // pointers for execve(2)
-pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
-    let args = ctx.blob.texts(ctx.header.args);
-    let env = ctx.blob.texts(ctx.header.env);
-    let program = if ctx.program_found { None } else { Some(program_name(ctx)?) };
-    let (strings, arrays) = ctx.scratch.split_at_mut_checked(PATH_AREA + HOME_AREA).ok_or(BROKEN)?;
-    let program = match program {
-        Some(program) => program,
-        None => CStr::from_bytes_until_nul(strings).map_err(|_| BROKEN)?,
-    };
-    let home = match ctx.home {
+pub(crate) fn arrays(ctx: &mut Context<'_>, args: List<Text>, env: List<Text>, home: HomeToo) -> Result<Arrays> {
+    let (args, env) = (ctx.blob.texts(args), ctx.blob.texts(env));
+    let (strings, arrays) = ctx.scratch.split_at_mut_checked(ARRAYS_AT).ok_or(BROKEN)?;
+    let home = match ctx.home.filter(|_| home == HomeToo::Yes) {
         Some(at) => Some(CStr::from_bytes_until_nul(strings.get(at..).ok_or(BROKEN)?).map_err(|_| BROKEN)?),
         None => None,
     };
@@ -201,9 +211,11 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     let (_, pointers, _) = unsafe { arrays.align_to_mut::<usize>() };
     let (argv, rest) = pointers.split_at_mut_checked(args.len() + 1).ok_or(BROKEN)?;
     let envp = rest.get_mut(..env.len() + 2).ok_or(BROKEN)?;
-    for (to, &text) in argv.iter_mut().zip(args) {
-        *to = ctx.blob.text(text).ok_or(BROKEN)?.as_ptr() as usize;
+    let mut to = argv.iter_mut();
+    for &text in args {
+        *to.next().ok_or(BROKEN)? = ctx.blob.text(text).ok_or(BROKEN)?.as_ptr() as usize;
     }
+    *to.next().ok_or(BROKEN)? = 0;
     let mut to = envp.iter_mut();
     for &text in env {
         let entry = ctx.blob.text(text).ok_or(BROKEN)?;
@@ -216,11 +228,21 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     if let Some(home) = home {
         *to.next().ok_or(BROKEN)? = home.as_ptr() as usize;
     }
-    let argv: *const *const c_char = argv.as_ptr().cast();
-    let envp: *const *const c_char = envp.as_ptr().cast();
+    *to.next().ok_or(BROKEN)? = 0;
+    Ok(Arrays { argv: argv.as_ptr().cast(), envp: envp.as_ptr().cast() })
+}
+
+#[allow(unsafe_code)] // pointers for execve(2)
+pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
+    let arrays = arrays(ctx, ctx.header.args, ctx.header.env, HomeToo::Yes)?;
+    ctx.hear_all_of_go()?;
+    let program = match ctx.program_found {
+        true => CStr::from_bytes_until_nul(ctx.scratch.get(..PATH_AREA).ok_or(BROKEN)?).map_err(|_| BROKEN)?,
+        false => program_name(ctx)?,
+    };
     ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
-    // SAFETY: the scratch was zeroed, so each array ends in a null; every pointer is to a string of the mapping.
-    let errno = unsafe { process::exec_at(CWD, program, argv, envp, AtFlags::NONE) };
+    // SAFETY: each array ends in a null; every pointer is to a string of the mapping.
+    let errno = unsafe { process::exec(program, arrays.argv, arrays.envp) };
     ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
     Err(Failure { call: Call::Execve, errno })
 }

@@ -10,8 +10,8 @@ use core::mem::size_of;
 
 use orlop_sys::thread::SockFilter;
 
-use crate::plan::{Blob, Header, MAGIC};
-use crate::step::{List, NO_VALUE, Param, SLOTS, Step, Text};
+use crate::plan::{ARRAYS_AT, Blob, Header, MAGIC};
+use crate::step::{Environment, List, NO_VALUE, Param, SLOTS, Step, Text};
 
 /// Strings and lists under construction.
 #[derive(Default, Clone)]
@@ -110,9 +110,6 @@ pub struct Image<'a> {
     pub born: u32,
 }
 
-/// What init writes to besides its progress: the path of the program, `HOME`, and the arrays of pointers.
-const SCRATCH: usize = 2 * 4096;
-
 impl Image<'_> {
     fn blob_start(&self) -> usize {
         (size_of::<Header>() + size_of_val(self.steps)).next_multiple_of(8)
@@ -124,9 +121,17 @@ impl Image<'_> {
 
     /// How many bytes the image takes.
     pub fn size(&self) -> usize {
-        // A null ends each array; HOME may come on top of the environment.
-        let pointers = self.args.len as usize + self.env.len as usize + 3;
-        (self.scratch_start() + SCRATCH + pointers * size_of::<usize>()).next_multiple_of(4096)
+        let arrays = |args: List<Text>, env: List<Text>| {
+            // A null ends each array; HOME may come on top of the environment.
+            (args.len as usize + env.len as usize + 3) * size_of::<usize>()
+        };
+        let hooks = self.steps.iter().filter_map(|step| match *step {
+            Step::Hook { args, env, environment: Environment::Hook, .. } => Some(arrays(args, env)),
+            Step::Hook { args, environment: Environment::Program, .. } => Some(arrays(args, self.env)),
+            _ => None,
+        });
+        let largest = hooks.fold(arrays(self.args, self.env), usize::max);
+        (self.scratch_start() + ARRAYS_AT + largest).next_multiple_of(4096)
     }
 
     /// Lays the plan out in fresh zeroed memory.
@@ -148,11 +153,14 @@ impl Image<'_> {
             born: self.born,
             // Until the runtime knows better: all of them.
             ignored: u64::MAX.into(),
+            listener: (-1).into(),
             at: 0.into(),
             status: 0.into(),
             call: 0.into(),
             errno: 0.into(),
             detail: 0.into(),
+            said: 0.into(),
+            complained: 0.into(),
             done: 0.into(),
             init_sleeps: 0.into(),
             runtime_awaits: 0.into(),

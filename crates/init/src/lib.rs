@@ -9,10 +9,12 @@
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod attributes;
 mod console;
 mod context;
 mod credentials;
 mod exec;
+pub mod hook;
 #[cfg(not(orlop_program))]
 pub mod image;
 mod mount;

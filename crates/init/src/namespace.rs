@@ -52,13 +52,22 @@ pub(crate) fn domainname(ctx: &Context<'_>, name: Text) -> Result<()> {
     thread::set_domainname(ctx.text(name)?.to_bytes()).at(Call::Setdomainname)
 }
 
-pub(crate) fn keyring(ctx: &Context<'_>, name: Text) -> Result<()> {
-    match thread::join_session_keyring(ctx.text(name)?) {
+pub(crate) fn keyring(ctx: &Context<'_>, name: Text, permissions: u32) -> Result<()> {
+    let key = match thread::join_session_keyring(ctx.text(name)?) {
+        Ok(key) => key,
         // Without keyrings in the kernel there is none of the caller's to leak; a filter that runs us may
         // forbid the call, and then the container cannot use the caller's keys either.
-        Ok(_) | Err(Errno::NOSYS) => Ok(()),
-        Err(errno) => Err(Failure { call: Call::Keyctl, errno }),
-    }
+        Err(Errno::NOSYS) => return Ok(()),
+        Err(errno) => return Err(Failure { call: Call::Keyctl, errno }),
+    };
+    let mut description = [0u8; 256];
+    let len = thread::describe_key(key, &mut description).at(Call::Keyctl)?;
+    // `type;uid;gid;permissions;description`, the permissions in base 16.
+    let fields = description.get(..len).unwrap_or(&description);
+    let field = fields.split(|&b| b == b';').nth(3).and_then(|field| core::str::from_utf8(field).ok());
+    let own = field.and_then(|field| u32::from_str_radix(field, 16).ok());
+    let own = own.ok_or(Failure { call: Call::Keyctl, errno: Errno::BADMSG })?;
+    thread::set_key_permissions(key, own | permissions).at(Call::Keyctl)
 }
 
 pub(crate) fn session() -> Result<()> {

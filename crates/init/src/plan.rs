@@ -60,6 +60,8 @@ pub struct Header {
     pub born: u32,
     /// The signals that the caller ignored: bit `n - 1` is signal `n`; known when the runtime has recorded init.
     pub ignored: AtomicU64,
+    /// The number of the seccomp listener in init, once there is one; -1 before.
+    pub listener: AtomicI32,
     /// The step that init works on: all before are done.
     pub at: AtomicU32,
     /// A [`Status`].
@@ -70,6 +72,10 @@ pub struct Header {
     pub errno: AtomicI32,
     /// What else the step has to say: see the step.
     pub detail: AtomicU32,
+    /// How much of a hook's standard output stands in the [excerpt](crate::hook::Excerpt).
+    pub said: AtomicU32,
+    /// How much of its standard error.
+    pub complained: AtomicU32,
     /// Every entry of the runtime before this index is done.
     pub done: AtomicU32,
     /// Not 0: init sleeps until `done` changes.
@@ -187,6 +193,18 @@ impl<'a> View<'a> {
         Some((View { header, steps, blob: Blob::new(bytes) }, scratch))
     }
 }
+
+/// How the scratch is divided: the program's path, then `HOME`, then what a failed hook printed, then the arrays of
+/// execve(2).
+pub const PATH_AREA: usize = 4096;
+/// See [`PATH_AREA`].
+pub const HOME_AREA: usize = 4096;
+/// See [`PATH_AREA`].
+pub const EXCERPT_AREA: usize = 4096;
+/// Where the excerpt stands in the scratch.
+pub const EXCERPT_AT: usize = PATH_AREA + HOME_AREA;
+/// Where the arrays stand in the scratch.
+pub const ARRAYS_AT: usize = EXCERPT_AT + EXCERPT_AREA;
 
 /// The number of a slot's table entry.
 pub(crate) fn index(slot: Slot) -> usize {

@@ -3,12 +3,13 @@
 use core::sync::atomic::Ordering;
 
 use crate::context::{Context, Result};
+use crate::hook::{self, Hook};
 use crate::mount::{MountPoint, NewFs};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
-use crate::{console, credentials, exec, mount, namespace, root};
-use orlop_sys::thread;
+use crate::{attributes, console, credentials, exec, mount, namespace, root};
+use orlop_sys::thread::{self, SchedAttr};
 use orlop_sys::tty::WindowSize;
 
 use crate::context::At;
@@ -25,12 +26,12 @@ pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
             runtime_owes = true;
             continue;
         }
-        ctx.reached(index);
-        if runtime_owes {
-            ctx.await_runtime(index);
-            runtime_owes = false;
-        }
-        if let Err(failure) = apply(ctx, step) {
+        let awaited = match ctx.reached(index) {
+            Ok(()) if runtime_owes => ctx.await_runtime(index),
+            done => done,
+        };
+        runtime_owes = false;
+        if let Err(failure) = awaited.and_then(|()| apply(ctx, step)) {
             ctx.fail(failure);
         }
     }
@@ -47,7 +48,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
         Step::Loopback {} => namespace::loopback(),
-        Step::Keyring { name } => namespace::keyring(ctx, name),
+        Step::Keyring { name, permissions } => namespace::keyring(ctx, name, permissions),
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
@@ -85,7 +86,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
         Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
         Step::NoNewPrivileges {} => thread::no_new_privileges().at(Call::NoNewPrivileges),
-        Step::Seccomp { program, flags } => credentials::seccomp(ctx, program, flags),
+        Step::Seccomp { program, flags, listener } => credentials::seccomp(ctx, program, flags, listener),
         Step::Bounding { keep } => credentials::bounding(ctx, keep),
         Step::User { uid, gid, groups, set_groups } => credentials::user(ctx, uid, gid, groups, set_groups),
         Step::Capabilities { effective, permitted, inheritable } => {
@@ -99,10 +100,25 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Home { uid } => exec::home(ctx, uid),
         Step::FindProgram {} => exec::find_program(ctx),
         Step::Descriptors { first } => exec::close_left(ctx, first),
-        Step::CloseOnExec { first } => exec::close_on_exec(first),
+        Step::CloseOnExec { first } => exec::close_on_exec(ctx, first),
         Step::Signals {} => credentials::signals(ctx),
         Step::Detach {} => exec::detach(),
         Step::AwaitStart { listener, first } => exec::await_start(ctx, listener, first),
+        Step::OpenProc { out } => attributes::open_proc(ctx, out),
+        Step::WriteProc { proc, path, value } => attributes::write_proc(ctx, proc, path, value),
+        Step::Affinity {} => attributes::affinity(),
+        Step::Scheduler { policy, flags, nice, priority, runtime, deadline, period } => {
+            let size = size_of::<SchedAttr>() as u32;
+            let flags = u64::from(flags);
+            attributes::scheduler(&SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period })
+        }
+        Step::IoPriority { priority } => attributes::io_priority(priority),
+        Step::Personality { domain } => attributes::personality(domain),
+        Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(ctx, mode, nodes),
+        Step::Stdio { uid } => attributes::stdio(uid),
+        Step::Hook { index, path, args, env, environment, place, root, timeout, state } => {
+            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
+        }
         Step::Exec {} => exec::exec(ctx),
     }
 }

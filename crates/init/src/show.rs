@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Follow, List, Make, ModeOf, NO_VALUE, Newlines, OldRoot,
-    OverProc, Param, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, Newlines,
+    OldRoot, OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -44,6 +44,7 @@ show! {
     Text: |value, blob, out| text(*value, blob, out);
     Slot: |value, _blob, out| write!(out, "#{}", value.0);
     u32: |value, _blob, out| if *value == CALLERS_UMASK { out.write_str("-") } else { write!(out, "{value}") };
+    i32: |value, _blob, out| write!(out, "{value}");
     u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };
     bool: |value, _blob, out| write!(out, "{value}");
     Attr: |value, _blob, out| if value.is_empty() { out.write_str("-") } else { write!(out, "{value}") };
@@ -61,6 +62,17 @@ show! {
     Newlines: |value, _blob, out| out.write_str(match value { Newlines::Both => "both", Newlines::Plain => "plain" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
+    Environment: |value, _blob, out| out.write_str(match value {
+        Environment::Hook => "hook", Environment::Program => "program" });
+    Place: |value, _blob, out| out.write_str(match value {
+        Place::BeforePivot => "before-pivot", Place::Container => "container" });
+    List<Text>: |value, blob, out| {
+        for (i, &item) in blob.texts(*value).iter().enumerate() {
+            if i > 0 { out.write_char(' ')?; }
+            text(item, blob, out)?;
+        }
+        Ok(())
+    };
     Capabilities: |value, _blob, out| write!(out, "{:#x}", value.0);
     List<SockFilter>: |value, _blob, out| write!(out, "{} instructions", value.len);
     List<u32>: |value, blob, out| {

@@ -137,6 +137,26 @@ pub enum Newlines {
     Plain,
 }
 
+/// Which environment a hook gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Environment {
+    /// The hook's own.
+    Hook,
+    /// The container's program's.
+    Program,
+}
+
+/// Where a hook starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Place {
+    /// In the host's tree, with the root file system as its working directory.
+    BeforePivot,
+    /// In the container, in the program's working directory.
+    Container,
+}
+
 /// What a [`Step::Umask`] says for "as the caller had it".
 pub const CALLERS_UMASK: u32 = u32::MAX;
 
@@ -184,8 +204,8 @@ steps! {
     Session "setsid" {}
     /// Brings the loopback device of a new network namespace up.
     Loopback "loopback" {}
-    /// A new session keyring.
-    Keyring "keyring" { name: Text }
+    /// A new session keyring, with these permissions in addition; see keyctl(2).
+    Keyring "keyring" { name: Text, permissions: u32 }
     /// sethostname(2).
     Hostname "sethostname" { name: Text }
     /// setdomainname(2).
@@ -240,8 +260,8 @@ steps! {
     Limit "rlimit" { resource: u32, soft: u64, hard: u64 }
     /// prctl(2) `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivileges "no-new-privileges" {}
-    /// seccomp(2).
-    Seccomp "seccomp" { program: List<SockFilter>, flags: u32 }
+    /// seccomp(2). Where the flags ask for a listener, it goes to `listener`, and its number to the header.
+    Seccomp "seccomp" { program: List<SockFilter>, flags: u32, listener: Slot }
     /// Leaves these capabilities in the bounding set.
     Bounding "bounding" { keep: Capabilities }
     /// setgroups(2), setresgid(2), setresuid(2), with capabilities kept.
@@ -266,6 +286,29 @@ steps! {
     Detach "detach" {}
     /// Waits for `orlop start`, with no other descriptor from `first` on.
     AwaitStart "await-start" { listener: Slot, first: u32 }
+    /// A procfs that is mounted nowhere.
+    OpenProc "open-proc" { out: Slot }
+    /// Writes to a file of it.
+    WriteProc "write-proc" { proc: Slot, path: Text, value: Text }
+    /// Every processor that the cpuset allows, whatever the caller's affinity.
+    Affinity "affinity" {}
+    /// sched_setattr(2).
+    Scheduler "scheduler" {
+        policy: u32, flags: u32, nice: i32, priority: u32, runtime: u64, deadline: u64, period: u64
+    }
+    /// ioprio_set(2).
+    IoPriority "io-priority" { priority: u32 }
+    /// personality(2).
+    Personality "personality" { domain: u32 }
+    /// set_mempolicy(2); the nodes are a mask of 32 bits a word.
+    MemoryPolicy "memory-policy" { mode: u32, nodes: List<u32> }
+    /// The user owns standard input, output and error.
+    Stdio "stdio" { uid: u32 }
+    /// Runs a hook in the container's namespaces. `state` is what it reads, before and after its pid.
+    Hook "hook" {
+        index: u32, path: Text, args: List<Text>, env: List<Text>, environment: Environment, place: Place, root: Slot,
+        timeout: u32, state: List<Text>
+    }
     /// execve(2).
     Exec "execve" {}
 }
@@ -398,4 +441,18 @@ calls! {
     Dup3 "dup3"
     Signalfd "signalfd4"
     Poll "ppoll"
+    Sendmsg "sendmsg"
+    Write "write"
+    SchedSetaffinity "sched_setaffinity"
+    SchedSetattr "sched_setattr"
+    IoprioSet "ioprio_set"
+    Personality "personality"
+    SetMempolicy "set_mempolicy"
+    HookPipe "pipe2"
+    HookState "memfd_create"
+    HookFork "clone"
+    HookExec "executing the hook"
+    HookWait "waiting for the hook"
+    HookEnded "the hook's status"
+    HookTimeout "the hook's timeout"
 }

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use orlop_cgroup::systemd::{self, Place};
 use orlop_cgroup::{
     self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
 };
@@ -11,6 +12,9 @@ use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::{Options, Origin, invalid};
+
+/// Whether `orlop-cgroup` has a driver for systemd.
+pub(crate) const HAS_SYSTEMD: bool = false;
 
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,9 @@ pub(crate) enum Placement {
 pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
     if plan.dirs.is_empty() {
         Placement::Nowhere
+    } else if plan.scope.is_some() {
+        // A scope is made around a process that lives.
+        Placement::Adopted
     } else if plan.dirs.iter().all(|dir| dir.version == Version::V2) {
         Placement::AtBirth
     } else {
@@ -34,14 +41,33 @@ pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
 }
 
 pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<cgroup::Plan> {
-    let path = path(config, options.id)?;
     let resources = resources(&config.linux.resources, Devices::OfContainer)?;
     let how =
         cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, manager: options.cgroup_manager };
-    cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)
+    if options.cgroup_manager == cgroup::Manager::Systemd {
+        return scope(config, host, options, &resources, how);
+    }
+    let path = path(config, options.id)?;
+    let plan = cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)?;
+    // Engines read the statistics of what is not limited too.
+    Ok(if host.is_unified() && !host.rootless { plan.with_all_controllers() } else { plan })
 }
 
-fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
+fn scope(
+    config: &Config<'_>,
+    host: &Host,
+    options: &Options<'_>,
+    resources: &cgroup::Resources,
+    how: cgroup::Options,
+) -> Result<cgroup::Plan> {
+    let given = Some(config.linux.cgroups_path.as_str());
+    let place = Place::from_config(given, options.id, &options.systemd, options.systemd_cgroup);
+    let place = place.map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))?;
+    let annotations = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    systemd::plan(&host.cgroups, &place, resources, how, annotations).map_err(from_cgroup)
+}
+
+pub(crate) fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
     let given = Some(config.linux.cgroups_path.as_str());
     CgroupPath::from_config(given, id).map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))
 }
@@ -52,7 +78,10 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
         _ => Kind::System,
     };
-    Error::new(kind, alloc::format!("{error}"))
+    match &error {
+        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
+        _ => Error::new(kind, alloc::format!("{error}")),
+    }
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.
@@ -61,7 +90,6 @@ pub(crate) enum Devices {
     /// The configuration's, then the ones that every container needs.
     OfContainer,
     /// None.
-    #[allow(dead_code)] // `update` is not built yet
     Unchanged,
 }
 
@@ -185,4 +213,35 @@ fn device_rules(from: &[config::DeviceRule]) -> Result<Vec<DeviceRule>> {
     }
     rules.extend_from_slice(&DEFAULT_DEVICES);
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, Hierarchy};
+    use crate::plan::{Act, Task};
+    use orlop_cgroup::Layout;
+
+    /// The scope needs a process that lives, and its cgroup namespace the cgroup.
+    #[test]
+    fn a_scope_is_started_around_init() {
+        let text = Config::example(Hierarchy::Unified).to_json(crate::config::Layout::Compact);
+        let text = text.replace("\"terminal\":true", "\"terminal\":false");
+        let config = Config::parse(text.as_bytes()).unwrap();
+        let host = Host { euid: 0, rootless: false, cgroups: Layout::unified("/cg", "0::/\n") };
+        let options = Options { id: "c", bundle: "/b", cgroup_manager: cgroup::Manager::Systemd, ..Options::default() };
+        let plan = crate::plan::plan(&config, &host, &options).unwrap();
+        let tasks: Vec<&str> = plan
+            .entries
+            .iter()
+            .filter_map(|entry| match entry.act {
+                Act::Runtime(Task::Clone { into_cgroup: true, .. }) => Some("clone into the cgroup"),
+                Act::Runtime(task) if task.name().starts_with("cgroup") || task.name() == "clone" => Some(task.name()),
+                Act::Init(step) if step.name() == "unshare" => Some("unshare"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(tasks, ["cgroup-create", "clone", "cgroup-adopt", "unshare", "cgroup-limits"]);
+        assert_eq!(plan.cgroup.dirs.first().map(|dir| dir.path.as_str()), Some("/cg/system.slice/orlop-c.scope"));
+    }
 }

@@ -7,21 +7,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::{Group, Joined, PATIENCE};
+use orlop_cgroup::{Group, Joined, PATIENCE, systemd};
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::Pid;
 use orlop_sys::time::{self, Clock};
-use orlop_sys::{CWD, OwnedFd};
+use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
+use crate::config::{
+    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+};
 use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
+use crate::hook::Subject;
 use crate::launch::{Birth, Launch};
 use crate::plan::{Act, Entry, Gate, Plan, RootChange, SessionKeyring, Task, slot};
-use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, StateDir};
+use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 
 /// How a container is made, besides its configuration.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +38,12 @@ pub struct CreateOptions {
     pub keyring: SessionKeyring,
     /// How many of the caller's descriptors from 3 on the container's program gets.
     pub preserve_fds: u32,
-    /// How many of them, the first, are sockets of a service manager: the program is told by `LISTEN_FDS`.
+    /// How many of those are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
     pub listen_fds: u32,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd it is, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
     /// Who gets the master of a terminal.
     pub console: Console,
     /// A connected socket that gets a pidfd of init, as a message of one descriptor.
@@ -49,6 +55,10 @@ struct Made<'a> {
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
+    /// The way to systemd, where it makes the cgroup.
+    systemd: Option<systemd::Client>,
+    /// The unit that it was asked to start.
+    scope: Option<String>,
     group: Option<Group>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
@@ -70,6 +80,9 @@ impl Made<'_> {
         if let Some(mut group) = self.group {
             let removed = group.remove(PATIENCE).and_then(|()| group.undo());
             left.extend(removed.err().map(|error| format!("{error}")));
+        }
+        if let (Some(mut client), Some(unit)) = (self.systemd, &self.scope) {
+            left.extend(client.stop(unit).err().map(|error| format!("{error}")));
         }
         if left.is_empty()
             && let Some(state) = self.state
@@ -99,15 +112,44 @@ pub(crate) fn create(
     options: &CreateOptions,
     id: &str,
 ) -> Result<Created> {
-    let mut made = Made { root, state: None, network: None, group: None, launch: None, pid_file: None, console: None };
-    match make(&mut made, bundle, &plan, gate, options, id) {
+    let mut made = Made {
+        root,
+        state: None,
+        network: None,
+        systemd: None,
+        scope: None,
+        group: None,
+        launch: None,
+        pid_file: None,
+        console: None,
+    };
+    let done = make(&mut made, bundle, &plan, gate, options, id);
+    // Whoever wants to change the container from now on may.
+    let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
+    match done {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, console, .. } => {
                 Ok(Created { launch, plan, group, state, console })
             }
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
         },
-        Err(error) => Err(made.undo(error)),
+        Err(error) => {
+            let was_started = made.launch.is_some();
+            let error = made.undo(error);
+            Err(if was_started && plan.has_poststop { after_failure(error, bundle, id) } else { error })
+        }
+    }
+}
+
+/// The spec has what follows a container's end follow its failed beginning, too.
+fn after_failure(error: Error, bundle: &Bundle, id: &str) -> Error {
+    let Ok(config) = bundle.config() else {
+        return error;
+    };
+    let failed = Subject { id, bundle: bundle.path(), config: &config }.run_poststop();
+    match failed.first() {
+        Some(warning) if error.advice().is_none() => error.hint(format!("and afterwards: {}", warning.text)),
+        _ => error,
     }
 }
 
@@ -140,13 +182,13 @@ fn make(
             if !overlaps && let Some(launch) = &made.launch {
                 launch.await_init(plan, (born + 1 + index) as u32)?;
             }
-            accompany(made, plan, task).map_err(|error| placed(error, entry))?;
+            accompany(made, bundle, plan, task, id).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
             let until = done.iter().position(|done| !done).unwrap_or(done.len());
             if let Some(launch) = &made.launch {
-                launch.complete((born + 1 + until) as u32);
+                launch.complete((born + 1 + until) as u32)?;
             }
         }
     }
@@ -201,10 +243,21 @@ fn prepare(
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
+                scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
+                has_poststop: plan.has_poststop,
+                shares_pids: !config
+                    .linux
+                    .namespaces
+                    .iter()
+                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
             };
             state.write_record(&record, bundle.text())
         }
         Task::CgroupCreate => {
+            if let Some(scope) = &plan.cgroup.scope {
+                made.systemd = Some(systemd::Client::connect(&scope.bus).map_err(from_cgroup)?);
+                return Ok(());
+            }
             made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             Ok(())
         }
@@ -229,7 +282,7 @@ fn prepare(
 }
 
 /// What is done beside a running init.
-fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
+fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: &str) -> Result<()> {
     let launch = made.launch.as_ref().ok_or_else(broken)?;
     match task {
         Task::SendNetworkNamespace => {
@@ -248,6 +301,16 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
             }
         }
         Task::CgroupAdopt => {
+            if let Some(scope) = &plan.cgroup.scope {
+                let client = made.systemd.as_mut().ok_or_else(broken)?;
+                let started = client.start(scope, launch.pid(), Some(launch.pidfd().borrow()));
+                // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
+                if !started.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
+                    made.scope = Some(scope.unit.clone());
+                }
+                started.map_err(|error| if launch.has_ended() { launch.failure(plan) } else { from_cgroup(error) })?;
+                made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+            }
             let group = made.group.as_ref().ok_or_else(broken)?;
             let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
             group.adopt(launch.pid(), joined).map_err(from_cgroup)
@@ -255,11 +318,61 @@ fn accompany(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::Record => {
-            let (init, ignored) = Init::born(launch.pid()).ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid())?.ok_or_else(|| launch.failure(plan))?;
             launch.ignores(ignored);
+            let init = Init { has_poststart: plan.has_poststart, ..init };
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
+        Task::SeccompListener { path, metadata } => {
+            let blob = plan.strings.blob();
+            let text = |text| blob.text(text).unwrap_or_default();
+            let config = bundle.config()?;
+            let process = ContainerProcessState {
+                oci_version: Str::new(SPEC_VERSION),
+                fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
+                pid: launch.pid(),
+                metadata: text(metadata).to_string_lossy().into_owned().into(),
+                state: State {
+                    oci_version: Str::new(SPEC_VERSION),
+                    id: id.into(),
+                    status: Status::Creating,
+                    pid: launch.pid(),
+                    bundle: bundle.path().into(),
+                    annotations: config.annotations.clone(),
+                },
+            };
+            hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
+        }
+        Task::Hook { event, index, .. } => {
+            let subject = Subject { id, bundle: bundle.path(), config: &bundle.config()? };
+            subject.run(event, index as usize, Status::Creating, launch.pid())
+        }
         _ => Err(broken()),
+    }
+}
+
+/// Sends a seccomp listener to the process that is to serve it.
+fn hand_over(listener: &OwnedFd, path: &CStr, process: &str) -> Result<()> {
+    let shown = path.to_string_lossy();
+    let what = |what: &str| format!("{what} seccomp agent specified in the seccomp profile: {shown}");
+    let failed = |call, text: &str| {
+        let text = what(text);
+        move |errno| Error::system(call, text, errno)
+    };
+    let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket", "failed to connect with"))?;
+    let connected = match path.to_bytes().len() {
+        0..=net::MAX_SOCKET_PATH => net::connect(&socket, path),
+        // An address holds no longer path, but a descriptor's link does.
+        _ => fs::open_at(CWD, path, OFlags::PATH, 0).and_then(|file| {
+            let link = CString::new(format!("/proc/self/fd/{}", file.as_raw())).unwrap_or_default();
+            net::connect(&socket, &link)
+        }),
+    };
+    connected.map_err(failed("connect", "failed to connect with"))?;
+    match net::send(&socket, process.as_bytes(), &[listener.borrow()]) {
+        Ok(n) if n == process.len() => Ok(()),
+        Ok(_) => Err(Error::new(Kind::System, what("sent half of the container's state to"))),
+        Err(errno) => Err(failed("sendmsg", "cannot send the seccomp listener to")(errno)),
     }
 }
 
@@ -285,15 +398,14 @@ pub(crate) fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
     written.map_err(|errno| {
         let error = Error::system("write", format!("oom_score_adj {value}"), errno);
         match errno {
-            orlop_sys::Errno::ACCES | orlop_sys::Errno::PERM => {
-                error.hint("a value below the caller's own needs CAP_SYS_RESOURCE")
-            }
+            Errno::ACCES | Errno::PERM => error.hint("a value below the caller's own needs CAP_SYS_RESOURCE"),
             _ => error,
         }
     })
 }
 
-/// Whoever reads the file reads all of it or finds none: it is written beside its place and then renamed.
+/// Whoever reads the file reads all of it or finds none: it is written without a name, and then gets one. Killed on
+/// the way we leave nothing.
 pub(crate) fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
     let failed = |call| {
         let path = path.to_string_lossy().into_owned();
@@ -302,11 +414,30 @@ pub(crate) fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
     let bytes = path.to_bytes();
     let name_at = bytes.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
     let (directory, name) = bytes.split_at_checked(name_at).unwrap_or((b"", bytes));
-    let beside = [directory, b".", name, b".", format!("{pid}").as_bytes()].concat();
+    let text = format!("{pid}");
+    let above = CString::new(if directory.is_empty() { b"." } else { directory }).map_err(|_| broken())?;
+    match fs::open_at(CWD, &above, OFlags::WRONLY | OFlags::TMPFILE, 0o644) {
+        Ok(file) => {
+            fs::write_all(&file, text.as_bytes()).map_err(failed("write"))?;
+            return match fs::link_file(&file, CWD, path) {
+                Err(Errno::EXIST) => {
+                    fs::unlink_at(CWD, path, AtFlags::NONE).map_err(failed("unlinkat"))?;
+                    fs::link_file(&file, CWD, path)
+                }
+                done => done,
+            }
+            .map_err(failed("linkat"));
+        }
+        // Some file systems have no files without names: NFS, and overlayfs before Linux 6.1. A kernel older than
+        // all of them takes the flag for an attempt to write to the directory.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {}
+        Err(errno) => return Err(failed("openat")(errno)),
+    }
+    let beside = [directory, b".", name, b".", text.as_bytes()].concat();
     let beside = CString::new(beside).map_err(|_| broken())?;
     let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL | OFlags::NOFOLLOW;
     let file = fs::open_at(CWD, &beside, flags, 0o644).map_err(failed("openat"))?;
-    let written = fs::write_all(&file, format!("{pid}").as_bytes())
+    let written = fs::write_all(&file, text.as_bytes())
         .map_err(failed("write"))
         .and_then(|()| fs::rename_at(CWD, &beside, CWD, path).map_err(failed("renameat2")));
     if written.is_err() {

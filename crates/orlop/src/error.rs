@@ -51,6 +51,8 @@ struct Inner {
     origin: Option<String>,
     call: Option<&'static str>,
     errno: Option<Errno>,
+    /// Whether the reason names both.
+    told: bool,
     hint: Option<Cow<'static, str>>,
 }
 
@@ -66,6 +68,7 @@ impl Error {
             origin: None,
             call: None,
             errno: None,
+            told: false,
             hint: None,
         }))
     }
@@ -75,6 +78,13 @@ impl Error {
         let mut error = Error::new(Kind::System, what);
         error.0.call = Some(call);
         error.0.errno = Some(errno);
+        error
+    }
+
+    /// A failed call whose name and error number are in the words already.
+    pub(crate) fn told(reason: String, call: &'static str, errno: Errno) -> Error {
+        let mut error = Error::system(call, reason, errno);
+        error.0.told = true;
         error
     }
 
@@ -164,13 +174,13 @@ impl fmt::Display for Error {
             f.write_str(": ")?;
         }
         f.write_str(&e.reason)?;
-        if let Some(call) = e.call {
+        if let Some(call) = e.call.filter(|_| !e.told) {
             if !e.reason.is_empty() {
                 f.write_str(": ")?;
             }
             f.write_str(call)?;
         }
-        if let Some(errno) = e.errno {
+        if let Some(errno) = e.errno.filter(|_| !e.told) {
             write!(f, ": {errno}")?;
             if errno.text() != "unknown error" {
                 write!(f, " ({})", errno.name())?;

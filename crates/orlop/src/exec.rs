@@ -93,13 +93,13 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
 fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
     let stopped = || Error::new(Kind::WrongState, "cannot exec in a stopped container");
     let Some(init) = dir.read_init()? else {
-        return Err(match dir.is_locked() {
+        return Err(match dir.is_locked()? {
             true => Error::new(Kind::WrongState, "cannot exec in a container that is being created"),
             false => stopped(),
         });
     };
     match process::pidfd_open(init.pid) {
-        Ok(pidfd) if init.is_alive() => Ok((init, pidfd)),
+        Ok(pidfd) if init.is_alive()? => Ok((init, pidfd)),
         Ok(_) | Err(Errno::SRCH) => Err(stopped()),
         Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
     }
@@ -155,6 +155,9 @@ fn make_plan(config: &Config<'_>, id: &str, options: &ExecOptions<'_>, target: &
         // LISTEN_PID would have to be the number that the process gets in the container.
         listen_fds: 0,
         console: options.console.planned(terminal),
+        systemd: orlop_cgroup::systemd::Bus::System,
+        systemd_cgroup: "",
+        joins_own_network: false,
     };
     plan::plan(config, &host, &how, target)
 }
@@ -224,7 +227,7 @@ fn accompany(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<
         let done = match entry.act {
             Act::Runtime(Task::CgroupAdopt) => adopt(launch, plan, group, options),
             Act::Runtime(Task::OomScoreAdj(value)) => write_oom_score(launch.pid(), value),
-            Act::Runtime(Task::IgnoredSignals) => match crate::state::ignored_by(launch.pid()) {
+            Act::Runtime(Task::IgnoredSignals) => match crate::state::ignored_by(launch.pid())? {
                 Some(signals) => {
                     launch.ignores(signals);
                     Ok(())
@@ -239,7 +242,7 @@ fn accompany(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<
             error.at(entry.phase, origin)
         })?;
     }
-    launch.complete(plan.entries.len() as u32);
+    launch.complete(plan.entries.len() as u32)?;
     if let Some(socket) = &options.pidfd_socket {
         console::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
     }

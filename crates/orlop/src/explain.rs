@@ -25,6 +25,15 @@ pub fn text(plan: &Plan) -> String {
             let _ = write!(out, "  [{}]", entry.origin);
         }
         out.push('\n');
+        if matches!(entry.act, Act::Runtime(Task::CgroupAdopt)) {
+            for property in plan.cgroup.scope.iter().flat_map(|scope| &scope.properties) {
+                let _ = write!(out, "      {}={}", property.name, property.value);
+                let _ = match property.origin.as_str() {
+                    "" => writeln!(out),
+                    origin => writeln!(out, "  [{origin}]"),
+                };
+            }
+        }
         if matches!(entry.act, Act::Runtime(Task::CgroupLimits)) {
             for write in &plan.cgroup.writes {
                 let _ = writeln!(out, "      {} = {}  [{}]", plan.cgroup.file(write), write.value, write.origin);
@@ -68,6 +77,16 @@ pub fn json(plan: &Plan) -> String {
         string(&mut out, &format!("{}", write.origin));
         out.push('}');
     }
+    out.push_str("\n],\"properties\":[");
+    for (i, property) in plan.cgroup.scope.iter().flat_map(|scope| &scope.properties).enumerate() {
+        out.push_str(if i == 0 { "\n{\"name\":" } else { ",\n{\"name\":" });
+        string(&mut out, &property.name);
+        out.push_str(",\"value\":");
+        string(&mut out, &format!("{}", property.value));
+        out.push_str(",\"origin\":");
+        string(&mut out, property.origin.as_str());
+        out.push('}');
+    }
     out.push_str("\n],\"warnings\":[");
     for (i, warning) in plan.warnings.iter().enumerate() {
         out.push_str(if i == 0 { "\n{\"origin\":" } else { ",\n{\"origin\":" });
@@ -93,7 +112,19 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
             list.push(("namespaces", format!("{namespaces}")));
             list.push(("into_cgroup", format!("{into_cgroup}")));
         }
+        Act::Runtime(Task::SeccompListener { path, metadata }) => {
+            list.push(("path", shown(plan, path)));
+            list.push(("metadata", shown(plan, metadata)));
+        }
+        Act::Runtime(Task::Hook { event, index, path }) => {
+            list.push(("event", event.name().into()));
+            list.push(("index", format!("{index}")));
+            list.push(("path", shown(plan, path)));
+        }
         Act::Runtime(Task::OomScoreAdj(value)) => list.push(("value", format!("{value}"))),
+        Act::Runtime(Task::CgroupAdopt) => {
+            list.extend(plan.cgroup.scope.iter().map(|scope| ("scope", scope.unit.clone())));
+        }
         Act::Runtime(Task::CgroupCreate) => {
             list.extend(plan.cgroup.dirs.iter().map(|dir| ("directory", dir.path.clone())));
         }
@@ -189,6 +220,38 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::Pivot { .. } if errno == Errno::INVAL => {
             system(String::from("entering the root")).hint("on an initial ramfs use --no-pivot")
         }
+        Step::WriteProc { path, value, .. } => proc_error(&text(path), &text(value), call_name, errno),
+        Step::Scheduler { .. } => {
+            let limits_processors = |write| plan.cgroup.file(write).ends_with("cpuset.cpus");
+            if errno == Errno::PERM && plan.cgroup.writes.iter().any(limits_processors) {
+                let what = "process scheduler can't be used together with AllowedCPUs";
+                return Error::new(Kind::InvalidConfig, what);
+            }
+            system(String::from("error setting scheduler"))
+        }
+        Step::IoPriority { .. } => system(String::from("failed to set io priority")),
+        Step::MemoryPolicy { .. } => system(String::from("setting the memory policy")),
+        Step::Seccomp { .. } => system(String::from("loading the filter")),
         _ => system(String::from(step.name())),
     }
+}
+
+/// What writing to procfs was for is in the path.
+fn proc_error(path: &str, value: &str, call: &'static str, errno: Errno) -> Error {
+    let missing = matches!(errno, Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP);
+    if let Some(name) = path.strip_prefix("sys/") {
+        let error = Error::system(call, format!("sysctl {} = {value:?}", name.replace('/', ".")), errno);
+        return if errno == Errno::NOENT { error.hint("this kernel has no such parameter") } else { error };
+    }
+    if path.contains("apparmor") {
+        let profile = value.strip_prefix("exec ").unwrap_or(value);
+        if call == "write" && errno == Errno::NOENT {
+            return Error::system(call, format!("AppArmor profile {profile:?} is not loaded"), errno);
+        }
+        let what = format!("unable to apply apparmor profile {profile:?}");
+        let error = Error::system(call, what, errno);
+        return if missing { error.hint("AppArmor is not available on this host") } else { error };
+    }
+    let error = Error::system(call, format!("unable to set SELinux label {value:?}"), errno);
+    if missing { error.hint("SELinux is not available on this host, or does not know the label") } else { error }
 }

@@ -12,26 +12,31 @@ use core::ffi::{CStr, c_char};
 use core::ptr::null;
 use core::sync::atomic::Ordering;
 
+use orlop_init::Report;
 use orlop_init::image::Image;
-use orlop_init::plan::{Header, Status};
-use orlop_init::step::{Call, SLOTS, Slot, Step};
+use orlop_init::plan::{EXCERPT_AREA, EXCERPT_AT, Header, Status};
+use orlop_init::step::{Call, Place, SLOTS, Slot, Step};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{self, MemfdFlags, Seals};
 use orlop_sys::mem::Shared;
 use orlop_sys::mount::{self, Attr, MountAttr, Reach};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Child, Ended, Pid, Program, Waiting};
+use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread};
 
 use crate::error::{Error, Kind, Result};
 use crate::explain;
-use crate::plan::{Act, Plan, Task};
+use crate::hook::{self, InitHook};
+use crate::plan::{Act, HookEvent, Plan, Task};
 
 /// A started init.
 pub(crate) struct Launch {
     child: Child,
     shared: Shared,
     wake: OwnedFd,
+    /// How long to sleep before looking again: where a filter may keep init from waking us.
+    patience: Option<Timespec>,
 }
 
 /// What init is born with, besides the plan.
@@ -165,6 +170,8 @@ impl Launch {
                 keep: &keep,
                 first,
                 stdio: [None, None, None],
+                cwd: None,
+                signals: process::Signals::Callers,
             };
             in_pid_namespace(birth.pid_namespace, || {
                 // SAFETY: the strings of both arrays outlive the call.
@@ -176,10 +183,17 @@ impl Launch {
             done => done,
         };
         let child = child.map_err(|errno| clone_error(plan, errno))?;
-        let launch = Launch { child, shared, wake };
+        let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+        let patience = filtered.then_some(Timespec::from_millis(20));
+        let launch = Launch { child, shared, wake, patience };
         let born = plan.clone_index() + 1;
-        launch.complete(born as u32);
-        Ok(launch)
+        match launch.complete(born as u32) {
+            Ok(()) => Ok(launch),
+            Err(error) => {
+                launch.kill();
+                Err(error)
+            }
+        }
     }
 
     fn header(&self) -> &Header {
@@ -200,14 +214,25 @@ impl Launch {
         self.header().ignored.store(signals, Ordering::Release);
     }
 
+    /// A copy of the seccomp listener that init has got.
+    pub(crate) fn listener(&self) -> Result<OwnedFd> {
+        let number = self.header().listener.load(Ordering::SeqCst);
+        process::pidfd_getfd(&self.child.pidfd, number)
+            .map_err(|errno| Error::system("pidfd_getfd", "the seccomp listener", errno))
+    }
+
     /// Says that every entry of the runtime before `index` is done.
-    pub(crate) fn complete(&self, index: u32) {
+    pub(crate) fn complete(&self, index: u32) -> Result<()> {
         let header = self.header();
         header.done.store(index, Ordering::SeqCst);
         if header.init_sleeps.swap(0, Ordering::SeqCst) != 0 {
-            // Where init is gone, the next wait says so.
-            let _gone = net::send(&self.wake, &[1], &[]);
+            match net::send(&self.wake, &[1], &[]) {
+                // Where init is gone, the next wait says so.
+                Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+                Err(errno) => return Err(Error::system("sendmsg", "waking init", errno)),
+            }
         }
+        Ok(())
     }
 
     /// Sends init a descriptor.
@@ -246,7 +271,8 @@ impl Launch {
         let mut fds =
             [PollFd::new(self.wake.borrow(), PollFlags::IN), PollFd::new(self.child.pidfd.borrow(), PollFlags::IN)];
         loop {
-            match event::poll(&mut fds, None) {
+            match event::poll(&mut fds, self.patience) {
+                Ok(0) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("ppoll", "waiting for init", errno)),
                 Ok(_) => break,
@@ -268,15 +294,50 @@ impl Launch {
         let header = self.header();
         match header.status() {
             Status::Executing => None,
-            Status::Failed => Some(failed_step(
-                plan,
-                header.at.load(Ordering::Relaxed) as usize,
-                Call::from_number(header.call.load(Ordering::Relaxed)),
-                Errno(header.errno.load(Ordering::Relaxed)),
-                header.detail.load(Ordering::Relaxed),
-            )),
+            Status::Failed => Some(self.failed_hook(plan).unwrap_or_else(|| {
+                failed_step(
+                    plan,
+                    header.at.load(Ordering::Relaxed) as usize,
+                    Call::from_number(header.call.load(Ordering::Relaxed)),
+                    Errno(header.errno.load(Ordering::Relaxed)),
+                    header.detail.load(Ordering::Relaxed),
+                )
+            })),
             Status::Unborn | Status::Working => Some(ended_early(plan, header, ended)),
         }
+    }
+
+    /// Whether init has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        event_ready(self.pidfd().borrow())
+    }
+
+    /// The error of a hook, where that is what failed.
+    fn failed_hook(&self, plan: &Plan) -> Option<Error> {
+        let header = self.header();
+        let report = Report {
+            step: header.at.load(Ordering::Relaxed),
+            call: header.call.load(Ordering::Relaxed),
+            errno: header.errno.load(Ordering::Relaxed) as u32,
+            detail: header.detail.load(Ordering::Relaxed),
+            said: header.said.load(Ordering::Relaxed),
+            complained: header.complained.load(Ordering::Relaxed),
+        };
+        hook::reported(&report)?;
+        let entry = plan.entries.get(report.step as usize)?;
+        let Act::Init(Step::Hook { place, path, timeout, .. }) = entry.act else {
+            return None;
+        };
+        let event = match place {
+            Place::BeforePivot => HookEvent::CreateContainer,
+            Place::Container => HookEvent::StartContainer,
+        };
+        let at = header.scratch as usize + EXCERPT_AT;
+        // SAFETY: the mapping has that area; init, the only one to write there, does so no more after its failure.
+        let excerpt = unsafe { core::slice::from_raw_parts(self.shared.start().add(at), EXCERPT_AREA) };
+        let path = plan.strings.blob().text(path).map(|path| path.to_string_lossy()).unwrap_or_default();
+        let hook = InitHook { event, path: &path, seconds: timeout };
+        Some(hook::init_failure(&hook, &report, excerpt).at(entry.phase, entry.origin.to_pointer()))
     }
 
     /// The error of an init that did not get to the program. It is killed and reaped.
@@ -296,9 +357,17 @@ impl Launch {
         self.reap();
     }
 
-    /// How it ended; `None` where another part of this process has reaped it.
+    /// How it ended; `None` where another part of this process has reaped it, or nobody can tell.
     pub(crate) fn reap(&self) -> Option<Ended> {
-        process::wait(&self.child.pidfd, Waiting::Block).ok().flatten()
+        self.try_reap().ok().flatten()
+    }
+
+    /// The same, and why it is not known.
+    pub(crate) fn try_reap(&self) -> Result<Option<Ended>> {
+        match process::wait(&self.child.pidfd, Waiting::Block) {
+            Err(Errno::CHILD) => Ok(None),
+            done => done.map_err(|errno| Error::system("waitid", "the end of the container's program", errno)),
+        }
     }
 }
 
@@ -358,7 +427,14 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
     let error = match &entry.act {
         Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
         Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
-        Act::Runtime(task) => Error::system("", format!("{} failed in init", task.name()), errno),
+        // Before its first step.
+        Act::Runtime(_) => {
+            let error = Error::system(call.map_or("", Call::name), "starting init", errno);
+            return match plan.entries.get(plan.clone_index()) {
+                Some(entry) => error.at(entry.phase, entry.origin.to_pointer()),
+                None => error,
+            };
+        }
     };
     error.at(entry.phase, entry.origin.to_pointer())
 }
@@ -396,9 +472,15 @@ fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
         Some(Ended::Exited(status)) => format!("ended with status {status}"),
         None => String::from("ended"),
     };
+    let unborn = header.status() == Status::Unborn;
+    let index = if unborn { plan.clone_index() } else { index };
     let Some(entry) = plan.entries.get(index) else {
         return Error::new(Kind::System, format!("init {how}"));
     };
+    if unborn && let Some(Ended::Exited(errno)) = ended {
+        return Error::system("mmap", "init could not map its plan", Errno(errno))
+            .at(entry.phase, entry.origin.to_pointer());
+    }
     let error = Error::new(Kind::System, format!("init {how} in step {index} ({})", entry.name()))
         .at(entry.phase, entry.origin.to_pointer());
     match ended {

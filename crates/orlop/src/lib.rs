@@ -25,11 +25,14 @@ mod bundle;
 mod cgroup;
 pub mod config;
 pub mod console;
+mod control;
 mod create;
+mod doctor;
 mod error;
 pub mod exec;
 pub mod explain;
 pub mod features;
+mod hook;
 mod host;
 mod launch;
 mod path;
@@ -43,9 +46,19 @@ pub mod time;
 pub use bundle::Bundle;
 pub use console::Console;
 pub use create::CreateOptions;
+pub use doctor::Finding;
 pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use host::Host;
-pub use orlop_cgroup::Manager as CgroupManager;
+pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
+
+/// What [`Container::stats`] gives.
+pub mod stats {
+    pub use orlop_cgroup::{
+        Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats, PidsStats, Pressure,
+        RdmaEntry, RdmaStats, Stall,
+    };
+}
+pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
-pub use runtime::{Container, Force, Running, Runtime, Scope};
+pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

@@ -6,7 +6,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client};
 use orlop_cgroup::{Group, PATIENCE};
+use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
 use orlop_init::{GO, Report};
 use orlop_sys::net::{self, SocketType};
@@ -16,13 +18,14 @@ use orlop_sys::{BorrowedFd, Errno, OwnedFd, event, fs};
 
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
-use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
+use crate::config::{Config, ContainerState, NamespaceKind, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
+use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
-use crate::plan::{self, Gate, Options, Plan, Warning};
+use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
 use crate::state::{self, Init, Record, StateDir};
 
 /// A runtime: the directory that its containers' state is kept in.
@@ -54,6 +57,8 @@ pub enum Force {
 
 /// How long a killed process may take to end.
 const KILLED: Timespec = Timespec { sec: 10, nsec: 0 };
+/// How long it takes at most, unless it is paused or the machine is busy.
+const USUALLY_DEAD: Timespec = Timespec::from_millis(50);
 
 impl Runtime {
     /// A runtime that keeps its state in `root`, which is made when the first container is.
@@ -82,7 +87,8 @@ impl Runtime {
         let Created { launch, plan, group, state, console } = created;
         // Whoever wants to change the container from now on may.
         let container = Container { id: id.into(), dir: state };
-        Ok(Running { container, launch, plan, group, console, ended: None })
+        let running = Running { container, launch, plan, group, console, ended: None };
+        if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
@@ -90,9 +96,7 @@ impl Runtime {
         let config = bundle.config()?;
         let host = Host::probe()?;
         let plan = plan_for(id, bundle, &config, &host, options, gate)?;
-        let created = create::create(&self.root, bundle, plan, gate, options, id)?;
-        created.state.unlock()?;
-        Ok(created)
+        create::create(&self.root, bundle, plan, gate, options, id)
     }
 
     /// Finds a container.
@@ -102,21 +106,29 @@ impl Runtime {
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
-    pub fn delete(&self, id: &str, force: Force) -> Result<()> {
+    /// Hooks that fail afterwards are warnings.
+    pub fn delete(&self, id: &str, force: Force) -> Result<Vec<Warning>> {
         match self.container(id) {
             Ok(container) => container.delete(force),
-            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(()),
+            Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(Vec::new()),
             Err(error) => Err(error.during("delete", id)),
         }
     }
 
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        state::ids(&self.root)
+    }
+
     /// The state of every container, by id. One that cannot be read is an error in its place.
-    pub fn list(&self) -> Result<Vec<(String, Result<ContainerState<'static>>)>> {
+    pub fn list(&self) -> Result<Vec<(String, Result<Listed>)>> {
         let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| match self.container(&id).and_then(|c| c.listed()) {
-            // Deleted while we looked.
-            Err(error) if error.kind() == Kind::NotFound => None,
-            state => Some((id, state)),
+        let each = ids.into_iter().filter_map(|id| {
+            match self.container(&id).and_then(|c| Ok(Listed { state: c.listed()?, owner: c.owner()? })) {
+                // Deleted while we looked.
+                Err(error) if error.kind() == Kind::NotFound => None,
+                listed => Some((id, listed)),
+            }
         });
         Ok(each.collect())
     }
@@ -130,6 +142,9 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
+    let user = options.cgroup_manager == orlop_cgroup::Manager::Systemd && options.systemd != Bus::System;
+    // Where a user's systemd is, only it can tell; the system's has the root.
+    let systemd_cgroup = if user { cgroup_of(&options.systemd)? } else { String::new() };
     let options = Options {
         id,
         bundle: bundle.path(),
@@ -137,11 +152,40 @@ fn plan_for(
         root_change: options.root_change,
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
+        systemd: options.systemd.clone(),
+        systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
         console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
+        joins_own_network: joins_own_network(config),
     };
     plan::plan(config, host, &options)
+}
+
+fn cgroup_of(bus: &Bus) -> Result<String> {
+    Client::connect(bus).and_then(|mut client| client.cgroup()).map_err(from_cgroup)
+}
+
+/// A container as [`Runtime::list`] finds it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its state; the owner's name is left open.
+    pub state: ContainerState<'static>,
+    /// The user id of whoever made it.
+    pub owner: u32,
+}
+
+/// Whether a sysctl of the container's network would be one of the caller's: looked up only where one is set.
+fn joins_own_network(config: &Config<'_>) -> bool {
+    let network = config.linux.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::Network);
+    let Some(path) = network.map(|namespace| &*namespace.path).filter(|path| !path.is_empty()) else {
+        return false;
+    };
+    let id = |path: &CStr| fs::stat_at(orlop_sys::CWD, path, fs::AtFlags::NONE).ok().map(|stat| (stat.dev, stat.ino));
+    // A namespace that cannot be found cannot be joined either.
+    !config.linux.sysctl.is_empty()
+        && state::c_string(path)
+            .is_ok_and(|path| id(&path).is_some_and(|theirs| Some(theirs) == id(c"/proc/self/ns/net")))
 }
 
 /// A container that exists.
@@ -157,21 +201,36 @@ impl Container {
         &self.id
     }
 
-    fn status(&self) -> Result<(Status, Option<Init>)> {
+    pub(crate) fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
+    /// Its status but for whether it is paused: that is in the cgroup, and [`Container::full_status`] looks there.
+    pub(crate) fn status(&self) -> Result<(Status, Option<Init>)> {
         Ok(match self.dir.read_init()? {
-            Some(init) if init.is_alive() && self.dir.awaits_start() => (Status::Created, Some(init)),
-            Some(init) if init.is_alive() => (Status::Running, Some(init)),
-            Some(_) => (Status::Stopped, None),
+            Some(init) if !init.is_alive()? => (Status::Stopped, None),
+            Some(init) if self.dir.awaits_start()? => (Status::Created, Some(init)),
+            Some(init) => (Status::Running, Some(init)),
             // Where nobody holds the lock, its maker was killed.
-            None if self.dir.is_locked() => (Status::Creating, None),
+            None if self.dir.is_locked()? => (Status::Creating, None),
             None => (Status::Stopped, None),
         })
     }
 
     /// Its state, as `orlop state` prints it.
     pub fn state(&self) -> Result<ContainerState<'static>> {
-        let (status, init) = self.status().map_err(|error| error.during("state", &self.id))?;
-        let record = self.dir.read_head().map_err(|error| error.during("state", &self.id))?;
+        self.look().map_err(|error| error.during("state", &self.id))
+    }
+
+    fn look(&self) -> Result<ContainerState<'static>> {
+        let (mut status, init) = self.status()?;
+        let record = self.dir.read_head()?;
+        if init.is_some()
+            && let Some(group) = record.as_ref().map(group_of).transpose()?.flatten()
+            && group.is_frozen().map_err(from_cgroup)?
+        {
+            status = Status::Paused;
+        }
         let (bundle, rootfs, created, annotations) = match record {
             Some(record) => (record.bundle, record.rootfs, record.created, record.annotations),
             None => Default::default(),
@@ -224,8 +283,11 @@ impl Container {
             (Status::Stopped, _) => {
                 return Err(Error::new(Kind::WrongState, "cannot start a container that has stopped"));
             }
-            (Status::Running, _) => {
+            (Status::Running, _) if !self.is_paused()? => {
                 return Err(Error::new(Kind::WrongState, "cannot start an already running container"));
+            }
+            (Status::Running, _) => {
+                return Err(Error::new(Kind::WrongState, "cannot start a container in the paused state"));
             }
             (status, _) => {
                 let what = format!("cannot start a container in the {} state", status.name());
@@ -237,39 +299,64 @@ impl Container {
         net::connect(&socket, &self.dir.start_address()?).map_err(failed("connect"))?;
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
-        net::send(&socket, &[GO], &[]).map_err(failed("sendmsg"))?;
-        let mut report = [0u8; 16];
+        net::send(&socket, &GO, &[]).map_err(failed("sendmsg"))?;
+        let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
-            Err(Errno::CONNRESET) => 0,
+            Err(Errno::CONNRESET) => {
+                return Err(Error::new(Kind::System, "the container's init ended before it executed the program"));
+            }
             Err(errno) => return Err(failed("read")(errno)),
         };
         match Report::from_bytes(report.get(..n).unwrap_or_default()) {
-            Some(report) => Err(self.start_error(report)),
-            // The socket closes with execve(2), or with init's death in the middle of it.
-            None if n == 0 => {
-                let _ = init;
-                Ok(())
-            }
+            Some(whole) => Err(self.start_error(whole, report.get(Report::SIZE..).unwrap_or_default())),
+            // The socket closes with execve(2).
+            None if n == 0 && init.has_poststart => self.poststart(init.pid),
+            None if n == 0 => Ok(()),
             None => Err(Error::new(Kind::System, "init sent half a report")),
         }
     }
 
-    fn start_error(&self, report: Report) -> Error {
+    /// What runc does too: a container whose poststart hook fails is killed.
+    fn poststart(&self, pid: Pid) -> Result<()> {
+        let Some((record, text)) = self.dir.read_record()? else {
+            return Ok(());
+        };
+        let config = Config::parse(&text)?;
+        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        subject.run_all(HookEvent::Poststart, Status::Running, pid).map_err(|error| match self.end_init() {
+            Ok(()) => error,
+            Err(second) => error.hint(format!("and the container could not be killed: {second}")),
+        })
+    }
+
+    fn start_error(&self, report: Report, excerpt: &[u8]) -> Error {
         let errno = Errno(report.errno as i32);
         let call = Call::from_number(report.call);
+        if let Some(call @ (Call::Read | Call::CloseRange)) = call {
+            return Error::system(call.name(), "init, which waited for `start`", errno);
+        }
         let text = match self.dir.read_record() {
             Ok(Some((_, text))) => text,
             Ok(None) => Vec::new(),
             Err(error) => return error,
         };
-        match Config::parse(&text) {
-            Ok(config) => {
-                let name = config.process.as_ref().and_then(|process| process.args.first());
-                launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
-            }
-            Err(error) => error.into(),
+        let config = match Config::parse(&text) {
+            Ok(config) => config,
+            Err(error) => return error.into(),
+        };
+        if let Some(index) = hook::reported(&report) {
+            let event = HookEvent::StartContainer;
+            let of_config = config.hooks.start_container.get(index);
+            let seconds = of_config.and_then(|hook| hook.timeout).map_or(0, |seconds| seconds.get());
+            let hook = InitHook { event, path: of_config.map_or("", |hook| &hook.path), seconds };
+            return hook::init_failure(&hook, &report, excerpt);
         }
+        if call == Some(Call::Seccomp) {
+            return Error::system("seccomp", "loading the filter", errno).field("/linux/seccomp");
+        }
+        let name = config.process.as_ref().and_then(|process| process.args.first());
+        launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
     }
 
     /// Starts a further process in it.
@@ -288,16 +375,27 @@ impl Container {
             return self.signal_all(signal);
         }
         let not_running = || Error::new(Kind::NotRunning, "container not running");
-        let init = init.ok_or_else(not_running)?;
-        let sent = open_init(init).and_then(|pidfd| process::pidfd_signal(&pidfd, signal));
-        match sent {
-            Err(Errno::SRCH) => Err(not_running()),
-            Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
-            Ok(()) => Ok(()),
+        let record = if signal == SIGKILL { self.dir.read_head()? } else { None };
+        let group = record.as_ref().map(group_of).transpose()?.flatten();
+        // Without a pid namespace of its own, the end of init is not that of the others.
+        if let Some(group) = group.as_ref().filter(|_| record.is_some_and(|record| record.shares_pids)) {
+            if init.is_none() && group.pids().map_err(from_cgroup)?.is_empty() {
+                return Err(not_running());
+            }
+            group.signal_all(signal).map_err(from_cgroup)?;
+            // It may be in none of its cgroups, as where a rootless runtime could make none.
+            return init.map_or(Ok(true), |init| send_to(init, signal)).map(drop);
+        }
+        if !send_to(init.ok_or_else(not_running)?, signal)? {
+            return Err(not_running());
+        }
+        match &group {
+            Some(group) => Self::let_die(group),
+            None => Ok(()),
         }
     }
 
-    fn group(&self) -> Result<Option<Group>> {
+    pub(crate) fn group(&self) -> Result<Option<Group>> {
         let Some(record) = self.dir.read_head()? else {
             return Ok(None);
         };
@@ -311,51 +409,65 @@ impl Container {
         }
     }
 
-    /// Deletes it.
-    pub fn delete(self, force: Force) -> Result<()> {
+    /// Deletes it. Hooks that fail afterwards are warnings.
+    pub fn delete(self, force: Force) -> Result<Vec<Warning>> {
         let id = self.id.clone();
         self.destroy(force).map_err(|error| error.during("delete", &id))
     }
 
-    fn destroy(self, force: Force) -> Result<()> {
+    fn destroy(self, force: Force) -> Result<Vec<Warning>> {
         // Before the lock: whoever makes the container right now holds it, and lets go when its init dies.
         if force == Force::Yes {
             self.end_init()?;
         }
         self.dir.lock()?;
-        if !self.dir.is_linked() {
+        if !self.dir.is_linked()? {
             return match force {
-                Force::Yes => Ok(()),
+                Force::Yes => Ok(Vec::new()),
                 Force::No => Err(Error::new(Kind::NotFound, "container does not exist")),
             };
         }
         match self.status()? {
             (Status::Running | Status::Creating | Status::Paused, _) if force == Force::No => {
-                let (status, _) = self.status()?;
+                let (status, _) = self.full_status()?;
                 let what = format!("cannot delete container {} that is not stopped: {}", self.id, status.name());
                 return Err(Error::new(Kind::WrongState, what).hint("`delete --force` kills it first"));
             }
             (Status::Stopped, _) => {}
             _ => self.end_init()?,
         }
-        if let Some(mut group) = self.group()? {
+        let record = self.dir.read_head()?;
+        if let Some(mut group) = record.as_ref().map_or(Ok(None), group_of)? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
             group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
-        self.dir.remove(Gate::Start)
+        // Once nobody is left in it: systemd would ask whoever is to end, and wait.
+        if let Some(scope) = record.as_ref().and_then(|record| record.scope.as_ref()) {
+            scope.stop().map_err(from_cgroup)?;
+        }
+        self.remove(record.is_some_and(|record| record.has_poststop), Gate::Start)
+    }
+
+    /// Removes what is left of it, the state, and then tells the hooks that asked for it.
+    fn remove(&self, has_poststop: bool, gate: Gate) -> Result<Vec<Warning>> {
+        let whole = if has_poststop { self.dir.read_record()? } else { None };
+        self.dir.remove(gate)?;
+        let Some((record, text)) = whole else {
+            return Ok(Vec::new());
+        };
+        let config = Config::parse(&text)?;
+        Ok(Subject { id: &self.id, bundle: &record.bundle, config: &config }.run_poststop())
     }
 
     /// Kills init and waits for its end.
     fn end_init(&self) -> Result<()> {
-        let Some(init) = self.dir.read_init()?.filter(|init| init.is_alive()) else {
+        let Some(init) = self.dir.read_init()? else {
             return Ok(());
         };
-        let pidfd = match open_init(init) {
-            Ok(pidfd) => pidfd,
-            Err(Errno::SRCH) => return Ok(()),
-            Err(errno) => return Err(Error::system("pidfd_open", "the container's init", errno)),
+        let Some(pidfd) = open_init(init)? else {
+            return Ok(());
         };
         match process::pidfd_signal(&pidfd, SIGKILL) {
             Ok(()) | Err(Errno::SRCH) => {}
@@ -363,7 +475,15 @@ impl Container {
                 return Err(Error::system("pidfd_send_signal", "killing the container's init", errno));
             }
         }
-        match event::wait_readable(&pidfd, Some(KILLED)) {
+        let mut ended = event::wait_readable(&pidfd, Some(USUALLY_DEAD));
+        if ended == Ok(false) {
+            // Before it is said that it does not die: it may be paused.
+            if let Some(group) = self.group()? {
+                Self::let_die(&group)?;
+            }
+            ended = event::wait_readable(&pidfd, Some(KILLED));
+        }
+        match ended {
             Ok(true) => {
                 // Ours to reap only if it is our child, as in a program that embeds us.
                 let _not_ours = process::wait(&pidfd, Waiting::Poll);
@@ -375,13 +495,27 @@ impl Container {
     }
 }
 
-/// A pidfd of init and of no later process with its number.
-fn open_init(init: Init) -> core::result::Result<OwnedFd, Errno> {
-    let pidfd = process::pidfd_open(init.pid)?;
-    if init.is_alive() { Ok(pidfd) } else { Err(Errno::SRCH) }
+/// A pidfd of init and of no later process with its number; `None` where it has ended.
+pub(crate) fn open_init(init: Init) -> Result<Option<OwnedFd>> {
+    match process::pidfd_open(init.pid) {
+        Ok(pidfd) => Ok(init.is_alive()?.then_some(pidfd)),
+        // EINVAL: the number is a thread's now.
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
+    }
 }
 
-fn group_of(record: &Record) -> Result<Option<Group>> {
+/// Sends a signal; `false` where init has ended.
+fn send_to(init: Init, signal: i32) -> Result<bool> {
+    let Some(pidfd) = open_init(init)? else { return Ok(false) };
+    match process::pidfd_signal(&pidfd, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
+    }
+}
+
+pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
     if record.cgroups.is_empty() {
         return Ok(None);
     }
@@ -456,7 +590,7 @@ impl Running {
         if let Some(ended) = self.ended {
             return Ok(ended);
         }
-        let ended = self.launch.reap();
+        let ended = self.launch.try_reap().map_err(|error| error.during("run", &self.container.id))?;
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(error.during("run", &self.container.id));
         }
@@ -467,9 +601,23 @@ impl Running {
         })
     }
 
-    /// Removes the container, which has ended.
-    pub fn delete(&mut self) -> Result<()> {
-        let Running { container, group, .. } = self;
+    /// Runs the hooks that wait for the program to run.
+    fn poststart(self) -> Result<Running> {
+        let pid = self.launch.pid();
+        let done = self.launch.await_program(&self.plan).and_then(|()| self.container.poststart(pid));
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.launch.kill();
+                let id = self.container.id.clone();
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
+    pub fn delete(&mut self) -> Result<Vec<Warning>> {
+        let Running { container, group, plan, .. } = self;
         let deleted = container.dir.lock().and_then(|()| {
             if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
@@ -478,14 +626,17 @@ impl Running {
                 group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;
             }
-            container.dir.remove(Gate::Open)
+            if let Some(scope) = plan.cgroup.scope.take() {
+                Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
+            }
+            container.remove(plan.has_poststop, Gate::Open)
         });
         deleted.map_err(|error| error.during("delete", &container.id))
     }
 
     fn clean(mut self, error: Error) -> Error {
         match self.delete() {
-            Ok(()) => error,
+            Ok(_) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
         }
     }

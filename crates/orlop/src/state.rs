@@ -3,8 +3,9 @@
 //! | name | what | written |
 //! |---|---|---|
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
-//! | `init` | a symbolic link that says `PID:STARTTIME` | once, when init runs: a link appears whole or not at all |
+//! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
+//! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
 //! ends, however it ends.
@@ -16,6 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use orlop_cgroup::systemd::{Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Need, Version};
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
 use orlop_sys::process::Pid;
@@ -29,6 +31,8 @@ const RECORD: &CStr = c"container";
 const INIT: &CStr = c"init";
 /// Where init waits for `start`.
 pub(crate) const START: &CStr = c"start.sock";
+/// The same while the container is paused: init could not answer.
+const START_PAUSED: &CStr = c"start.sock.paused";
 
 /// What must be known of a container to undo all that was made for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +45,39 @@ pub(crate) struct Record {
     pub(crate) created: String,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) cgroups: Vec<CgroupDir>,
+    /// Whether the configuration has hooks for when the container is deleted.
+    #[serde(default)]
+    pub(crate) has_poststop: bool,
+    /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
+    #[serde(default)]
+    pub(crate) shares_pids: bool,
+    /// The unit of systemd that the cgroups belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<ScopeName>,
+}
+
+/// A scope, and whose: later commands may have another environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ScopeName {
+    unit: String,
+    /// The bus of a user's systemd; none stands for the system's.
+    user_bus: Option<String>,
+}
+
+impl ScopeName {
+    pub(crate) fn new(scope: &Scope) -> ScopeName {
+        let user_bus = match &scope.bus {
+            Bus::User(address) => Some(address.clone()),
+            _ => None,
+        };
+        ScopeName { unit: scope.unit.clone(), user_bus }
+    }
+
+    /// Stops it; one that is gone is no error.
+    pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
+        let bus = self.user_bus.clone().map_or(Bus::System, Bus::User);
+        Client::connect(&bus)?.stop(&self.unit)
+    }
 }
 
 /// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths
@@ -77,42 +114,59 @@ impl CgroupDir {
 /// The version of [`Record`] that this code writes and reads.
 pub(crate) const RECORD_VERSION: u32 = 1;
 
+/// What ends the text of the link `init` where there are poststart hooks.
+const POSTSTART: &str = ":poststart";
+
 /// A process, told from a later one with the same number by the time it started at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Init {
     pub(crate) pid: Pid,
     /// In clock ticks since boot; field 22 of proc_pid_stat(5).
     pub(crate) start_time: u64,
+    /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
+    pub(crate) has_poststart: bool,
 }
 
 impl Init {
     /// The process of that number, as it runs now, and the signals that it ignores.
-    pub(crate) fn born(pid: Pid) -> Option<(Init, u64)> {
-        let start_time = start_time_of(pid)?;
-        Some((Init { pid, start_time }, ignored_by(pid)?))
+    pub(crate) fn born(pid: Pid) -> Result<Option<(Init, u64)>> {
+        let Some(start_time) = start_time_of(pid)? else {
+            return Ok(None);
+        };
+        let mut buf = [0u8; 2048];
+        let ignored = read_proc(pid, "status", &mut buf)?.and_then(signals_ignored);
+        Ok(ignored.map(|ignored| (Init { pid, start_time, has_poststart: false }, ignored)))
     }
 
     /// Whether it still runs: a zombie does not.
-    pub(crate) fn is_alive(self) -> bool {
-        start_time_of(self.pid) == Some(self.start_time)
+    pub(crate) fn is_alive(self) -> Result<bool> {
+        Ok(start_time_of(self.pid)? == Some(self.start_time))
     }
 }
 
 /// The signals that a process ignores: bit `n - 1` is signal `n`.
-pub(crate) fn ignored_by(pid: Pid) -> Option<u64> {
-    signals_ignored(read_proc(pid, "status", &mut [0u8; 2048])?)
+pub(crate) fn ignored_by(pid: Pid) -> Result<Option<u64>> {
+    Ok(read_proc(pid, "status", &mut [0u8; 2048])?.and_then(signals_ignored))
 }
 
-fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-    let path = CString::new(format!("/proc/{pid}/{name}")).ok()?;
-    let file = fs::open_at(CWD, &path, OFlags::RDONLY, 0).ok()?;
-    let n = fs::read(&file, buf).ok()?;
-    buf.get(..n)
+/// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
+fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
+    let path = format!("/proc/{pid}/{name}");
+    let file = match fs::open_at(CWD, &c_string(&path)?, OFlags::RDONLY, 0) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::system("openat", path, errno)),
+    };
+    match fs::read(&file, buf) {
+        Ok(n) => Ok(buf.get(..n)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(Error::system("read", path, errno)),
+    }
 }
 
 /// When the process started, if it runs.
-fn start_time_of(pid: Pid) -> Option<u64> {
-    start_time(read_proc(pid, "stat", &mut [0u8; 1024])?)
+fn start_time_of(pid: Pid) -> Result<Option<u64>> {
+    Ok(read_proc(pid, "stat", &mut [0u8; 1024])?.and_then(start_time))
 }
 
 /// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
@@ -178,9 +232,17 @@ impl StateDir {
                 return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
             }
         }
-        let dir = Self::open_in(root_fd, root, id)?;
-        dir.lock()?;
-        Ok(dir)
+        let claimed = Self::open_in(root_fd, root, id).and_then(|dir| {
+            dir.lock()?;
+            Ok(dir)
+        });
+        if claimed.is_err()
+            && let Ok(root_fd) = open_root(root)
+        {
+            // The first error is the one to report; `delete --force` removes what stays.
+            let _gone = fs::unlink_at(&root_fd, &name, AtFlags::REMOVEDIR);
+        }
+        claimed
     }
 
     /// Finds a container's directory.
@@ -215,10 +277,12 @@ impl StateDir {
     }
 
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
-    pub(crate) fn is_linked(&self) -> bool {
-        match (fs::stat(&self.fd), fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW)) {
-            (Ok(ours), Ok(theirs)) => ours.ino == theirs.ino && ours.dev == theirs.dev,
-            _ => false,
+    pub(crate) fn is_linked(&self) -> Result<bool> {
+        let ours = fs::stat(&self.fd).map_err(|errno| self.error("statx", errno))?;
+        match fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(theirs) => Ok(ours.ino == theirs.ino && ours.dev == theirs.dev),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("statx", errno)),
         }
     }
 
@@ -228,9 +292,14 @@ impl StateDir {
     }
 
     /// Whether somebody changes the container right now. A second open file: locks of one do not exclude each other.
-    pub(crate) fn is_locked(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> Result<bool> {
         let again = fs::open_at(&self.fd, c".", OFlags::DIRECTORY, 0);
-        again.is_ok_and(|again| fs::lock(&again, Lock::TryShared) == Err(Errno::AGAIN))
+        match again.and_then(|again| fs::lock(&again, Lock::TryShared)) {
+            // The first is of a directory that was deleted meanwhile.
+            Err(Errno::NOENT) | Ok(()) => Ok(false),
+            Err(Errno::AGAIN) => Ok(true),
+            Err(errno) => Err(self.error("flock", errno)),
+        }
     }
 
     /// Writes the record and the configuration.
@@ -292,7 +361,8 @@ impl StateDir {
 
     /// Records init. One call: there is no moment with half of it.
     pub(crate) fn write_init(&self, init: Init) -> Result<()> {
-        let text = c_string(&format!("{}:{}", init.pid, init.start_time))?;
+        let hooks = if init.has_poststart { POSTSTART } else { "" };
+        let text = c_string(&format!("{}:{}{hooks}", init.pid, init.start_time))?;
         fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
     }
 
@@ -305,9 +375,10 @@ impl StateDir {
             Err(errno) => return Err(self.error("readlinkat", errno)),
         };
         let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let init = text
-            .split_once(':')
-            .and_then(|(pid, start_time)| Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? }));
+        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
+        let init = numbers.split_once(':').and_then(|(pid, start_time)| {
+            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()?, has_poststart })
+        });
         init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
     }
 
@@ -317,8 +388,12 @@ impl StateDir {
     }
 
     /// Whether init waits for `start`.
-    pub(crate) fn awaits_start(&self) -> bool {
-        fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub(crate) fn awaits_start(&self) -> Result<bool> {
+        match fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("faccessat2", errno)),
+        }
     }
 
     /// Takes [`START`] away. `false` where it was gone.
@@ -327,6 +402,24 @@ impl StateDir {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("unlinkat", errno)),
+        }
+    }
+
+    /// Takes [`START`] out of the way of a `start` that init could not answer.
+    pub(crate) fn hide_start(&self) -> Result<()> {
+        self.rename(START, START_PAUSED)
+    }
+
+    /// Puts it back.
+    pub(crate) fn show_start(&self) -> Result<()> {
+        self.rename(START_PAUSED, START)
+    }
+
+    /// What is not there need not be renamed.
+    fn rename(&self, from: &CStr, to: &CStr) -> Result<()> {
+        match fs::rename_at(&self.fd, from, &self.fd, to) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.error("renameat2", errno)),
         }
     }
 
@@ -345,7 +438,7 @@ impl StateDir {
             }
         }
         // Somebody else has removed it, and a new container may have its name by now.
-        if !ours && !self.is_linked() {
+        if !ours && !self.is_linked()? {
             return Ok(());
         }
         match fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR) {
@@ -383,7 +476,7 @@ fn show(root: &CStr, id: &str) -> String {
     format!("{}/{id}", root.to_string_lossy())
 }
 
-fn open_root(root: &CStr) -> Result<OwnedFd> {
+pub(crate) fn open_root(root: &CStr) -> Result<OwnedFd> {
     fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0)
         .map_err(|errno| Error::system("openat", format!("state root {}", root.to_string_lossy()), errno))
 }

@@ -31,10 +31,13 @@ const CREATE: Options<'_> = Options {
     root_change: RootChange::Pivot,
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
+    systemd: orlop::Bus::System,
+    systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
     // A terminal is one wherever its master goes.
     console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
+    joins_own_network: false,
 };
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.
@@ -157,7 +160,7 @@ fn areas() {
     let run = Options { gate: Gate::Open, ..CREATE };
     let initramfs = Options { root_change: RootChange::Move, keyring: plan::SessionKeyring::Callers, ..CREATE };
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
-    let preserved = Options { preserve_fds: 2, ..run };
+    let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
     let table: [(&str, &str, &Options<'_>, &Value); 20] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),

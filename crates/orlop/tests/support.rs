@@ -172,9 +172,12 @@ const OPTIONS: Options<'_> = Options {
     root_change: plan::RootChange::Pivot,
     keyring: plan::SessionKeyring::New,
     cgroup_manager: orlop::CgroupManager::Cgroupfs,
+    systemd: orlop::Bus::System,
+    systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
     console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
+    joins_own_network: false,
 };
 
 #[test]

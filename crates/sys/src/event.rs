@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
-use crate::errno::{Errno, Result};
+use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
 use crate::numbers as nr;
 use crate::process::SignalSet;
@@ -55,12 +55,14 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<Timespec>) -> Result<usize> {
 /// Waits until `fd` is readable or its peer is gone; `false` when the time is over.
 pub fn wait_readable(fd: impl AsFd, timeout: Option<Timespec>) -> Result<bool> {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::IN)];
-    loop {
-        match poll(&mut fds, timeout) {
-            Err(Errno::INTR) if timeout.is_none() => {}
-            done => return done.map(|n| n > 0),
-        }
-    }
+    let mut time = timeout.unwrap_or_default();
+    let time_arg = if timeout.is_some() { (&raw mut time) as usize } else { 0 };
+    retry(|| {
+        // The kernel writes the time that is left, so that an interrupted wait does not begin anew; see ppoll(2).
+        // SAFETY: there is one entry, and no signal mask.
+        Errno::check(unsafe { syscall5(nr::PPOLL, fds.as_mut_ptr() as usize, 1, time_arg, 0, 8) })
+    })
+    .map(|n| n > 0)
 }
 
 /// eventfd2(2), close-on-exec.
@@ -90,9 +92,11 @@ pub fn signalfd(set: SignalSet) -> Result<OwnedFd> {
 pub fn next_signal(fd: impl AsFd) -> Result<i32> {
     // struct signalfd_siginfo: 128 bytes, the number first.
     let mut info = [0u32; 32];
-    // SAFETY: the buffer is as long as said.
-    let ret = unsafe { syscall3(nr::READ, fd.as_fd().arg(), info.as_mut_ptr() as usize, 128) };
-    Errno::check(ret).map(|_| info[0] as i32)
+    retry(|| {
+        // SAFETY: the buffer is as long as said.
+        Errno::check(unsafe { syscall3(nr::READ, fd.as_fd().arg(), info.as_mut_ptr() as usize, 128) })
+    })
+    .map(|_| info[0] as i32)
 }
 
 /// inotify_init1(2), close-on-exec.

@@ -21,6 +21,7 @@ flags! {
         NONBLOCK = 0o4000,
         DIRECTORY = DIRECTORY_BIT,
         NOFOLLOW = NOFOLLOW_BIT,
+        TMPFILE = 0o20000000 | DIRECTORY_BIT,
         CLOEXEC = 0o2000000,
         PATH = 0o10000000,
     }
@@ -363,6 +364,39 @@ pub fn readlink_at(dir: impl AsFd, path: &CStr, buf: &mut [u8]) -> Result<usize>
 pub fn unlink_at(dir: impl AsFd, path: &CStr, flags: AtFlags) -> Result<()> {
     // SAFETY: the path ends in NUL.
     let ret = unsafe { syscall3(nr::UNLINKAT, dir.as_fd().arg(), path.as_ptr() as usize, flags.bits() as usize) };
+    Errno::check(ret).map(drop)
+}
+
+/// linkat(2) of an open file that has no name (`TMPFILE`), by its number in /proc.
+pub fn link_file(file: impl AsFd, dir: impl AsFd, path: &CStr) -> Result<()> {
+    const SYMLINK_FOLLOW: usize = 0x400;
+    let mut source = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let mut number = file.as_fd().as_raw().unsigned_abs();
+    let mut digits = [0u8; 10];
+    let mut len = 0;
+    for digit in &mut digits {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        len += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    let room = source.get_mut(14..).unwrap_or_default();
+    for (to, from) in room.iter_mut().zip(digits.iter().take(len).rev()) {
+        *to = *from;
+    }
+    // SAFETY: both paths end in NUL: the first has room for ten digits and one.
+    let ret = unsafe {
+        syscall5(
+            nr::LINKAT,
+            crate::CWD.arg(),
+            source.as_ptr() as usize,
+            dir.as_fd().arg(),
+            path.as_ptr() as usize,
+            SYMLINK_FOLLOW,
+        )
+    };
     Errno::check(ret).map(drop)
 }
 

@@ -32,4 +32,4 @@ pub mod time;
 pub mod tty;
 
 pub use errno::{Errno, Result, retry};
-pub use fd::{AsFd, BorrowedFd, CWD, OwnedFd};
+pub use fd::{AsFd, BorrowedFd, CWD, OwnedFd, STDERR, STDIN, STDOUT};

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
-use crate::fs::{AtFlags, OnExec, duplicate, duplicate_onto, set_on_exec};
+use crate::fs::{AtFlags, OnExec, chdir, duplicate, duplicate_onto, set_on_exec};
 use crate::numbers as nr;
 use crate::thread::close_on_exec_from;
 
@@ -166,6 +166,19 @@ pub struct Program<'a> {
     pub first: i32,
     /// What the program has as standard input, output and error, where not what the caller has.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// The program's working directory, where not the caller's.
+    pub cwd: Option<&'a CStr>,
+    /// Which signals it blocks and ignores.
+    pub signals: Signals,
+}
+
+/// What a program that [`spawn`] executes blocks and ignores of signals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signals {
+    /// What its caller does.
+    Callers,
+    /// None.
+    Reset,
 }
 
 struct Job<'a> {
@@ -201,7 +214,7 @@ extern "C" fn execute(data: *mut u8) -> ! {
     // SAFETY: `spawn` passes its job, and is suspended while we use it.
     let job: &Job<'_> = unsafe { &*data.cast::<Job<'_>>() };
     let program = job.program;
-    let errno = match place_descriptors(program) {
+    let errno = match prepare(program) {
         Ok(moved) => {
             let file = moved.as_ref().map_or(program.file, OwnedFd::borrow);
             let flags = if program.path.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::NONE };
@@ -212,6 +225,16 @@ extern "C" fn execute(data: *mut u8) -> ! {
     };
     job.errno.store(errno.0, Ordering::Relaxed);
     exit(127)
+}
+
+fn prepare(program: &Program<'_>) -> Result<Option<OwnedFd>> {
+    if program.signals == Signals::Reset {
+        reset_signals()?;
+    }
+    if let Some(cwd) = program.cwd {
+        chdir(cwd)?;
+    }
+    place_descriptors(program)
 }
 
 /// Gives every descriptor of a new program its place; returns the program's own file where it had to make way.
@@ -251,6 +274,23 @@ pub unsafe fn fork(flags: Clone) -> Result<Option<Pid>> {
     })
 }
 
+/// fork(2) by clone(2) instead of clone3(2), which filters of system calls refuse because they cannot look into
+/// its arguments: `None` in the child.
+///
+/// # Safety
+/// The caller has a single thread, so that no lock of another one stays held in the child.
+pub unsafe fn fork_watched() -> Result<Option<Child>> {
+    let mut pidfd: i32 = -1;
+    let flags = Clone::PIDFD.bits() | SIGCHLD;
+    // SAFETY: without a stack the child has a copy of ours; the third argument is where the pidfd is stored.
+    let ret = unsafe { syscall5(nr::CLONE, flags as usize, 0, (&raw mut pidfd) as usize, 0, 0) };
+    Ok(match Errno::check(ret)? {
+        0 => None,
+        // SAFETY: CLONE_PIDFD has stored a new descriptor there.
+        pid => Some(Child { pid: pid as Pid, pidfd: unsafe { OwnedFd::from_raw(pidfd) } }),
+    })
+}
+
 /// execveat(2): returns only when it failed.
 ///
 /// # Safety
@@ -273,6 +313,16 @@ pub unsafe fn exec_at(
             flags.bits() as usize,
         )
     };
+    Errno(-ret as i32)
+}
+
+/// execve(2): returns only when it failed. Profiles that were made by watching a program have it, and execveat(2) not.
+///
+/// # Safety
+/// As of [`exec_at`].
+pub unsafe fn exec(path: &CStr, argv: *const *const c_char, envp: *const *const c_char) -> Errno {
+    // SAFETY: the caller vouches for the arrays.
+    let ret = unsafe { syscall3(nr::EXECVE, path.as_ptr() as usize, argv as usize, envp as usize) };
     Errno(-ret as i32)
 }
 
@@ -433,6 +483,16 @@ pub fn default_signal(signal: i32) -> Result<()> {
     // SAFETY: SIG_DFL runs no code of ours.
     let ret = unsafe { syscall4(nr::RT_SIGACTION, signal as usize, action.as_ptr() as usize, 0, 8) };
     Errno::check(ret).map(drop)
+}
+
+/// Gives every signal its default action, and blocks none: ignored signals and the mask survive execve(2).
+pub fn reset_signals() -> Result<()> {
+    const KILL: i32 = 9;
+    const STOP: i32 = 19;
+    for signal in (1..=LAST_SIGNAL).filter(|&signal| signal != KILL && signal != STOP) {
+        default_signal(signal)?;
+    }
+    set_signal_mask(0).map(drop)
 }
 
 /// Makes this process ignore `signal`.

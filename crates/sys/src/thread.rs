@@ -270,9 +270,10 @@ pub fn set_affinity(pid: i32, mask: &[u64]) -> Result<()> {
 
 /// set_mempolicy(2).
 pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
-    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    // No nodes are a null pointer: a length of 0 is one bit less than that to the kernel, which is very many.
+    let (mask, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 64 + 1) };
     // SAFETY: the kernel reads one bit less than said.
-    let ret = unsafe { syscall3(nr::SET_MEMPOLICY, mode as usize, nodes.as_ptr() as usize, bits) };
+    let ret = unsafe { syscall3(nr::SET_MEMPOLICY, mode as usize, mask, bits) };
     Errno::check(ret).map(drop)
 }
 
@@ -288,6 +289,13 @@ pub struct SockFilter {
     pub jf: u8,
     /// Operand.
     pub k: u32,
+}
+
+/// Whether the kernel knows these flags of seccomp(2): with them it looks at a program that is not there.
+pub fn knows_seccomp_flags(flags: u32) -> bool {
+    // SAFETY: the null pointer is what this is about: nothing is read from it.
+    let ret = unsafe { syscall3(nr::SECCOMP, 1, flags as usize, 0) };
+    Errno::check(ret) == Err(Errno::FAULT)
 }
 
 /// seccomp(2) `SECCOMP_SET_MODE_FILTER`: what it returns is the listener's descriptor if `flags` asks for one.

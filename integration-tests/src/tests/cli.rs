@@ -9,7 +9,7 @@ use crate::tests::{Outcome, tests};
 tests! { "cli":
     EVERYWHERE {
         version, spec_is_what_runc_writes, spec_into_a_bundle, spec_does_not_overwrite,
-        features_name_the_versions, unknown_options_are_errors, help_exits_0,
+        features_name_the_versions, features_are_complete, unknown_options_are_errors, help_exits_0,
     }
 }
 
@@ -74,6 +74,36 @@ fn spec_does_not_overwrite(t: &Context) -> Outcome {
 }
 
 /// CRI-O reads stdout and stderr together and demands both versions.
+/// The members that engines ask for; CRI-O reads both streams, so there is nothing on the other one.
+fn features_are_complete(t: &Context) -> Outcome {
+    let done = t.bare_orlop(&["features"]).end().ok();
+    assert_eq!(done.stderr(), "");
+    let features = done.json();
+    assert_eq!(features["hooks"].as_array().map(Vec::len), Some(6));
+    for (list, member) in [
+        ("/mountOptions", "rro"),
+        ("/linux/namespaces", "network"),
+        ("/linux/capabilities", "CAP_SYS_ADMIN"),
+        ("/linux/seccomp/actions", "SCMP_ACT_NOTIFY"),
+        ("/linux/seccomp/operators", "SCMP_CMP_MASKED_EQ"),
+        ("/linux/seccomp/archs", "SCMP_ARCH_X86_64"),
+        ("/linux/seccomp/knownFlags", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        ("/linux/seccomp/supportedFlags", "SECCOMP_FILTER_FLAG_LOG"),
+        ("/linux/memoryPolicy/modes", "MPOL_INTERLEAVE"),
+        ("/linux/memoryPolicy/flags", "MPOL_F_STATIC_NODES"),
+        ("/potentiallyUnsafeConfigAnnotations", "run.oci.seccomp.receiver"),
+    ] {
+        let members = features.pointer(list).and_then(serde_json::Value::as_array);
+        assert!(members.is_some_and(|members| members.iter().any(|m| m == member)), "{member} in {list}: {features}");
+    }
+    let cgroup = &features["linux"]["cgroup"];
+    assert_eq!((&cgroup["v1"], &cgroup["v2"]), (&serde_json::json!(true), &serde_json::json!(true)));
+    let switches = ["seccomp", "apparmor", "selinux", "intelRdt", "netDevices"];
+    assert!(switches.iter().all(|name| features["linux"][name]["enabled"].is_boolean()), "{features}");
+    assert!(features["linux"]["mountExtensions"]["idmap"]["enabled"].is_boolean(), "{features}");
+    Ok(())
+}
+
 fn features_name_the_versions(t: &Context) -> Outcome {
     let done = t.bare_orlop(&["features"]).end().ok();
     assert_eq!(done.stderr(), "");

@@ -20,7 +20,7 @@ const ORIGIN: Origin = Origin::new("/linux/resources/devices");
 
 impl Group {
     /// Whether device rules are lines, which take effect one by one, and not a program.
-    pub(super) fn devices_are_lines(&self, devices: &DevicePlan) -> bool {
+    pub(crate) fn devices_are_lines(&self, devices: &DevicePlan) -> bool {
         let held = self.held.get(devices.dir);
         held.is_some_and(|held| held.dir.version == Version::V1)
     }

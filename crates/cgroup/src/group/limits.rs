@@ -128,12 +128,21 @@ pub(super) fn enable_all(held: &mut Held, bin: &mut Bin) {
     if held.dir.version == Version::V1 || held.presence == Presence::Absent {
         return;
     }
-    let mount = At { path: held.dir.path.get(..held.dir.mount_len).unwrap_or_default(), fd: None };
-    let (Ok(offered), Ok(there)) = (mount.read("cgroup.controllers", bin), held.at().read("cgroup.controllers", bin))
-    else {
+    /// Where these are on, so are the others that the kernel has: whoever switched the last of them on, as a rule we,
+    /// did the same for all.
+    const TELLING: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
+    let (parent, _) = held.dir.path.rsplit_once('/').unwrap_or_default();
+    let Ok(on) = (At { path: parent, fd: None }).read("cgroup.subtree_control", bin) else {
         return;
     };
-    let lacks = |name: &&str| !there.split_whitespace().any(|other| other == *name);
+    let lacks = |name: &&str| !on.split_whitespace().any(|other| other == *name);
+    if !TELLING.iter().any(lacks) {
+        return;
+    }
+    let mount = At { path: held.dir.path.get(..held.dir.mount_len).unwrap_or_default(), fd: None };
+    let Ok(offered) = mount.read("cgroup.controllers", bin) else {
+        return;
+    };
     let lacking: Vec<String> = offered.split_whitespace().filter(lacks).map(|name| format!("+{name}")).collect();
     let above = |value: &str, bin: &mut Bin| enable_above(&held.dir.path, held.dir.mount_len, value, bin);
     if !lacking.is_empty() && above(&lacking.join(" "), bin).is_err() {

@@ -11,8 +11,16 @@ use crate::io::{self, At, Bin};
 use crate::layout::Version;
 use crate::plan::Controller;
 
+/// What is asked of a directory that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    MustBeEmpty,
+    /// Nothing: systemd has just made it for us, with our process in it.
+    IsOurs,
+}
+
 /// Makes the directory and the ancestors that it lacks.
-pub(super) fn make(held: &mut Held, bin: &mut Bin) -> Result<(), Error> {
+pub(super) fn make(held: &mut Held, found: Found, bin: &mut Bin) -> Result<(), Error> {
     let path = held.dir.path.clone();
     let mut end = path.len();
     // Usually the parent is there: try the whole path first, then go up.
@@ -43,7 +51,7 @@ pub(super) fn make(held: &mut Held, bin: &mut Bin) -> Result<(), Error> {
         let fd = io::open_dir(&path).map_err(|errno| held.error("open", "", errno))?;
         held.fd = Some(fd);
     }
-    if held.presence == Presence::Found {
+    if held.presence == Presence::Found && found == Found::MustBeEmpty {
         check_found(held, bin)?;
     }
     Ok(())

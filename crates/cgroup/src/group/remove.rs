@@ -199,6 +199,11 @@ pub(super) fn wait_event(path: &str, line: &'static str, deadline: i64) -> Resul
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("poll", errno)),
         }
-        seek_to(&fd, 0).map_err(|errno| failed("lseek", errno))?;
+        match seek_to(&fd, 0) {
+            Ok(_) => {}
+            // systemd removes what is empty as well.
+            Err(Errno::NODEV) => return Ok(()),
+            Err(errno) => return Err(failed("lseek", errno)),
+        }
     }
 }

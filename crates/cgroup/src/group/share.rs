@@ -1,7 +1,7 @@
 //! Giving the cgroup to the container, and entering what the container has made of it.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 
 use orlop_sys::fs::{AtFlags, chown_at};
 use orlop_sys::process::Pid;
@@ -91,6 +91,19 @@ impl Group {
             return Err(Error::Path { path: own.to_string(), why: "is not within the container's cgroup" });
         }
         io::open_dir(&path).map_err(|errno| failed("open", &path, errno))
+    }
+
+    /// Reads a file of the v2 directory; `None` where there is none, as where the controller is off or on v1.
+    pub fn read_v2(&self, file: &str) -> Result<Option<String>, Error> {
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let Some(held) = self.held.iter().find(v2) else {
+            return Ok(None);
+        };
+        match held.at().read(file, &mut Bin::default()) {
+            Ok(text) => Ok(Some(text)),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(None),
+            Err(errno) => Err(held.error("read", file, errno)),
+        }
     }
 
     /// Reads statistics. A controller that is not there leaves its part at zero.

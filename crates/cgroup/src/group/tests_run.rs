@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::io::count;
 use crate::layout::{Layout, Version};
 use crate::path::CgroupPath;
-use crate::plan::{Options, plan};
+use crate::plan::{Controller, Options, plan};
 use crate::resources::*;
 use crate::stats::Which;
 
@@ -127,7 +127,8 @@ fn freezing() {
             assert!(again.is_frozen().unwrap());
             again.thaw().unwrap();
             assert!(!group.is_frozen().unwrap());
-            assert!(moves(pid), "{on:?}");
+            // An emulated machine takes its time.
+            assert!((0..50).any(|_| moves(pid)), "{on:?}");
         }
         // A frozen cgroup is not for a new container, and a killed one goes for good.
         group.freeze(PATIENCE).unwrap();
@@ -449,7 +450,10 @@ fn signals() {
         group.signal_all(15).unwrap();
         assert!(group.is_frozen().unwrap());
         let mut child = bed.children.pop().unwrap();
-        assert!(child.try_wait().unwrap().is_none());
+        // What a signal ends at once, it ends in the freezer of v2 too; that of v1 holds even what is killed.
+        if group.dirs().any(|dir| dir.controllers.contains(&Controller::FREEZER)) {
+            assert!(child.try_wait().unwrap().is_none());
+        }
         group.thaw().unwrap();
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(child.wait().unwrap().signal(), Some(15));

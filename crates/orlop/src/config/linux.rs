@@ -171,12 +171,12 @@ object! {
     /// The NUMA memory policy, see set_mempolicy(2).
     #[derive(Eq)]
     pub struct MemoryPolicy<'a>: "a memory policy object" {
-        /// The mode.
-        mode: MemoryPolicyMode = required "mode",
+        /// The mode, one of [`MemoryPolicyMode`].
+        mode: Str<'a> = always "mode",
         /// Nodes, as a list like `0-3,7`.
         nodes: Str<'a> = optional "nodes",
-        /// Mode flags.
-        flags: Vec<MemoryPolicyFlag> = optional "flags",
+        /// Mode flags, each one of [`MemoryPolicyFlag`].
+        flags: Vec<Str<'a>> = optional "flags",
     }
 }
 

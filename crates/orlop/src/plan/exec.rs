@@ -15,7 +15,6 @@ use orlop_sys::process::Clone as CloneFlags;
 
 use super::namespaces::flag;
 use super::{Options, Origin, Phase, Plan, Planner, Task, invalid, refuse_unsupported, slot};
-use crate::cgroup::{Placement, placement};
 use crate::config::{Capabilities, Config, NamespaceKind, Process, Str};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -176,14 +175,21 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
     if planner.terminal()? {
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });
     }
-    let (args, env) = planner.program()?;
-    if placement(&cgroup) == Placement::Adopted {
-        planner.runtime(Phase::Start, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
+    let (args, env, filter) = planner.program(&cgroup)?;
+    if filter.as_ref().is_some_and(|filter| filter.notifies()) {
+        let what = "executing under a filter that notifies a listener is not supported yet";
+        return Err(Error::not_supported(what).field("/linux/seccomp/listenerPath"));
     }
+    planner.cgroup_tasks(Phase::Start, &cgroup);
     planner.oom_score();
     planner.runtime(Phase::Start, Origin::NONE, Task::IgnoredSignals);
     planner.init(Phase::Start, Origin::NONE, Step::Signals {});
     planner.init(Phase::Start, Origin::NONE, Step::Detach {});
+    // Without no_new_privs it was loaded before the capabilities went.
+    let late = config.process.as_ref().is_some_and(|process| process.no_new_privileges);
+    if let Some(filter) = filter.filter(|_| late) {
+        planner.load(Phase::Start, &filter);
+    }
     planner.init(Phase::Start, Origin::field("/process/args"), Step::Exec {});
     Ok(Plan {
         entries: planner.entries,
@@ -193,6 +199,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
         warnings: planner.warnings,
         cgroup,
         rootfs: String::new(),
+        has_poststart: false,
+        has_poststop: false,
     })
 }
 
@@ -216,7 +224,8 @@ impl Planner<'_> {
         self.init(phase, Origin::NONE, Step::Session {});
         if self.options.keyring == super::SessionKeyring::New {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
-            self.init(phase, Origin::NONE, Step::Keyring { name });
+            let permissions = self.keyring_permissions();
+            self.init(phase, Origin::NONE, Step::Keyring { name, permissions });
         }
     }
 

@@ -3,14 +3,20 @@
 //! The planner turns a configuration, the host's facts and the caller's options into one list. It does no I/O.
 //! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
 
+mod attributes;
 mod capability;
 mod console;
 mod devices;
 pub mod exec;
+#[cfg(test)]
+mod exec_tests;
+mod hooks;
 mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+mod seccomp;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +34,10 @@ use crate::host::Host;
 
 pub use capability::CapabilitySet;
 pub use console::Console;
+pub use hooks::HookEvent;
+pub(crate) use hooks::state_document;
+pub(crate) use namespaces::is_supported as has_namespace_support;
+pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +51,8 @@ pub enum Phase {
     Mounts,
     /// Device nodes and links.
     Devices,
+    /// What the configuration has run on the way.
+    Hooks,
     /// Entering the root, and covering parts of it.
     Root,
     /// The process's own attributes.
@@ -57,6 +69,7 @@ impl Phase {
             Phase::Namespaces => "namespaces",
             Phase::Mounts => "mounts",
             Phase::Devices => "devices",
+            Phase::Hooks => "hooks",
             Phase::Root => "root",
             Phase::Process => "process",
             Phase::Start => "start",
@@ -120,7 +133,7 @@ pub enum Task {
     NetworkNamespace,
     /// Makes the state directory, and writes down what `delete` will need.
     StateDirectory,
-    /// Makes the cgroup.
+    /// Makes the cgroup, or connects to the systemd that will.
     CgroupCreate,
     /// Starts init in new namespaces.
     Clone {
@@ -131,7 +144,7 @@ pub enum Task {
     },
     /// Hands the network namespace to init.
     SendNetworkNamespace,
-    /// Puts init into its cgroups, where it could not start there.
+    /// Puts init into its cgroups, where it could not start there; starts the scope around it.
     CgroupAdopt,
     /// Writes the limits.
     CgroupLimits,
@@ -141,6 +154,22 @@ pub enum Task {
     Record,
     /// Tells init which signals its caller ignores.
     IgnoredSignals,
+    /// Hands the listener of the filter over to whoever answers for it.
+    SeccompListener {
+        /// The socket.
+        path: Text,
+        /// What the profile has to say to it.
+        metadata: Text,
+    },
+    /// Runs a hook of the host.
+    Hook {
+        /// Of which list.
+        event: HookEvent,
+        /// Its place there.
+        index: u32,
+        /// Its program.
+        path: Text,
+    },
 }
 
 impl Task {
@@ -157,6 +186,8 @@ impl Task {
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
             Task::IgnoredSignals => "ignored-signals",
+            Task::Hook { .. } => "hook",
+            Task::SeccompListener { .. } => "seccomp-listener",
         }
     }
 
@@ -250,10 +281,16 @@ pub struct Options<'a> {
     pub keyring: SessionKeyring,
     /// Who makes the cgroup.
     pub cgroup_manager: orlop_cgroup::Manager,
+    /// Whose systemd makes it, where one does.
+    pub systemd: orlop_cgroup::systemd::Bus,
+    /// That systemd's own cgroup, from the root of the hierarchy; empty for the system's.
+    pub systemd_cgroup: &'a str,
     /// How many descriptors after stdio the container's program keeps.
     pub preserve_fds: u32,
-    /// How many of them, the first, the program is told of by `LISTEN_FDS`.
+    /// How many of them are sockets of a service manager, which the program is told of; see sd_listen_fds(3).
     pub listen_fds: u32,
+    /// Whether the network namespace that the configuration names is the caller's own.
+    pub joins_own_network: bool,
     /// Who gets the master of a terminal.
     pub console: Console,
 }
@@ -265,6 +302,23 @@ pub struct Warning {
     pub origin: String,
     /// What it is.
     pub text: String,
+    /// Whom it is for.
+    pub weight: Weight,
+}
+
+/// Whom a [`Warning`] is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Weight {
+    /// Whoever runs the container.
+    Warning,
+    /// Whoever looks for a fault.
+    Debug,
+}
+
+impl Warning {
+    pub(crate) fn new(origin: Origin, text: String) -> Warning {
+        Warning { origin: alloc::format!("{origin}"), text, weight: Weight::Warning }
+    }
 }
 
 /// A container's making, whole.
@@ -284,6 +338,10 @@ pub struct Plan {
     pub cgroup: orlop_cgroup::Plan,
     /// The root file system, as an absolute path.
     pub rootfs: String,
+    /// Whether there are hooks for when the program runs.
+    pub(crate) has_poststart: bool,
+    /// Whether there are hooks for when the container is deleted.
+    pub(crate) has_poststop: bool,
 }
 
 impl Plan {
@@ -311,6 +369,10 @@ pub(crate) mod slot {
     pub(crate) const LISTENER: Slot = Slot(4);
     /// The network namespace that the runtime makes.
     pub(crate) const NETWORK: Slot = Slot(5);
+    /// A procfs that is mounted nowhere.
+    pub(crate) const PROC: Slot = Slot(10);
+    /// The filter's listener.
+    pub(crate) const SECCOMP: Slot = Slot(11);
     /// The socket that the terminal's master goes through: init is born with it.
     pub(crate) const CONSOLE_SOCKET: Slot = Slot(6);
     pub(crate) const CONSOLE_FILE: Slot = Slot(7);
@@ -318,7 +380,7 @@ pub(crate) mod slot {
     /// For a further process: the pidfd of the container's init, which it is born with.
     pub(crate) const INIT: Slot = Slot(9);
     /// Joined namespaces, from here on.
-    pub(crate) const NAMESPACES: u8 = 10;
+    pub(crate) const NAMESPACES: u8 = 12;
 }
 
 /// Decides everything.
@@ -333,6 +395,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         maybe_proc: Vec::new(),
     };
     refuse_unsupported(config)?;
+    planner.check_hooks()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     if planner.makes_network_ahead() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
@@ -345,6 +408,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
     planner.console_target()?;
+    planner.create_hooks()?;
     planner.enter_root()?;
     let (args, env) = planner.process(&cgroup)?;
     Ok(Plan {
@@ -355,6 +419,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         warnings: planner.warnings,
         cgroup,
         rootfs,
+        has_poststart: !config.hooks.poststart.is_empty(),
+        has_poststop: !config.hooks.poststop.is_empty(),
     })
 }
 
@@ -379,8 +445,17 @@ impl Planner<'_> {
         self.entries.push(Entry { phase, origin, act: Act::Runtime(task) });
     }
 
+    /// Whether init has been put into its cgroups so far.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Runtime(Task::CgroupAdopt)))
+    }
+
     pub(crate) fn warn(&mut self, origin: Origin, text: String) {
-        self.warnings.push(Warning { origin: alloc::format!("{origin}"), text });
+        self.warnings.push(Warning::new(origin, text));
+    }
+
+    pub(crate) fn debug(&mut self, origin: Origin, text: String) {
+        self.warnings.push(Warning { weight: Weight::Debug, ..Warning::new(origin, text) });
     }
 
     /// A string of the configuration for the kernel, which ends strings with NUL.
@@ -409,28 +484,14 @@ pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origi
 /// What the spec has and this version does not: a clear refusal rather than a container without it.
 fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let linux = &config.linux;
-    let process = config.process.as_ref();
+
     let asked: &[(bool, &'static str, &'static str)] = &[
         (!linux.uid_mappings.is_empty(), "/linux/uidMappings", "id mappings of a user namespace"),
         (!linux.gid_mappings.is_empty(), "/linux/gidMappings", "id mappings of a user namespace"),
-        (!linux.sysctl.is_empty(), "/linux/sysctl", "kernel parameters"),
         (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
-        (linux.seccomp.is_some(), "/linux/seccomp", "system call filters"),
         (!linux.mount_label.is_empty(), "/linux/mountLabel", "SELinux mount labels"),
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
-        (linux.memory_policy.is_some(), "/linux/memoryPolicy", "memory policies"),
-        (linux.personality.is_some(), "/linux/personality", "personalities"),
         (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
-        (!config.hooks.prestart.is_empty(), "/hooks/prestart", "hooks"),
-        (!config.hooks.create_runtime.is_empty(), "/hooks/createRuntime", "hooks"),
-        (!config.hooks.create_container.is_empty(), "/hooks/createContainer", "hooks"),
-        (!config.hooks.start_container.is_empty(), "/hooks/startContainer", "hooks"),
-        (!config.hooks.poststart.is_empty(), "/hooks/poststart", "hooks"),
-        (!config.hooks.poststop.is_empty(), "/hooks/poststop", "hooks"),
-        (process.is_some_and(|p| !p.apparmor_profile.is_empty()), "/process/apparmorProfile", "AppArmor profiles"),
-        (process.is_some_and(|p| !p.selinux_label.is_empty()), "/process/selinuxLabel", "SELinux labels"),
-        (process.is_some_and(|p| p.scheduler.is_some()), "/process/scheduler", "scheduling policies"),
-        (process.is_some_and(|p| p.io_priority.is_some()), "/process/ioPriority", "I/O priorities"),
     ];
     match asked.iter().find(|(asked, ..)| *asked) {
         Some(&(_, pointer, what)) => {

@@ -82,6 +82,9 @@ impl Planner<'_> {
             }
             if mount.kind == "cgroup" && core::mem::take(&mut cgroup_namespace) {
                 self.new_cgroup_namespace(cgroup);
+            } else if mount.kind == "cgroup" && cgroup.scope.is_some() && !self.is_adopted() {
+                // What is mounted is the cgroup itself, and systemd has to make it.
+                self.runtime(Phase::Namespaces, Origin::field("/linux/cgroupsPath"), super::Task::CgroupAdopt);
             }
             self.mount(mount, cgroup, origin)?;
         }
@@ -97,7 +100,7 @@ impl Planner<'_> {
     /// As late as possible: its root is the cgroup that init is in by then, and on v1 being put there takes the
     /// kernel longer than all the mounts.
     fn new_cgroup_namespace(&mut self, cgroup: &orlop_cgroup::Plan) {
-        if placement(cgroup) == Placement::Adopted {
+        if placement(cgroup) == Placement::Adopted && !self.is_adopted() {
             let origin = Origin::field("/linux/cgroupsPath");
             self.runtime(Phase::Namespaces, origin, super::Task::CgroupAdopt);
         }

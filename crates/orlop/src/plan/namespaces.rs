@@ -23,6 +23,11 @@ pub(crate) const fn flag(kind: NamespaceKind) -> CloneFlags {
     }
 }
 
+/// Whether a container can have one of its own; what `features` says.
+pub(crate) const fn is_supported(kind: NamespaceKind) -> bool {
+    !matches!(kind, NamespaceKind::User | NamespaceKind::Time)
+}
+
 impl Planner<'_> {
     /// Whether the container has a namespace of that kind that is not the runtime's.
     pub(crate) fn has_namespace(&self, kind: NamespaceKind) -> bool {
@@ -47,7 +52,7 @@ impl Planner<'_> {
             }
             seen |= flag;
             let supported = match namespace.kind {
-                NamespaceKind::User | NamespaceKind::Time => false,
+                kind if !is_supported(kind) => false,
                 NamespaceKind::Pid | NamespaceKind::Mount => namespace.path.is_empty(),
                 _ => true,
             };
@@ -72,14 +77,26 @@ impl Planner<'_> {
         if network_ahead {
             at_birth = at_birth.without(CloneFlags::NEWNET);
         }
-        let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
+        let into_cgroup =
+            cgroup.scope.is_none() && cgroup.dirs.iter().any(|dir| dir.version == orlop_cgroup::Version::V2);
         let origin = Origin::field("/linux/namespaces");
         self.runtime(phase, origin, Task::Clone { namespaces: at_birth, into_cgroup });
         self.join_namespaces()?;
         self.init(phase, Origin::NONE, Step::Session {});
         if self.options.keyring == SessionKeyring::New {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
-            self.init(phase, Origin::NONE, Step::Keyring { name });
+            let permissions = self.keyring_permissions();
+            let label = self.config.process.as_ref().map_or("", |process| &process.selinux_label);
+            let origin = Origin::field("/process/selinuxLabel");
+            const KEYCREATE: &str = "thread-self/attr/keycreate";
+            let proc = if label.is_empty() { None } else { Some(self.proc(phase, origin)) };
+            if let Some(proc) = proc {
+                self.write_proc(phase, origin, proc, KEYCREATE, label)?;
+            }
+            self.init(phase, Origin::NONE, Step::Keyring { name, permissions });
+            if let Some(proc) = proc {
+                self.write_proc(phase, origin, proc, KEYCREATE, "\n")?;
+            }
         }
         if new.contains(CloneFlags::NEWNET) && !network_ahead {
             self.init(phase, Origin::NONE, Step::Loopback {});

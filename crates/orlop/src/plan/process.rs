@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use orlop_init::step::{Attempt, List, Step, Text};
 
+use super::seccomp::Filter;
 use super::{CapabilitySet, Gate, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
-use crate::config::RlimitKind;
+use crate::config::{NamespaceKind, RlimitKind};
 use crate::error::Result;
 use crate::path;
 
@@ -25,15 +26,15 @@ fn id(id: u32, origin: Origin) -> Result<u32> {
 
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
-        let lists = self.program()?;
-        let first = self.options.preserve_fds.saturating_add(3);
-        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
-        self.start(cgroup);
-        Ok(lists)
+        self.sysctls()?;
+        let (args, env, filter) = self.program(cgroup)?;
+        self.start(cgroup, filter.as_ref())?;
+        Ok((args, env))
     }
 
-    /// All that a process needs to be the configured one, but the last step.
-    pub(super) fn program(&mut self) -> Result<(List<Text>, List<Text>)> {
+    /// All that a process needs to be the configured one, but for what comes last: a filter that is loaded late, and
+    /// the execution.
+    pub(super) fn program(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>, Option<Filter>)> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Err(invalid("process property must not be empty", Origin::field("/process")));
@@ -44,7 +45,8 @@ impl Planner<'_> {
         let args = self.strings_of(&process.args, "/process/args")?;
         let env = self.environment()?;
         self.limits()?;
-        self.credentials()?;
+        let filter = self.filter()?;
+        self.credentials(cgroup, filter.as_ref())?;
         let umask = process.user.umask.unwrap_or(0o022);
         if umask > 0o777 {
             return Err(invalid(format!("{umask:#o} is no file mode mask"), Origin::field("/process/user/umask")));
@@ -52,7 +54,7 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
-        Ok((args, env))
+        Ok((args, env, filter))
     }
 
     fn strings_of(&mut self, texts: &[crate::config::Str<'_>], pointer: &'static str) -> Result<List<Text>> {
@@ -79,15 +81,11 @@ impl Planner<'_> {
                 None => list.push((name, text)),
             }
         }
-        let count = self.options.listen_fds;
-        if count > 0 {
-            // The container's program is the first process of its namespace; see sd_listen_fds(3).
-            for (name, value) in [("LISTEN_FDS", format!("{count}")), ("LISTEN_PID", alloc::string::String::from("1"))]
-            {
-                let text = self.strings.join(&[name.as_bytes(), b"=", value.as_bytes()]);
-                list.retain(|(known, _)| *known != name);
-                list.push((name, text));
-            }
+        if self.options.listen_fds > 0 {
+            list.retain(|(name, _)| !matches!(*name, "LISTEN_FDS" | "LISTEN_PID"));
+            let count = format!("LISTEN_FDS={}", self.options.listen_fds);
+            list.push(("LISTEN_FDS", self.strings.text(count.as_bytes())));
+            list.push(("LISTEN_PID", self.strings.text(b"LISTEN_PID=1")));
         }
         let texts: Vec<Text> = list.into_iter().map(|(_, text)| text).collect();
         Ok(self.strings.texts(&texts))
@@ -108,7 +106,7 @@ impl Planner<'_> {
     }
 
     /// The order is the kernel's: what needs a capability comes before the capability goes.
-    fn credentials(&mut self) -> Result<()> {
+    fn credentials(&mut self, cgroup: &orlop_cgroup::Plan, filter: Option<&Filter>) -> Result<()> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Ok(());
@@ -121,8 +119,25 @@ impl Planner<'_> {
         if let Some(path) = path {
             self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
         }
+        if process.user.uid != 0 || self.has_namespace(NamespaceKind::User) {
+            let step = Step::Stdio { uid: id(process.user.uid, Origin::field("/process/user/uid"))? };
+            self.init(PHASE, Origin::field("/process/user/uid"), step);
+        }
+        self.init(PHASE, Origin::NONE, Step::Affinity {});
+        self.labels()?;
         if process.no_new_privileges {
             self.init(PHASE, Origin::field("/process/noNewPrivileges"), Step::NoNewPrivileges {});
+        }
+        if self.has_scheduler() {
+            self.cgroup_tasks(PHASE, cgroup);
+        }
+        self.attributes()?;
+        // Before there is a filter that knows no such call. What is opened from here on closes at exec by itself.
+        let first = self.options.preserve_fds.saturating_add(3);
+        self.init(PHASE, Origin::NONE, Step::CloseOnExec { first });
+        // Without no_new_privs loading a filter takes a capability.
+        if let Some(filter) = filter.filter(|_| !process.no_new_privileges) {
+            self.load(PHASE, filter);
         }
         let keep = CapabilitySet::step(caps.bounding);
         self.init(PHASE, Origin::field("/process/capabilities/bounding"), Step::Bounding { keep });
@@ -151,25 +166,43 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn start(&mut self, cgroup: &orlop_cgroup::Plan) {
-        let phase = Phase::Start;
-        let adopted = self.entries.iter().any(|e| matches!(e.act, super::Act::Runtime(Task::CgroupAdopt)));
-        if !adopted && placement(cgroup) == Placement::Adopted {
+    /// The cgroup's own, where they are not in the list yet.
+    pub(super) fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
+        let has = |entries: &[super::Entry], task| {
+            entries.iter().any(|entry| matches!(entry.act, super::Act::Runtime(known) if known == task))
+        };
+        if !has(&self.entries, Task::CgroupAdopt) && placement(cgroup) == Placement::Adopted {
             self.runtime(phase, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
         }
-        if !cgroup.dirs.is_empty() {
+        if !has(&self.entries, Task::CgroupLimits) && !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
+    }
+
+    fn start(&mut self, cgroup: &orlop_cgroup::Plan, filter: Option<&Filter>) -> Result<()> {
+        let phase = Phase::Start;
+        let config = self.config;
+        self.cgroup_tasks(phase, cgroup);
         self.oom_score();
         self.runtime(phase, Origin::NONE, Task::Record);
         // After the record: from it init learns what its caller ignored.
         self.init(phase, Origin::NONE, Step::Signals {});
         self.init(phase, Origin::NONE, Step::Detach {});
+        // As late as can be: what comes before needs no place in the profile. A listener is the business of `create`.
+        let late = filter.filter(|_| config.process.as_ref().is_some_and(|process| process.no_new_privileges));
+        if let Some(filter) = late.filter(|filter| filter.notifies()) {
+            self.load(phase, filter);
+        }
         if self.options.gate == Gate::Start {
             let first = self.options.preserve_fds.saturating_add(3);
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER, first });
         }
+        if let Some(filter) = late.filter(|filter| !filter.notifies()) {
+            self.load(phase, filter);
+        }
+        self.start_hooks()?;
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
+        Ok(())
     }
 
     pub(super) fn oom_score(&mut self) {
