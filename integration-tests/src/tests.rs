@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod crash;
 mod errors;
+mod exec;
 mod hooks;
 mod lifecycle;
 mod list;
@@ -15,6 +16,7 @@ mod rootfs;
 mod scale;
 mod seccomp;
 mod security;
+mod terminal;
 mod systemd;
 
 use crate::context::{Context, Skip};
@@ -55,6 +57,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         seccomp::TESTS,
         attributes::TESTS,
         cgroup::TESTS,
+        exec::TESTS,
+        terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
     ]

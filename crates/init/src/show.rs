@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, OldRoot,
-    OverProc, Param, Place, Slot, Text,
+    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, List, Make, ModeOf, NO_VALUE, Newlines,
+    OldRoot, OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -59,6 +59,7 @@ show! {
     Follow: |value, _blob, out| out.write_str(match value { Follow::Links => "links", Follow::Nothing => "nothing" });
     OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
+    Newlines: |value, _blob, out| out.write_str(match value { Newlines::Both => "both", Newlines::Plain => "plain" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
     Environment: |value, _blob, out| out.write_str(match value {

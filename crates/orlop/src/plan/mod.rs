@@ -5,7 +5,11 @@
 
 mod attributes;
 mod capability;
+mod console;
 mod devices;
+pub mod exec;
+#[cfg(test)]
+mod exec_tests;
 mod hooks;
 mod mounts;
 mod namespaces;
@@ -29,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 pub use capability::CapabilitySet;
+pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use namespaces::is_supported as has_namespace_support;
@@ -147,6 +152,8 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
+    /// Tells init which signals its caller ignores.
+    IgnoredSignals,
     /// Hands the listener of the filter over to whoever answers for it.
     SeccompListener {
         /// The socket.
@@ -178,6 +185,7 @@ impl Task {
             Task::CgroupLimits => "cgroup-limits",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
+            Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
         }
@@ -188,7 +196,12 @@ impl Task {
     pub const fn overlaps(self) -> bool {
         matches!(
             self,
-            Task::SendNetworkNamespace | Task::CgroupAdopt | Task::CgroupLimits | Task::OomScoreAdj(_) | Task::Record
+            Task::SendNetworkNamespace
+                | Task::CgroupAdopt
+                | Task::CgroupLimits
+                | Task::OomScoreAdj(_)
+                | Task::Record
+                | Task::IgnoredSignals
         )
     }
 }
@@ -278,6 +291,8 @@ pub struct Options<'a> {
     pub listen_fds: u32,
     /// Whether the network namespace that the configuration names is the caller's own.
     pub joins_own_network: bool,
+    /// Who gets the master of a terminal.
+    pub console: Console,
 }
 
 /// Something that does not stop the container, but that somebody should know of.
@@ -330,6 +345,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the process gets a terminal.
+    pub(crate) fn has_console(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))
+    }
+
     /// How many entries follow the one that waits for `start`.
     pub(crate) fn after_gate(&self) -> usize {
         let is_gate = |entry: &&Entry| matches!(entry.act, Act::Init(Step::AwaitStart { .. }));
@@ -350,11 +370,17 @@ pub(crate) mod slot {
     /// The network namespace that the runtime makes.
     pub(crate) const NETWORK: Slot = Slot(5);
     /// A procfs that is mounted nowhere.
-    pub(crate) const PROC: Slot = Slot(6);
+    pub(crate) const PROC: Slot = Slot(10);
     /// The filter's listener.
-    pub(crate) const SECCOMP: Slot = Slot(7);
+    pub(crate) const SECCOMP: Slot = Slot(11);
+    /// The socket that the terminal's master goes through: init is born with it.
+    pub(crate) const CONSOLE_SOCKET: Slot = Slot(6);
+    pub(crate) const CONSOLE_FILE: Slot = Slot(7);
+    pub(crate) const CONSOLE: Slot = Slot(8);
+    /// For a further process: the pidfd of the container's init, which it is born with.
+    pub(crate) const INIT: Slot = Slot(9);
     /// Joined namespaces, from here on.
-    pub(crate) const NAMESPACES: u8 = 8;
+    pub(crate) const NAMESPACES: u8 = 12;
 }
 
 /// Decides everything.
@@ -381,6 +407,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     planner.namespaces(&cgroup)?;
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
+    planner.console_target()?;
     planner.create_hooks()?;
     planner.enter_root()?;
     let (args, env) = planner.process(&cgroup)?;
@@ -457,7 +484,7 @@ pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origi
 /// What the spec has and this version does not: a clear refusal rather than a container without it.
 fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let linux = &config.linux;
-    let process = config.process.as_ref();
+
     let asked: &[(bool, &'static str, &'static str)] = &[
         (!linux.uid_mappings.is_empty(), "/linux/uidMappings", "id mappings of a user namespace"),
         (!linux.gid_mappings.is_empty(), "/linux/gidMappings", "id mappings of a user namespace"),
@@ -465,7 +492,6 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
         (!linux.mount_label.is_empty(), "/linux/mountLabel", "SELinux mount labels"),
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
         (!linux.time_offsets.is_empty(), "/linux/timeOffsets", "time namespace offsets"),
-        (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
     ];
     match asked.iter().find(|(asked, ..)| *asked) {
         Some(&(_, pointer, what)) => {

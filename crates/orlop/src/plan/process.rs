@@ -26,6 +26,15 @@ fn id(id: u32, origin: Origin) -> Result<u32> {
 
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
+        self.sysctls()?;
+        let (args, env, filter) = self.program(cgroup)?;
+        self.start(cgroup, filter.as_ref())?;
+        Ok((args, env))
+    }
+
+    /// All that a process needs to be the configured one, but for what comes last: a filter that is loaded late, and
+    /// the execution.
+    pub(super) fn program(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>, Option<Filter>)> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Err(invalid("process property must not be empty", Origin::field("/process")));
@@ -35,7 +44,6 @@ impl Planner<'_> {
         }
         let args = self.strings_of(&process.args, "/process/args")?;
         let env = self.environment()?;
-        self.sysctls()?;
         self.limits()?;
         let filter = self.filter()?;
         self.credentials(cgroup, filter.as_ref())?;
@@ -46,8 +54,7 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
-        self.start(cgroup, filter.as_ref())?;
-        Ok((args, env))
+        Ok((args, env, filter))
     }
 
     fn strings_of(&mut self, texts: &[crate::config::Str<'_>], pointer: &'static str) -> Result<List<Text>> {
@@ -160,7 +167,7 @@ impl Planner<'_> {
     }
 
     /// The cgroup's own, where they are not in the list yet.
-    fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
+    pub(super) fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
         let has = |entries: &[super::Entry], task| {
             entries.iter().any(|entry| matches!(entry.act, super::Act::Runtime(known) if known == task))
         };
@@ -176,9 +183,7 @@ impl Planner<'_> {
         let phase = Phase::Start;
         let config = self.config;
         self.cgroup_tasks(phase, cgroup);
-        if let Some(adjust) = config.process.as_ref().and_then(|process| process.oom_score_adj) {
-            self.runtime(phase, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
-        }
+        self.oom_score();
         self.runtime(phase, Origin::NONE, Task::Record);
         // After the record: from it init learns what its caller ignored.
         self.init(phase, Origin::NONE, Step::Signals {});
@@ -189,7 +194,8 @@ impl Planner<'_> {
             self.load(phase, filter);
         }
         if self.options.gate == Gate::Start {
-            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
+            let first = self.options.preserve_fds.saturating_add(3);
+            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER, first });
         }
         if let Some(filter) = late.filter(|filter| !filter.notifies()) {
             self.load(phase, filter);
@@ -197,5 +203,11 @@ impl Planner<'_> {
         self.start_hooks()?;
         self.init(phase, Origin::field("/process/args"), Step::Exec {});
         Ok(())
+    }
+
+    pub(super) fn oom_score(&mut self) {
+        if let Some(adjust) = self.config.process.as_ref().and_then(|process| process.oom_score_adj) {
+            self.runtime(Phase::Start, Origin::field("/process/oomScoreAdj"), Task::OomScoreAdj(adjust));
+        }
     }
 }
