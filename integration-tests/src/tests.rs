@@ -16,8 +16,8 @@ mod rootfs;
 mod scale;
 mod seccomp;
 mod security;
-mod terminal;
 mod systemd;
+mod terminal;
 
 use crate::context::{Context, Skip};
 

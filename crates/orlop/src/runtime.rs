@@ -299,7 +299,11 @@ impl Container {
         net::connect(&socket, &self.dir.start_address()?).map_err(failed("connect"))?;
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
-        net::send(&socket, &GO, &[]).map_err(failed("sendmsg"))?;
+        match net::send(&socket, &GO, &[]) {
+            // It has hung up already, and may have said why.
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(errno) => return Err(failed("sendmsg")(errno)),
+        }
         let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
