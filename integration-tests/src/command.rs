@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::terminal::Terminal;
 
 /// One call, not started yet.
 pub struct Orlop {
@@ -87,6 +88,23 @@ impl Orlop {
         }
         self.command = bash;
         self
+    }
+
+    /// Starts it as a shell does in a window: with a session and the terminal for all three streams.
+    pub fn start_in_terminal(self) -> (Running, Terminal) {
+        let (terminal, peer) = Terminal::open();
+        let mut setsid = Command::new("setsid");
+        setsid.arg("--ctty").arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                setsid.env(name, value);
+            }
+        }
+        let stream = || File::from(peer.try_clone().expect("a descriptor is left"));
+        setsid.current_dir(self.command.get_current_dir().expect("it was set"));
+        setsid.stdin(stream()).stdout(stream()).stderr(stream());
+        let child = setsid.spawn().expect("setsid of util-linux is there");
+        (Running { child, files: self.files }, terminal)
     }
 
     pub fn start(mut self) -> Running {

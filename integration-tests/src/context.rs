@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::bundle::Bundle;
 use crate::command::{Done, Orlop, Running};
 use crate::host::{Host, Layout};
+use crate::processes;
 use crate::runner::Options;
 
 /// How long a container may take to reach a state; generous, for an emulated machine.
@@ -142,6 +143,22 @@ impl Context {
 
     pub fn delete(&self, id: &str) {
         self.orlop(&["delete", "--force", id]).end().ok();
+    }
+
+    /// Ends what `exec --detach` has left, as an engine does, and deletes the container: the first process of a pid
+    /// namespace does not end before the parents of all others in it have taken their exit statuses.
+    pub fn delete_with_executed(&self, id: &str) {
+        let init = self.pid(id);
+        for process in processes::living_below(std::process::id() as i32) {
+            let inside = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+            if process.pid != init && inside(process.pid).is_some() && inside(process.pid) == inside(init) {
+                processes::kill(process.pid, rustix::process::Signal::KILL);
+                let pid = rustix::process::Pid::from_raw(process.pid);
+                // Gone where it was no child of ours, but a child of one.
+                let _ended = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
+            }
+        }
+        self.delete(id);
     }
 
     /// The folder of that process's cgroup; `controller` is a v1 name, of no interest on v2.

@@ -23,6 +23,7 @@ mod leaks;
 mod pending;
 mod processes;
 mod runner;
+mod terminal;
 mod tests;
 mod tracer;
 

@@ -6,6 +6,7 @@ mod cli;
 mod control;
 mod crash;
 mod errors;
+mod exec;
 mod hooks;
 mod lifecycle;
 mod list;
@@ -16,6 +17,7 @@ mod scale;
 mod seccomp;
 mod security;
 mod systemd;
+mod terminal;
 mod users;
 
 use crate::context::{Context, Skip};
@@ -57,6 +59,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         attributes::TESTS,
         cgroup::TESTS,
         users::TESTS,
+        exec::TESTS,
+        terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
     ]

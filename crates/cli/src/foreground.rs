@@ -1,19 +1,23 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
-use orlop::Running;
 use orlop::plan::Warning;
+use orlop::{Executed, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, SignalSet};
-use orlop_sys::{Errno, OwnedFd};
+use orlop_sys::time::Timespec;
+use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
 use liballoc::format;
 use liballoc::vec::Vec;
 
 use crate::log::Failure;
+use crate::terminal::{POLLED, Relay};
 
 const SIGCHLD: i32 = 17;
+const SIGKILL: i32 = 9;
 const SIGPIPE: i32 = 13;
 const SIGURG: i32 = 23;
+const SIGWINCH: i32 = 28;
 
 const fn bit(signal: i32) -> SignalSet {
     1 << (signal - 1)
@@ -25,10 +29,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Blocks every signal that can be, from now on. Those of faults stay: the kernel would kill us anyway.
+    /// Blocks every signal that can be, from now on. Those of faults stay: the kernel would kill us anyway. So do those
+    /// of a terminal that we are in the background of: we stop, as every job does.
     pub(crate) fn take_over() -> Result<Signals, Failure> {
         const FAULTS: SignalSet = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
-        let set = !FAULTS;
+        const BACKGROUND: SignalSet = bit(21) | bit(22);
+        let set = !(FAULTS | BACKGROUND);
         let failed = |call: &'static str| move |errno: Errno| Failure::new(format!("{call}: {errno}"));
         process::set_signal_mask(set).map_err(failed("rt_sigprocmask"))?;
         let fd = event::signalfd(set).map_err(failed("signalfd4"))?;
@@ -36,19 +42,59 @@ impl Signals {
     }
 }
 
+/// A process that was started by this one.
+pub(crate) trait Attended {
+    fn pidfd(&self) -> BorrowedFd<'_>;
+    fn signal(&self, signal: i32) -> Result<(), orlop::Error>;
+    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error>;
+}
+
+impl Attended for Running {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd()
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
+        self.signal(signal)
+    }
+
+    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
+        self.console()
+    }
+}
+
+impl Attended for Executed {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd()
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
+        self.signal(signal)
+    }
+
+    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
+        self.console()
+    }
+}
+
+/// Stays until a further process has ended, as [`attend`] does.
+pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Result<i32, Failure> {
+    if let Err(failure) = watch(&mut executed, signals) {
+        executed.signal(SIGKILL)?;
+        executed.wait()?;
+        return Err(failure);
+    }
+    Ok(executed.wait()?.code())
+}
+
 /// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it, and what
 /// there is to say of the container's removal.
 pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<(i32, Vec<Warning>), Failure> {
-    loop {
-        let mut fds = [PollFd::new(running.pidfd(), PollFlags::IN), PollFd::new(signals.fd.borrow(), PollFlags::IN)];
-        match event::poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Failure::new(format!("waiting for the container: ppoll: {errno}"))),
-        }
-        if !fds[0].happened.is_empty() {
-            break;
-        }
-        forward(&running, signals)?;
+    if let Err(failure) = watch(&mut running, signals) {
+        running.signal(SIGKILL)?;
+        running.wait()?;
+        running.delete()?;
+        return Err(failure);
     }
     match running.wait() {
         Ok(ended) => {
@@ -64,15 +110,49 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
     }
 }
 
-/// Hands on what has come. Our children's ends and broken pipes are ours alone; SIGURG is what Go programs send
-/// themselves.
-fn forward(running: &Running, signals: &Signals) -> Result<(), Failure> {
+/// How long a terminal that nobody has open is left alone.
+const AGAIN: Timespec = Timespec::from_millis(50);
+
+/// Hands signals, and what is typed, to the process until it has ended.
+pub(crate) fn watch(process: &mut impl Attended, signals: &Signals) -> Result<(), Failure> {
+    let mut relay = process.console()?.map(Relay::new).transpose()?;
     loop {
-        match event::next_signal(&signals.fd) {
-            Ok(SIGCHLD | SIGPIPE | SIGURG) => {}
-            Ok(signal) => running.signal(signal)?,
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(errno) => return Err(Failure::new(format!("reading signals: {errno}"))),
+        let [input, output, master] = relay.as_ref().map_or([PollFd::none(); POLLED], Relay::polled);
+        let own = [PollFd::new(process.pidfd(), PollFlags::IN), PollFd::new(signals.fd.borrow(), PollFlags::IN)];
+        let mut fds = [own[0], own[1], input, output, master];
+        let timeout = relay.as_ref().is_some_and(Relay::looks_again).then_some(AGAIN);
+        match event::poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(Failure::new(format!("waiting for the container: ppoll: {errno}"))),
+        }
+        let [ended, signal, input, output, master] = fds;
+        if !ended.happened.is_empty() {
+            break;
+        }
+        if !signal.happened.is_empty() {
+            forward(process, signals, relay.as_ref())?;
+        }
+        if let Some(relay) = &mut relay {
+            relay.pass(&[input, output, master]);
+        }
+    }
+    if let Some(relay) = relay {
+        relay.finish();
+    }
+    Ok(())
+}
+
+/// Hands on what has come. Our children's ends and broken pipes are ours alone; SIGURG is what Go programs send
+/// themselves; a new size of our terminal is one of the container's.
+fn forward(process: &impl Attended, signals: &Signals, relay: Option<&Relay>) -> Result<(), Failure> {
+    loop {
+        match (event::next_signal(&signals.fd), relay) {
+            (Ok(SIGCHLD | SIGPIPE | SIGURG), _) => {}
+            (Ok(SIGWINCH), Some(relay)) => relay.resize(),
+            (Ok(signal), _) => process.signal(signal)?,
+            (Err(Errno::AGAIN), _) => return Ok(()),
+            (Err(errno), _) => return Err(Failure::new(format!("reading signals: {errno}"))),
         }
     }
 }

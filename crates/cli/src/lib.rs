@@ -23,6 +23,7 @@ pub mod parse;
 pub mod pattern;
 pub mod run;
 pub mod table;
+mod terminal;
 pub mod time;
 pub mod value;
 pub mod verbs;

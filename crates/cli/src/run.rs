@@ -103,7 +103,11 @@ impl Verbs {
             Command::Delete(options) => (self.delete)(&context()?, options),
             Command::Doctor(options) => (self.doctor)(&context()?, options),
             Command::Events(options) => (self.events)(&context()?, options),
-            Command::Exec(options) => (self.exec)(&context()?, options),
+            Command::Exec(options) => {
+                // As all failures of an exec.
+                let context = context().map_err(|failure| failure.status(255))?;
+                (self.exec)(&context, options)
+            }
             Command::Explain(options) => (self.explain)(&context()?, options),
             Command::Features => (self.features)(&context()?),
             Command::Info => (self.info)(&context()?),

@@ -5,23 +5,25 @@ use core::ffi::CStr;
 use liballoc::borrow::ToOwned;
 use liballoc::format;
 use liballoc::string::{String, ToString};
+use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight};
-use orlop::{Bundle, Bus, CreateOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
+use orlop::exec::Paused;
+use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight, exec};
+use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
-use orlop_sys::{CWD, Errno};
+use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::log::Failure;
 use crate::output;
 use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
-use crate::{control, doctor, foreground, info};
+use crate::{control, doctor, foreground, info, terminal};
 
 /// The commands that this build has.
 pub const VERBS: Verbs = Verbs {
@@ -29,6 +31,7 @@ pub const VERBS: Verbs = Verbs {
     delete,
     doctor: doctor::doctor,
     events: control::events,
+    exec,
     explain,
     features,
     info: info::info,
@@ -84,28 +87,57 @@ fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure>
     Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
 }
 
-fn create_options(context: &Context<'_>, options: &Create<'_>) -> Result<CreateOptions, Failure> {
-    refuse_unsupported(context)?;
-    let sockets = [(options.console_socket, "--console-socket"), (options.pidfd_socket, "--pidfd-socket")];
-    if let Some((_, option)) = sockets.iter().find(|(asked, _)| asked.is_some()) {
-        return Err(Failure::new(format!("{option}: not supported yet")));
-    }
-    let listen_fds = listen_fds(&context.env);
-    let preserve_fds = options.preserve_fds + listen_fds;
-    for fd in 3..3 + preserve_fds as i32 {
-        if !orlop_sys::fs::is_open(fd) {
-            return Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open")));
+/// Who is there when the container's program runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attendance {
+    /// We are.
+    Foreground,
+    /// Nobody of us.
+    Detached,
+}
+
+fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
+    match (attendance, socket) {
+        (Attendance::Foreground, None) => Ok(Console::Caller(terminal::own_size)),
+        (Attendance::Foreground, Some(_)) => {
+            Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"))
         }
+        (Attendance::Detached, None) => Ok(Console::Nobody),
+        (Attendance::Detached, Some(path)) => Ok(Console::Socket(Arc::new(orlop::console::connect(path)?))),
     }
+}
+
+fn pidfd_socket(path: Option<&CStr>) -> Result<Option<Arc<OwnedFd>>, Failure> {
+    Ok(path.map(orlop::console::connect).transpose()?.map(Arc::new))
+}
+
+fn create_options(
+    context: &Context<'_>,
+    options: &Create<'_>,
+    attendance: Attendance,
+) -> Result<CreateOptions, Failure> {
+    refuse_unsupported(context)?;
+    let preserve_fds = preserve_fds(context, options.preserve_fds)?;
     Ok(CreateOptions {
         pid_file: options.pid_file.map(ToOwned::to_owned),
         root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
         keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         preserve_fds,
-        listen_fds,
+        listen_fds: listen_fds(&context.env),
         cgroup_manager: cgroup_manager(context),
         systemd: systemd(context)?,
+        console: console(attendance, options.console_socket)?,
+        pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     })
+}
+
+/// How many descriptors from 3 on are handed on: those of `LISTEN_FDS`, then as many as were asked for.
+fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
+    let all = asked + listen_fds(&context.env);
+    match (3..3 + all as i32).find(|fd| !fs::is_open(*fd)) {
+        Some(fd) => Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open"))),
+        None => Ok(all),
+    }
 }
 
 fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
@@ -145,7 +177,7 @@ fn warn(context: &Context<'_>, warnings: &[Warning]) {
 }
 
 fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
-    let how = create_options(context, options)?;
+    let how = create_options(context, options, Attendance::Detached)?;
     let bundle = bundle(options.bundle, options.config)?;
     let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
     warn(context, &warnings);
@@ -153,7 +185,8 @@ fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
 }
 
 fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
-    let how = create_options(context, &options.create)?;
+    let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
+    let how = create_options(context, &options.create, attendance)?;
     let bundle = bundle(options.create.bundle, options.create.config)?;
     if options.detach {
         let running = runtime(context).run(options.create.id, &bundle, &how)?;
@@ -166,12 +199,73 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
     warn(context, running.warnings());
     context.log.settle();
+    drop(how);
     let (status, warnings) = foreground::attend(running, &signals, options.keep)?;
     warn(context, &warnings);
     context.log.settle();
     // The program ends here.
     core::mem::forget(signals);
     Ok(status)
+}
+
+/// What an exec fails with must differ from what its program ends with.
+fn exec(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
+    executed(context, options).map_err(|failure| failure.status(255))
+}
+
+fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
+    refuse_unsupported(context)?;
+    let container = runtime(context).container(options.id)?;
+    let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
+    let cgroups = options.cgroups.iter();
+    let cgroups: Vec<exec::SubCgroup<'_>> =
+        cgroups.map(|sub| exec::SubCgroup { controllers: sub.controllers.clone(), path: sub.path }).collect();
+    let how = ExecOptions {
+        pid_file: options.pid_file.map(ToOwned::to_owned),
+        preserve_fds: preserve_fds(context, options.preserve_fds)?,
+        cgroups: &cgroups,
+        paused: if options.ignore_paused { Paused::Ignored } else { Paused::Refused },
+        console: console(attendance, options.console_socket)?,
+        pidfd_socket: pidfd_socket(options.pidfd_socket)?,
+    };
+    // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
+    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
+    let signals = match attendance {
+        Attendance::Foreground => Some(foreground::Signals::take_over()?),
+        Attendance::Detached => None,
+    };
+    let executed = match options.process {
+        Some(path) => container.exec(exec::Program::Document(&orlop::exec::read_process(path)?), &how)?,
+        None => container.exec(exec::Program::Command(&exec_command(options)?), &how)?,
+    };
+    warn(context, executed.warnings());
+    drop(how);
+    match signals {
+        Some(signals) => {
+            context.log.settle();
+            foreground::attend_executed(executed, &signals)
+        }
+        None => Ok(executed.detach().map(|()| 0)?),
+    }
+}
+
+fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
+    let text = |text: &&'a CStr| {
+        text.to_str().map_err(|_| Failure::new(format!("{:?} is not UTF-8 text", text.to_string_lossy())))
+    };
+    let texts = |list: &[&'a CStr]| list.iter().map(text).collect::<Result<Vec<&'a str>, Failure>>();
+    Ok(exec::Command {
+        args: texts(&options.args)?,
+        cwd: options.cwd.as_ref().map(text).transpose()?,
+        env: texts(&options.env)?,
+        terminal: options.tty,
+        user: options.user.map(|user| (user.uid, user.gid)),
+        additional_gids: options.additional_gids.clone(),
+        selinux_label: options.process_label,
+        apparmor_profile: options.apparmor,
+        no_new_privileges: options.no_new_privs,
+        capabilities: options.caps.clone(),
+    })
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
@@ -306,9 +400,12 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
 fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
     refuse_unsupported(context)?;
     let bundle = bundle(options.bundle, options.config)?;
+    // A terminal is one wherever its master goes.
+    let console = Console::Caller(Default::default);
     let how = CreateOptions {
         cgroup_manager: cgroup_manager(context),
         systemd: systemd(context)?,
+        console,
         ..CreateOptions::default()
     };
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;

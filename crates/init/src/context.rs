@@ -150,6 +150,24 @@ impl<'a> Context<'a> {
         self.slots.get_mut(index(slot)).and_then(Option::take).ok_or(BROKEN)
     }
 
+    /// Closes every descriptor from `first` on but one: those of the plan, and what the caller of the runtime has left
+    /// open. A created container may wait for long, and would keep somebody's pipe open.
+    #[allow(unsafe_code)] // closing by number
+    pub(crate) fn close_all_but(&mut self, kept: &OwnedFd, first: u32) -> Result<()> {
+        for fd in self.slots.iter_mut().chain([&mut self.wake, &mut self.starter]) {
+            fd.take().map(OwnedFd::into_raw);
+        }
+        self.parent.take().map(|(_, fd)| fd.into_raw());
+        let kept = kept.as_raw() as u32;
+        for (first, last) in [(first, kept.saturating_sub(1)), (kept.saturating_add(1), u32::MAX)] {
+            if first <= last {
+                // SAFETY: what owned them has just given them away.
+                unsafe { orlop_sys::fd::close_range(first, last) }.at(Call::CloseRange)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A string of the plan.
     pub(crate) fn text(&self, text: Text) -> Result<&'a CStr> {
         self.blob.text(text).ok_or(BROKEN)

@@ -3,8 +3,9 @@
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::Ordering;
 
+use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{AtFlags, FileType, OFlags};
-use orlop_sys::{CWD, Errno, fs, net, process, thread};
+use orlop_sys::{CWD, Errno, OwnedFd, fs, net, process, thread};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::passwd;
@@ -138,10 +139,35 @@ pub(crate) fn detach() -> Result<()> {
 
 /// `start` connects, takes the socket's file away, and then sends a byte: where it is killed in between, the
 /// container ends, rather than run without anybody's knowledge.
-pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot) -> Result<()> {
-    ctx.wake = None;
+pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot, first: u32) -> Result<()> {
     let listener = ctx.take(listener)?;
-    let starter = net::accept(&listener).at(Call::Accept)?;
+    ctx.close_all_but(&listener, first)?;
+    process::set_signal_mask(ENDING).at(Call::Sigprocmask)?;
+    let signals = event::signalfd(ENDING).at(Call::Signalfd)?;
+    await_connection(ctx, &listener, &signals)?;
+    process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
+}
+
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM end a container before it is started, too. The kernel drops what the first
+/// process of a pid namespace has no handler for, unless it is blocked; see pid_namespaces(7).
+const ENDING: process::SignalSet = (1 << 1 | 1 << 2 | 1 << 3 | 1 << 15) >> 1;
+
+fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd) -> Result<()> {
+    loop {
+        let mut polled = [PollFd::new(listener.borrow(), PollFlags::IN), PollFd::new(signals.borrow(), PollFlags::IN)];
+        match event::poll(&mut polled, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(Failure { call: Call::Poll, errno }),
+        }
+        if let Ok(signal) = event::next_signal(signals) {
+            process::exit(128 + signal);
+        }
+        if polled.first().is_some_and(|listener| !listener.happened.is_empty()) {
+            break;
+        }
+    }
+    let starter = net::accept(listener).at(Call::Accept)?;
     let mut byte = [0u8; 1];
     match fs::read(&starter, &mut byte) {
         Ok(1) if byte == [GO[0]] => {}

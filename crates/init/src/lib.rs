@@ -10,6 +10,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod attributes;
+mod console;
 mod context;
 mod copy;
 mod credentials;

@@ -257,6 +257,13 @@ pub(crate) fn directory(ctx: &mut Context<'_>, root: Slot, path: Text, mode: u32
     }
 }
 
+pub(crate) fn file(ctx: &mut Context<'_>, root: Slot, path: Text, out: Slot) -> Result<()> {
+    let mut buf = PathBuf::new();
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    let (file, _) = make_one(parent(ctx)?, name, Leaf::File)?;
+    ctx.put(out, file)
+}
+
 /// What a device node is made with.
 pub(crate) struct Node {
     pub(crate) kind: DeviceKind,

@@ -8,8 +8,9 @@ use crate::mount::{MountPoint, NewFs, OldMount};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
-use crate::{attributes, copy, credentials, exec, mount, namespace, root};
+use crate::{attributes, console, copy, credentials, exec, mount, namespace, root};
 use orlop_sys::thread::{self, SchedAttr};
+use orlop_sys::tty::WindowSize;
 
 use crate::context::At;
 use crate::step::Call;
@@ -72,6 +73,12 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
             mount::target(ctx, &MountPoint { root, path, make, like, over_proc, follow }, out)
         }
         Step::Attach { mount, target } => mount::attach(ctx, mount, target),
+        Step::File { root, path, out } => root::file(ctx, root, path, out),
+        Step::Console { socket, rows, columns, uid, newlines, out } => {
+            let size = WindowSize { rows: rows as u16, columns: columns as u16, ..WindowSize::default() };
+            console::console(ctx, socket, &console::Console { size, uid, newlines }, out)
+        }
+        Step::BindFile { from, target } => console::bind(ctx, from, target),
         Step::Close { slot } => ctx.take(slot).map(drop),
         Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),
         Step::Device { root, path, kind, mode, major, minor, uid, gid, node: by } => {
@@ -105,7 +112,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::CloseOnExec { first } => exec::close_on_exec(ctx, first),
         Step::Signals {} => credentials::signals(ctx),
         Step::Detach {} => exec::detach(),
-        Step::AwaitStart { listener } => exec::await_start(ctx, listener),
+        Step::AwaitStart { listener, first } => exec::await_start(ctx, listener, first),
         Step::OpenProc { out } => attributes::open_proc(ctx, out),
         Step::WriteProc { proc, path, value } => attributes::write_proc(ctx, proc, path, value),
         Step::Affinity {} => attributes::affinity(),

@@ -9,7 +9,7 @@ use orlop_sys::thread::SockFilter;
 use crate::plan::Blob;
 use crate::step::{
     Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, Groups, List, Make, ModeOf, NO_VALUE,
-    NodeBy, OldRoot, OverProc, Param, Place, Slot, Text,
+    Newlines, NodeBy, OldRoot, OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -66,6 +66,7 @@ show! {
         Groups::Set => "set", Groups::SetIfAllowed => "set-if-allowed", Groups::Keep => "keep" });
     OldRoot: |value, _blob, out| out.write_str(match value { OldRoot::Alone => "alone", OldRoot::MaySpread => "may-spread" });
     Attempt: |value, _blob, out| out.write_str(match value { Attempt::First => "first", Attempt::Last => "last" });
+    Newlines: |value, _blob, out| out.write_str(match value { Newlines::Both => "both", Newlines::Plain => "plain" });
     DeviceKind: |value, _blob, out| out.write_str(match value {
         DeviceKind::Character => "c", DeviceKind::Block => "b", DeviceKind::Fifo => "p" });
     Environment: |value, _blob, out| out.write_str(match value {

@@ -129,6 +129,16 @@ pub enum Attempt {
     Last,
 }
 
+/// What a new terminal makes of a line's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Newlines {
+    /// Carriage return and newline, as every new terminal does.
+    Both,
+    /// Newline alone: for a relay whose own terminal adds the carriage return.
+    Plain,
+}
+
 /// Which environment a hook gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -231,6 +241,12 @@ steps! {
     Target "target" { root: Slot, path: Text, make: Make, like: Slot, over_proc: OverProc, follow: Follow, out: Slot }
     /// move_mount(2).
     Attach "attach" { mount: Slot, target: Slot }
+    /// Opens a file inside the root, made where missing; the path's last component may be no link.
+    File "file" { root: Slot, path: Text, out: Slot }
+    /// A new terminal: standard input, output and error, and the session's. Its master goes through the socket.
+    Console "console" { socket: Slot, rows: u32, columns: u32, uid: u32, newlines: Newlines, out: Slot }
+    /// Covers a file with another one.
+    BindFile "bind-file" { from: Slot, target: Slot }
     /// Closes a slot.
     Close "close" { slot: Slot }
     /// Makes a directory inside the root, with its parents.
@@ -281,8 +297,8 @@ steps! {
     Signals "signals" {}
     /// From here on the runtime's end does not end the container.
     Detach "detach" {}
-    /// Waits for `orlop start`.
-    AwaitStart "await-start" { listener: Slot }
+    /// Waits for `orlop start`, with no other descriptor from `first` on.
+    AwaitStart "await-start" { listener: Slot, first: u32 }
     /// A procfs that is mounted nowhere.
     OpenProc "open-proc" { out: Slot }
     /// Writes to a file of it.
@@ -448,6 +464,18 @@ calls! {
     LinkUp "ioctl(SIOCSIFFLAGS)"
     DeviceCheck "check of an existing device"
     Execveat "execveat"
+    OpenDevpts "openat2 /dev/pts"
+    DevptsCheck "check that /dev/pts is a devpts"
+    OpenPtmx "openat2 /dev/pts/ptmx"
+    UnlockPty "ioctl(TIOCSPTLCK)"
+    PtyPeer "ioctl(TIOCGPTPEER)"
+    WindowSize "ioctl(TIOCSWINSZ)"
+    Termios "ioctl(TCSETS)"
+    ControllingTty "ioctl(TIOCSCTTY)"
+    SendConsole "sendmsg"
+    Dup3 "dup3"
+    Signalfd "signalfd4"
+    Poll "ppoll"
     Write "write"
     LockedFlags "clearing locked mount flags"
     Getdents "getdents64"

@@ -3,6 +3,7 @@
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
@@ -20,6 +21,7 @@ use crate::cgroup::from_cgroup;
 use crate::config::{
     ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
 };
+use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::idmap;
@@ -44,6 +46,10 @@ pub struct CreateOptions {
     pub cgroup_manager: orlop_cgroup::Manager,
     /// Whose systemd it is, where one does.
     pub systemd: orlop_cgroup::systemd::Bus,
+    /// Who gets the master of a terminal.
+    pub console: Console,
+    /// A connected socket that gets a pidfd of init, as a message of one descriptor.
+    pub pidfd_socket: Option<Arc<OwnedFd>>,
 }
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
@@ -62,6 +68,7 @@ struct Made<'a> {
     mounts: Option<OwnedFd>,
     /// User namespaces for the ids of mounts, by their maps.
     ids: Vec<(String, String, OwnedFd)>,
+    console: Option<OwnedFd>,
 }
 
 impl Made<'_> {
@@ -98,6 +105,8 @@ pub(crate) struct Created {
     pub(crate) plan: Plan,
     pub(crate) group: Option<Group>,
     pub(crate) state: StateDir,
+    /// Where the terminal's master comes from, if it comes to the caller.
+    pub(crate) console: Option<OwnedFd>,
 }
 
 /// Makes a container: to the point where it waits for `start`, or runs.
@@ -120,13 +129,16 @@ pub(crate) fn create(
         group: None,
         launch: None,
         pid_file: None,
+        console: None,
     };
     let done = make(&mut made, bundle, &plan, gate, options, id);
     // Whoever wants to change the container from now on may.
     let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
     match done {
         Ok(()) => match made {
-            Made { state: Some(state), launch: Some(launch), group, .. } => Ok(Created { launch, plan, group, state }),
+            Made { state: Some(state), launch: Some(launch), group, console, .. } => {
+                Ok(Created { launch, plan, group, state, console })
+            }
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
         },
         Err(error) => {
@@ -195,6 +207,9 @@ fn make(
         let waits = plan.entries.len().saturating_sub(1 + plan.after_gate());
         launch.await_init(plan, waits as u32)?;
     }
+    if let Some(socket) = &options.pidfd_socket {
+        console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
+    }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, launch.pid())?;
         made.pid_file = Some(path.clone());
@@ -257,6 +272,7 @@ fn prepare(
         Task::Clone { into_cgroup, .. } => {
             let state = made.state.as_ref().ok_or_else(broken)?;
             let listener = if gate == Gate::Start { Some(listen(state)?) } else { None };
+            let console = Ends::new(&options.console, plan.has_console())?;
             let opened = open_joined(plan)?;
             let join: Vec<(BorrowedFd<'_>, CloneFlags)> = opened
                 .iter()
@@ -274,14 +290,17 @@ fn prepare(
                 None
             };
             let slots = listener.iter().map(|fd| (slot::LISTENER, fd.borrow()));
+            let slots = slots.chain(console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow())));
             let slots = slots.chain(time.map(|(_, fd)| (slot::TIME, fd.borrow())));
             let birth = Birth {
                 join: &join,
                 cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),
                 slots: slots.chain(mounts.iter().map(|fd| (slot::MOUNTS, fd.borrow()))).collect(),
                 preserve_fds: options.preserve_fds,
+                pid_namespace: None,
             };
             made.launch = Some(Launch::start(plan, &birth)?);
+            made.console = console.ours;
             Ok(())
         }
         _ => Err(broken()),
@@ -467,7 +486,7 @@ fn listen(state: &StateDir) -> Result<OwnedFd> {
 }
 
 /// The runtime's procfs is the host's: only here is the path what it seems to be.
-fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
+pub(crate) fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
     let path = crate::state::c_string(&format!("/proc/{pid}/oom_score_adj"))?;
     let text = format!("{value}");
     let written = fs::open_at(CWD, &path, OFlags::WRONLY, 0).and_then(|file| fs::write_all(&file, text.as_bytes()));
@@ -482,7 +501,7 @@ fn write_oom_score(pid: Pid, value: i32) -> Result<()> {
 
 /// Whoever reads the file reads all of it or finds none: it is written without a name, and then gets one. Killed on
 /// the way we leave nothing.
-fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
+pub(crate) fn write_pid_file(path: &CStr, pid: Pid) -> Result<()> {
     let failed = |call| {
         let path = path.to_string_lossy().into_owned();
         move |errno| Error::system(call, format!("the pid file {path}"), errno)

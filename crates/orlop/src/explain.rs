@@ -221,6 +221,17 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             }
             _ => system(format!("device {}", text(path))),
         },
+        Step::File { path, .. } => match errno {
+            Errno::LOOP => Error::new(Kind::InvalidConfig, format!("{} is a symbolic link", text(path))),
+            _ => system(format!("making {}", text(path))),
+        },
+        Step::Console { .. } => match (call, errno) {
+            (Some(Call::SendConsole), _) => system(String::from("sending the terminal to the console socket")),
+            (Some(Call::OpenDevpts | Call::OpenPtmx | Call::DevptsCheck), _) => {
+                system(String::from("a terminal")).hint("it needs a devpts at /dev/pts in the container")
+            }
+            _ => system(String::from("a terminal")),
+        },
         Step::Symlink { path, .. } => system(format!("link {}", text(path))),
         Step::Mask { path, .. } => system(format!("masking {}", text(path))),
         Step::ReadOnlyPath { path, .. } => system(format!("making {} read-only", text(path))),

@@ -23,7 +23,7 @@ use orlop_sys::mount::{self, Attr, MountAttr, Reach};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Child, Ended, Pid, Program, Rights, Waiting};
 use orlop_sys::time::Timespec;
-use orlop_sys::{BorrowedFd, Errno, OwnedFd, thread};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread};
 
 use crate::error::{Error, Kind, Result};
 use crate::explain;
@@ -49,6 +49,21 @@ pub(crate) struct Birth<'a> {
     pub(crate) slots: Vec<(Slot, BorrowedFd<'a>)>,
     /// How many descriptors after stdio belong to the container's program.
     pub(crate) preserve_fds: u32,
+    /// A process whose pid namespace it starts in, by pidfd.
+    pub(crate) pid_namespace: Option<BorrowedFd<'a>>,
+}
+
+/// Lets this thread's children be born in the pid namespace of another process, for as long as `spawn` takes.
+fn in_pid_namespace<T>(
+    of: Option<BorrowedFd<'_>>,
+    spawn: impl FnOnce() -> orlop_sys::Result<T>,
+) -> orlop_sys::Result<T> {
+    let Some(of) = of else { return spawn() };
+    let before = fs::open_at(CWD, c"/proc/thread-self/ns/pid_for_children", fs::OFlags::RDONLY, 0)?;
+    thread::setns(of, process::Clone::NEWPID)?;
+    let spawned = spawn();
+    thread::setns(&before, process::Clone::NEWPID)?;
+    spawned
 }
 
 /// memfd_create(2) of kernels before 6.3 knows neither `MFD_EXEC` nor `MFD_NOEXEC_SEAL`.
@@ -163,8 +178,10 @@ impl Launch {
                 cwd: None,
                 signals: process::Signals::Callers,
             };
-            // SAFETY: the strings of both arrays outlive the call.
-            unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
+            in_pid_namespace(birth.pid_namespace, || {
+                // SAFETY: the strings of both arrays outlive the call.
+                unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
+            })
         };
         let child = match spawn(&program) {
             Err(Errno::ACCES | Errno::PERM) if thread::euid() == 0 => detached_program().and_then(|p| spawn(&p)),
@@ -451,6 +468,7 @@ pub(crate) fn exec_error(name: &str, call: Option<Call>, errno: Errno) -> Error 
         (Some(Call::Lookup), Errno::NOENT) => String::from("executable file not found in $PATH"),
         (Some(Call::Lookup), Errno::ISDIR) => String::from("is a directory: permission denied"),
         (Some(Call::Statx), errno) => format!("stat {name}: {errno}"),
+        (Some(Call::Execve), errno) => format!("exec {name}: {errno}"),
         (_, errno) => format!("{errno}"),
     };
     let error = Error::new(Kind::Program, format!("unable to start container process: exec: {name:?}: {what}"));

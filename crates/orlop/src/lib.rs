@@ -24,10 +24,12 @@ mod ahead;
 mod bundle;
 mod cgroup;
 pub mod config;
+pub mod console;
 mod control;
 mod create;
 mod doctor;
 mod error;
+pub mod exec;
 pub mod explain;
 pub mod features;
 mod hook;
@@ -43,9 +45,11 @@ mod state;
 pub mod time;
 
 pub use bundle::Bundle;
+pub use console::Console;
 pub use create::CreateOptions;
 pub use doctor::Finding;
 pub use error::{Error, Kind, Result};
+pub use exec::{ExecOptions, Executed};
 pub use host::Host;
 pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
 

@@ -21,6 +21,7 @@ use crate::cgroup::from_cgroup;
 use crate::config::{Config, ContainerState, NamespaceKind, SPEC_VERSION, Status, Str};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Error, Kind, Result};
+use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
@@ -83,10 +84,10 @@ impl Runtime {
     /// Makes a container and runs its program at once. The returned value watches over it.
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Running> {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
-        let Created { launch, plan, group, state } = created;
+        let Created { launch, plan, group, state, console } = created;
         // Whoever wants to change the container from now on may.
         let container = Container { id: id.into(), dir: state };
-        let running = Running { container, launch, plan, group, ended: None };
+        let running = Running { container, launch, plan, group, console, ended: None };
         if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
@@ -155,6 +156,7 @@ fn plan_for(
         systemd_cgroup: &systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
+        console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
         joins_own_network: joins_own_network(config),
     };
     plan::plan(config, host, &options)
@@ -297,7 +299,11 @@ impl Container {
         net::connect(&socket, &self.dir.start_address()?).map_err(failed("connect"))?;
         // First the file, then the word: where we are killed in between, init sees our end and waits no more.
         self.dir.remove_start()?;
-        net::send(&socket, &GO, &[]).map_err(failed("sendmsg"))?;
+        match net::send(&socket, &GO, &[]) {
+            // It has hung up already, and may have said why.
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(errno) => return Err(failed("sendmsg")(errno)),
+        }
         let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
         let n = match fs::read(&socket, &mut report) {
             Ok(n) => n,
@@ -355,6 +361,11 @@ impl Container {
         }
         let name = config.process.as_ref().and_then(|process| process.args.first());
         launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
+    }
+
+    /// Starts a further process in it.
+    pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
+        exec::exec(&self.dir, &self.id, program, options).map_err(|error| error.during("exec", &self.id))
     }
 
     /// Sends a signal, by number.
@@ -522,6 +533,7 @@ pub struct Running {
     launch: Launch,
     plan: Plan,
     group: Option<Group>,
+    console: Option<OwnedFd>,
     ended: Option<Ended>,
 }
 
@@ -544,6 +556,15 @@ impl Running {
     /// What the caller should be told.
     pub fn warnings(&self) -> &[Warning] {
         &self.plan.warnings
+    }
+
+    /// The master of the program's terminal, if that was to come to the caller: waits for it. `None` the second time,
+    /// without a terminal, and where init has failed before there was one.
+    pub fn console(&mut self) -> Result<Option<OwnedFd>> {
+        match self.console.take() {
+            Some(socket) => crate::console::receive(socket),
+            None => Ok(None),
+        }
     }
 
     /// Waits until the program is executed, and leaves the container to itself.

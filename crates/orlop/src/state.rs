@@ -144,6 +144,11 @@ impl Init {
     }
 }
 
+/// The signals that a process ignores: bit `n - 1` is signal `n`.
+pub(crate) fn ignored_by(pid: Pid) -> Result<Option<u64>> {
+    Ok(read_proc(pid, "status", &mut [0u8; 2048])?.and_then(signals_ignored))
+}
+
 /// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
 fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
     let path = format!("/proc/{pid}/{name}");

@@ -35,6 +35,8 @@ const CREATE: Options<'_> = Options {
     systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
+    // A terminal is one wherever its master goes.
+    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
     joins_own_network: false,
 };
 

@@ -185,6 +185,7 @@ const OPTIONS: Options<'_> = Options {
     systemd_cgroup: "",
     preserve_fds: 0,
     listen_fds: 0,
+    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
     joins_own_network: false,
 };
 

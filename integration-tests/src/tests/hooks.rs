@@ -186,7 +186,8 @@ fn failing_hook_ends_create(t: &Context) -> Outcome {
 }
 
 fn failing_start_container_hook(t: &Context) -> Outcome {
-    let hook = json!({"path": "/bin/probe", "args": ["probe", "print", "to out", "--", "error", "to err", "--", "exit", "4"]});
+    let hook =
+        json!({"path": "/bin/probe", "args": ["probe", "print", "to out", "--", "error", "to err", "--", "exit", "4"]});
     let bundle = with_hook(t.bundle().args(&["print", "ran"]), "startContainer", hook);
     let wanted = "error running startContainer hook #0: exit status 4, stdout: to out\n, stderr: to err\n";
     let done = t.run(&bundle).fails_with(wanted);

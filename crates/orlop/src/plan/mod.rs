@@ -5,7 +5,11 @@
 
 mod attributes;
 mod capability;
+mod console;
 mod devices;
+pub mod exec;
+#[cfg(test)]
+mod exec_tests;
 mod hooks;
 mod idmap;
 mod mounts;
@@ -31,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 pub use capability::CapabilitySet;
+pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
@@ -185,6 +190,8 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
+    /// Tells init which signals its caller ignores.
+    IgnoredSignals,
     /// Hands the listener of the filter over to whoever answers for it.
     SeccompListener {
         /// The socket.
@@ -220,6 +227,7 @@ impl Task {
             Task::CgroupOwner { .. } => "cgroup-owner",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
+            Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
         }
@@ -238,6 +246,7 @@ impl Task {
                 | Task::CgroupOwner { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
+                | Task::IgnoredSignals
         )
     }
 }
@@ -376,6 +385,8 @@ pub struct Options<'a> {
     pub listen_fds: u32,
     /// Whether the network namespace that the configuration names is the caller's own.
     pub joins_own_network: bool,
+    /// Who gets the master of a terminal.
+    pub console: Console,
 }
 
 /// Something that does not stop the container, but that somebody should know of.
@@ -436,6 +447,11 @@ impl Plan {
         String::from_utf8_lossy(text.to_bytes())
     }
 
+    /// Whether the process gets a terminal.
+    pub(crate) fn has_console(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))
+    }
+
     /// How many entries follow the one that waits for `start`.
     pub(crate) fn after_gate(&self) -> usize {
         let is_gate = |entry: &&Entry| matches!(entry.act, Act::Init(Step::AwaitStart { .. }));
@@ -456,17 +472,23 @@ pub(crate) mod slot {
     /// The network namespace that the runtime makes.
     pub(crate) const NETWORK: Slot = Slot(5);
     /// A procfs that is mounted nowhere.
-    pub(crate) const PROC: Slot = Slot(6);
+    pub(crate) const PROC: Slot = Slot(10);
     /// The filter's listener.
-    pub(crate) const SECCOMP: Slot = Slot(7);
+    pub(crate) const SECCOMP: Slot = Slot(11);
+    /// The socket that the terminal's master goes through: init is born with it.
+    pub(crate) const CONSOLE_SOCKET: Slot = Slot(6);
+    pub(crate) const CONSOLE_FILE: Slot = Slot(7);
+    pub(crate) const CONSOLE: Slot = Slot(8);
+    /// For a further process: the pidfd of the container's init, which it is born with.
+    pub(crate) const INIT: Slot = Slot(9);
     /// The socket that the runtime sends mounts through: init is born with it.
-    pub(crate) const MOUNTS: Slot = Slot(16);
+    pub(crate) const MOUNTS: Slot = Slot(24);
     /// A time namespace that the runtime has opened: init is born with it.
-    pub(crate) const TIME: Slot = Slot(17);
+    pub(crate) const TIME: Slot = Slot(25);
     /// A /dev that is to be read-only once it is filled.
-    pub(crate) const DEV: Slot = Slot(18);
+    pub(crate) const DEV: Slot = Slot(26);
     /// Joined namespaces, from here on.
-    pub(crate) const NAMESPACES: u8 = 8;
+    pub(crate) const NAMESPACES: u8 = 12;
 }
 
 /// Decides everything.
@@ -497,6 +519,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     planner.namespaces(&cgroup)?;
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
+    planner.console_target()?;
     planner.create_hooks()?;
     planner.enter_root()?;
     let (args, env) = planner.process(&cgroup)?;
@@ -580,11 +603,10 @@ pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origi
 /// What the spec has and this version does not: a clear refusal rather than a container without it.
 fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let linux = &config.linux;
-    let process = config.process.as_ref();
+
     let asked: &[(bool, &'static str, &'static str)] = &[
         (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
         (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
-        (process.is_some_and(|p| p.terminal), "/process/terminal", "terminals"),
     ];
     match asked.iter().find(|(asked, ..)| *asked) {
         Some(&(_, pointer, what)) => {

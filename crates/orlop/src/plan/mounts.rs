@@ -622,6 +622,7 @@ impl Planner<'_> {
             super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
         };
         self.init(phase, Origin::field("/root/path"), change);
+        self.console()?;
         if self.needs_free_descriptors() {
             let first = self.options.preserve_fds.saturating_add(3);
             self.init(phase, Origin::NONE, Step::Descriptors { first });

@@ -26,6 +26,15 @@ fn id(id: u32, origin: Origin) -> Result<u32> {
 
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
+        self.sysctls()?;
+        let (args, env, filter) = self.program(cgroup)?;
+        self.start(cgroup, filter.as_ref())?;
+        Ok((args, env))
+    }
+
+    /// All that a process needs to be the configured one, but for what comes last: a filter that is loaded late, and
+    /// the execution.
+    pub(super) fn program(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>, Option<Filter>)> {
         let config = self.config;
         let Some(process) = &config.process else {
             return Err(invalid("process property must not be empty", Origin::field("/process")));
@@ -35,7 +44,6 @@ impl Planner<'_> {
         }
         let args = self.strings_of(&process.args, "/process/args")?;
         let env = self.environment()?;
-        self.sysctls()?;
         self.limits()?;
         let filter = self.filter()?;
         self.credentials(cgroup, filter.as_ref())?;
@@ -46,8 +54,7 @@ impl Planner<'_> {
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
         self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
-        self.start(cgroup, filter.as_ref())?;
-        Ok((args, env))
+        Ok((args, env, filter))
     }
 
     fn strings_of(&mut self, texts: &[crate::config::Str<'_>], pointer: &'static str) -> Result<List<Text>> {
@@ -186,7 +193,7 @@ impl Planner<'_> {
     }
 
     /// The cgroup's own, where they are not in the list yet.
-    fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
+    pub(super) fn cgroup_tasks(&mut self, phase: Phase, cgroup: &orlop_cgroup::Plan) {
         let has = |entries: &[super::Entry], task| {
             entries.iter().any(|entry| matches!(entry.act, super::Act::Runtime(known) if known == task))
         };
@@ -196,15 +203,12 @@ impl Planner<'_> {
         if !has(&self.entries, Task::CgroupLimits) && !cgroup.dirs.is_empty() {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
-        let has_owner = |entry: &super::Entry| matches!(entry.act, super::Act::Runtime(Task::CgroupOwner { .. }));
-        if !self.entries.iter().any(has_owner) {
-            self.cgroup_owner(cgroup);
-        }
     }
 
     fn start(&mut self, cgroup: &orlop_cgroup::Plan, filter: Option<&Filter>) -> Result<()> {
         let phase = Phase::Start;
         self.cgroup_tasks(phase, cgroup);
+        self.cgroup_owner(cgroup);
         if !self.has_namespace(NamespaceKind::User) {
             self.oom_score();
         }
@@ -218,7 +222,8 @@ impl Planner<'_> {
             self.load(phase, filter);
         }
         if self.options.gate == Gate::Start {
-            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER });
+            let first = self.options.preserve_fds.saturating_add(3);
+            self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER, first });
         }
         if let Some(filter) = late.filter(|filter| !filter.notifies()) {
             self.load(phase, filter);

@@ -89,7 +89,7 @@ fn what_must_be_joined_first_is_joined_at_birth() {
         (format!("{mount},{ipc}"), &["clone namespaces=NEWNS ", "open-namespace path=/n/ipc", "join-namespace"]),
         (format!("{mount},{pid}"), &["join=NEWPID=/n/pid"]),
         (format!("{mount},{user},{ipc}"), &["join=NEWUSER=/n/user join=NEWIPC=/n/ipc", "become-root", "NEWNS"]),
-        (format!("{mount},{user},{time}"), &["join=NEWTIME=/n/time", "join-namespace from=#17 namespace=NEWTIME"]),
+        (format!("{mount},{user},{time}"), &["join=NEWTIME=/n/time", "join-namespace from=#25 namespace=NEWTIME"]),
     ];
     for (namespaces, expected) in cases {
         check(0, &format!(r#""namespaces":[{namespaces}]"#), "", expected);
@@ -116,7 +116,7 @@ fn sources_of_binds_are_opened_with_the_rights_they_need() {
     let users = format!(r#""namespaces":[{NEW},{{"type":"user"}}],{MAPS}"#);
     let cases: [(u32, &str, &str, &[&str]); 8] = [
         (0, &plain, bind, &["open-tree path=/s reach=one"]),
-        (0, &users, bind, &["send-mount path=/s reach=one", "receive from=#16 out=#1", "attach"]),
+        (0, &users, bind, &["send-mount path=/s reach=one", "receive from=#24 out=#1", "attach"]),
         (1000, &users, bind, &["open-tree path=/s"]),
         (0, &users, idmap, &["send-mount path=/s reach=tree follow=links ids=container ids_reach=tree"]),
         (0, &plain, idmap, &["needs id mappings, or a user namespace"]),
@@ -152,7 +152,7 @@ fn mounts_that_take_more_than_one_call() {
         ),
         (
             r#"{"destination":"/dev","source":"t","type":"tmpfs","options":["ro"]}"#,
-            &["attr=-", "attach mount=#18", "mknod", "mount-setattr mount=#18 set=RDONLY", "pivot"],
+            &["attr=-", "attach mount=#26", "mknod", "mount-setattr mount=#26 set=RDONLY", "pivot"],
         ),
         (r#"{"destination":"/b/rootfs/a","source":"t","type":"tmpfs"}"#, &["target root=#0 path=/a "]),
         (

@@ -1,0 +1,466 @@
+//! Further processes in a running container: every option, and what a hostile container can see of it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::context::{Context, Skip};
+use crate::host::Layout;
+use crate::tests::{Outcome, tests};
+
+tests! { "exec":
+    ROOT {
+        options, exit_statuses, failures, pid_file, no_pid_file_of_a_failure, detached, process_file,
+        process_file_inherits, joins_all_namespaces, cgroup, sub_cgroup, created_container, stopped_container,
+        paused_container, preserved_descriptors, listen_fds, callers_descriptors_stay_outside, standard_streams,
+        signals_are_forwarded, cwd_outside_of_the_root, oom_score_adj_and_rlimits, user_forms, capability_sets,
+        many_in_a_row, many_at_once, hostile_container_sees_nothing, callers_threads_namespace_is_left,
+        interpreter_is_missing,
+    }
+}
+
+const SLEEP: &[&str] = &["sleep", "600"];
+
+/// A container that sleeps.
+fn sleeper(t: &Context) -> String {
+    let id = t.id("c");
+    t.detach(&t.bundle().args(SLEEP), &id);
+    id
+}
+
+/// `exec OPTION... ID /bin/probe WORD...`
+fn exec<'a>(options: &[&'a str], id: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    ["exec"].into_iter().chain(options.iter().copied()).chain([id, "/bin/probe"]).chain(words.iter().copied()).collect()
+}
+
+/// Each option changes one thing that the probe sees; without it that is another.
+fn options(t: &Context) -> Outcome {
+    struct Row(&'static [&'static str], &'static [&'static str], &'static str, &'static str, &'static str);
+    let rows = [
+        Row(&["--cwd", "/tmp"], &["cwd"], "cwd", "/tmp", "/"),
+        Row(&["--user", "1000"], &["id"], "uid", "1000", "0"),
+        Row(&["-u", "1000:7"], &["id"], "gid", "7", "0"),
+        Row(&["--user", "0:7"], &["id"], "egid", "7", "0"),
+        Row(&["--additional-gids", "12", "-g", "13"], &["id"], "groups", "12 13", ""),
+        Row(&["--no-new-privs=false"], &["caps"], "NoNewPrivs", "0", "1"),
+        Row(&["--cap", "CAP_SYS_TIME"], &["caps"], "CapBnd", "0000000022000420", "0000000020000420"),
+        Row(&["-c", "CAP_SYS_TIME"], &["caps"], "CapEff", "0000000022000420", "0000000020000420"),
+        Row(&["--cap", "CAP_SYS_TIME"], &["caps"], "CapPrm", "0000000022000420", "0000000020000420"),
+    ];
+    let id = sleeper(t);
+    for Row(options, words, key, with, without) in rows {
+        assert_eq!(t.orlop(&exec(options, &id, words)).end().ok().value(key), with, "{options:?}");
+        assert_eq!(t.orlop(&exec(&[], &id, words)).end().ok().value(key), without, "without {options:?}");
+    }
+    let options = ["--env", "A=1", "-e", "B=2", "--env", "TERM=other"];
+    let mut env = t.orlop(&exec(&options, &id, &["env"])).end().ok().values("env");
+    env.sort();
+    assert_eq!(env[..2], ["A=1", "B=2"]);
+    assert!(env.contains(&"TERM=other".to_owned()) && !env.contains(&"TERM=xterm".to_owned()), "{env:?}");
+    for option in [["--apparmor", "nobodys-profile"], ["--process-label", "a:b:c:d"]] {
+        // Neither may be left out silently where the host or this version does not have it.
+        t.orlop(&exec(&option, &id, &["true"])).end().exits(255);
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+fn exit_statuses(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    for (words, status) in [(&["true"][..], 0), (&["exit", "42"], 42), (&["exit", "255"], 255)] {
+        t.orlop(&exec(&[], &id, words)).end().exits(status);
+    }
+    let done = t.orlop(&exec(&[], &id, &["alloc", "1", "--", "fork", "0", "--", "exit", "3"])).end();
+    done.exits(3);
+    t.delete(&id);
+    Ok(())
+}
+
+fn failures(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(SLEEP);
+    bundle.file("bin/plain", b"x", 0o644);
+    bundle.file("bin/garbage", b"\x7fnot", 0o755);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    for (program, text) in [
+        ("nope", "exec: \"nope\": executable file not found in $PATH"),
+        ("/nope", "exec: \"/nope\": stat /nope: no such file or directory"),
+        ("/bin/plain", "exec: \"/bin/plain\": permission denied"),
+        ("/tmp", "permission denied"),
+        ("/bin/garbage", "exec format error"),
+    ] {
+        t.orlop(&["exec", &id, program]).end().exits(255).fails_with(text);
+        t.orlop(&["exec", "--detach", &id, program]).end().exits(255).fails_with(text);
+    }
+    t.orlop(&["exec", "--cwd", "/nope", &id, "/bin/probe"]).end().exits(255).fails_with("no such file or directory");
+    t.orlop(&["exec", "--cwd", "relative", &id, "/bin/probe"]).end().exits(255).fails_with("absolute");
+    t.orlop(&["exec", "no-such-container", "x"]).end().exits(255).fails_with("does not exist");
+    assert_eq!(t.state(&id)["status"], "running");
+    t.delete(&id);
+    Ok(())
+}
+
+fn interpreter_is_missing(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(SLEEP);
+    bundle.file("bin/script", b"#!/no/shell\n", 0o755);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let done = t.orlop(&["exec", &id, "/bin/script"]).end().exits(255);
+    done.fails_with("exec /bin/script: no such file or directory");
+    t.delete(&id);
+    Ok(())
+}
+
+fn pid_file(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let file = t.dir().join("pid");
+    let path = file.to_str().expect("a plain path");
+    let done = t.orlop(&exec(&["--pid-file", path], &id, &["pid"])).end().ok();
+    let text = fs::read_to_string(&file).expect("it was written");
+    let pid: i32 = text.parse().expect("digits alone");
+    assert!(pid > 1 && pid != t.pid(&id));
+    assert_ne!(done.value("pid"), text, "the number in the container is another one");
+    assert_eq!(done.value("ppid"), "0");
+    t.delete(&id);
+    Ok(())
+}
+
+/// conmon takes a pid file for a process that runs.
+fn no_pid_file_of_a_failure(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(SLEEP);
+    bundle.file("bin/garbage", b"\x7fnot", 0o755);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let file = t.dir().join("pid");
+    let path = file.to_str().expect("a plain path");
+    for program in ["nope", "/tmp", "/bin/garbage"] {
+        for how in [&["--detach"][..], &[]] {
+            let args: Vec<&str> =
+                ["exec", "--pid-file", path].into_iter().chain(how.iter().copied()).chain([&*id, program]).collect();
+            t.orlop(&args).end().exits(255);
+            assert!(!file.exists(), "{program} {how:?}");
+        }
+    }
+    t.orlop(&exec(&["--detach", "--pid-file", "/no/such/pid"], &id, SLEEP)).end().exits(255);
+    let left = fs::read_to_string(t.cgroup_of(t.pid(&id), "pids").join("cgroup.procs")).expect("it is there");
+    assert_eq!(left.lines().count(), 1, "the process that has no pid file was killed");
+    t.delete(&id);
+    Ok(())
+}
+
+fn detached(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let done = t.orlop(&exec(&["--detach"], &id, &["sigwait"])).end().ok();
+    t.wait_for_output(&done, "ready");
+    t.delete_with_executed(&id);
+    Ok(())
+}
+
+fn process_file(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let file = t.dir().join("process.json");
+    let process = json!({
+        "user": {"uid": 5, "gid": 6, "additionalGids": [7], "umask": 0o077},
+        "args": ["/bin/probe", "id", "--", "env", "--", "cwd", "--", "caps", "--", "rlimits"],
+        "env": ["ONLY=this", "HOME=/h"], "cwd": "/tmp", "noNewPrivileges": false,
+        "capabilities": {"bounding": ["CAP_KILL"], "effective": [], "permitted": [], "inheritable": [], "ambient": []},
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 1}],
+    });
+    fs::write(&file, process.to_string()).expect("the test's folder is writable");
+    let path = file.to_str().expect("a plain path");
+    // The options that describe a process are of no effect beside it.
+    let done = t.orlop(&["exec", "--process", path, "--cwd", "/bin", "--user", "9", &id]).end().ok();
+    for (key, wanted) in [("uid", "5"), ("gid", "6"), ("groups", "7"), ("umask", "077"), ("cwd", "/tmp")] {
+        assert_eq!(done.value(key), wanted, "{key}");
+    }
+    assert_eq!(done.values("env"), ["ONLY=this", "HOME=/h"]);
+    assert_eq!((done.value("CapBnd").as_str(), done.value("NoNewPrivs").as_str()), ("0000000000000020", "0"));
+    assert_eq!(done.value("RLIMIT_CORE"), "0 1");
+    for (text, wanted) in
+        [(r#"{"args": ["x"], "cwd": ""}"#, "absolute"), (r#"{"cwd": "/"}"#, "args"), ("{", "process.json")]
+    {
+        fs::write(&file, text).expect("the test's folder is writable");
+        t.orlop(&["exec", "-p", path, &id]).end().exits(255).fails_with(wanted);
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// What a process leaves out is the container's, as in runc.
+fn process_file_inherits(t: &Context) -> Outcome {
+    let limits = json!([{"type": "RLIMIT_CORE", "soft": 3, "hard": 4}]);
+    let bundle = t.bundle().args(SLEEP).with("/process/rlimits", limits).with("/process/user/umask", json!(0o027));
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let file = t.dir().join("process.json");
+    let process = json!({"args": ["/bin/probe", "rlimits", "--", "id", "--", "caps", "--", "env"], "cwd": "/"});
+    fs::write(&file, process.to_string()).expect("the test's folder is writable");
+    let done = t.orlop(&["exec", "-p", file.to_str().expect("a plain path"), &id]).end().ok();
+    assert_eq!((done.value("RLIMIT_CORE").as_str(), done.value("umask").as_str()), ("3 4", "027"));
+    assert_eq!(done.value("CapBnd"), "0000000020000420");
+    assert_eq!(done.values("env"), ["HOME=/root"], "the environment is the process's own");
+    t.delete(&id);
+    Ok(())
+}
+
+fn joins_all_namespaces(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let names = ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user", "time"];
+    let paths: Vec<String> = names.iter().map(|name| format!("/proc/self/ns/{name}")).collect();
+    let words: Vec<&str> = ["readlink"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let done = t.orlop(&exec(&[], &id, &words)).end().ok();
+    for (name, path) in names.iter().zip(&paths) {
+        let inits = fs::read_link(format!("/proc/{}/ns/{name}", t.pid(&id))).expect("it lives");
+        assert_eq!(Path::new(&done.value(path)), inits, "{name}");
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// The same cgroups as init's, in every hierarchy.
+fn cgroup(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let done = t.orlop(&exec(&["--detach"], &id, &["cat", "/proc/self/cgroup", "--", "sigwait"])).end().ok();
+    t.wait_for_output(&done, "ready");
+    let own = done.stdout();
+    let own: Vec<&str> = own.lines().filter(|line| *line != "ready").collect();
+    let init = t.orlop(&exec(&[], &id, &["cat", "/proc/1/cgroup"])).end().ok().stdout();
+    assert_eq!(own, init.lines().collect::<Vec<_>>());
+    t.delete_with_executed(&id);
+    Ok(())
+}
+
+fn sub_cgroup(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let folder = t.cgroup_of(t.pid(&id), "pids").join("below");
+    fs::create_dir(&folder).expect("root may make cgroups");
+    let file = t.dir().join("pid");
+    let path = file.to_str().expect("a plain path");
+    let spelling = if t.host.layout == Layout::V2 { "below" } else { "pids:below" };
+    t.orlop(&exec(&["-d", "--pid-file", path, "--cgroup", spelling], &id, SLEEP)).end().ok();
+    let pid = fs::read_to_string(&file).expect("it was written");
+    assert_eq!(fs::read_to_string(folder.join("cgroup.procs")).expect("it is there").trim(), pid);
+    t.orlop(&exec(&["--cgroup", "/"], &id, &["true"])).end().ok();
+    t.orlop(&exec(&["--cgroup", ".."], &id, &["true"])).end().exits(255).fails_with("bad sub cgroup path: ..");
+    t.orlop(&exec(&["--cgroup", "none"], &id, &["true"])).end().exits(255).fails_with("no such file or directory");
+    t.orlop(&exec(&["--cgroup", "odd:/"], &id, &["true"])).end().exits(255).fails_with("unknown controller odd");
+    t.delete_with_executed(&id);
+    Ok(())
+}
+
+fn created_container(t: &Context) -> Outcome {
+    let id = t.id("c");
+    t.create(&t.bundle(), &id).ok();
+    t.orlop(&exec(&[], &id, &["print", "in"])).end().ok().prints(&["in"]);
+    assert_eq!(t.state(&id)["status"], "created");
+    t.delete(&id);
+    Ok(())
+}
+
+fn stopped_container(t: &Context) -> Outcome {
+    let id = t.id("c");
+    t.detach(&t.bundle(), &id);
+    t.wait_for(&id, "stopped");
+    t.orlop(&exec(&[], &id, &["true"])).end().exits(255).fails_with("cannot exec in a stopped container");
+    t.delete(&id);
+    Ok(())
+}
+
+fn paused_container(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let group = t.cgroup_of(t.pid(&id), "freezer");
+    let (file, frozen, thawed) = match t.host.layout {
+        Layout::V2 => ("cgroup.freeze", "1", "0"),
+        _ => ("freezer.state", "FROZEN", "THAWED"),
+    };
+    if !group.join(file).exists() {
+        t.delete(&id);
+        return Err(Skip("no freezer".into()));
+    }
+    fs::write(group.join(file), frozen).expect("root may freeze");
+    t.orlop(&exec(&[], &id, &["true"])).end().exits(255).fails_with("cannot exec in a paused container");
+    let running = t.orlop(&exec(&["--ignore-paused"], &id, &["exit", "4"])).start();
+    std::thread::sleep(Duration::from_millis(50));
+    fs::write(group.join(file), thawed).expect("root may thaw");
+    running.end().exits(4);
+    t.delete(&id);
+    Ok(())
+}
+
+fn preserved_descriptors(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let call = exec(&["--preserve-fds", "2"], &id, &["fds"]);
+    let done = t.orlop(&call).through_bash("exec 3</etc/hostname 4</dev/null 5</dev/zero; exec \"$@\"").end().ok();
+    assert_eq!((done.values("fd 3").len(), done.values("fd 4").len(), done.values("fd 5").len()), (1, 1, 0));
+    t.orlop(&exec(&["--preserve-fds", "9"], &id, &["fds"])).end().exits(255).fails_with("is not open");
+    t.delete(&id);
+    Ok(())
+}
+
+fn listen_fds(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let call = t.orlop(&exec(&["--preserve-fds", "1"], &id, &["fds"])).env("LISTEN_FDS", "1");
+    let done = call.through_bash("exec 3</etc/hostname 4</dev/null 5</dev/zero; exec \"$@\"").end().ok();
+    assert_eq!((done.values("fd 3").len(), done.values("fd 4").len(), done.values("fd 5").len()), (1, 1, 0));
+    t.delete(&id);
+    Ok(())
+}
+
+/// Also while the process is on its way: see `hostile_container_sees_nothing`.
+fn callers_descriptors_stay_outside(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let call = t.orlop(&exec(&[], &id, &["fds"]));
+    let done = call.through_bash("exec 3</etc/hostname 17</dev/zero; exec \"$@\"").end().ok();
+    let lines = done.stdout().lines().count();
+    assert_eq!(lines, 3, "{}", done.stdout());
+    t.delete(&id);
+    Ok(())
+}
+
+fn standard_streams(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let input = t.dir().join("input");
+    fs::write(&input, "typed\n").expect("the test's folder is writable");
+    let call = t.orlop(&exec(&[], &id, &["line", "--", "error", "wrong"]));
+    let done = call.stdin(fs::File::open(&input).expect("it was written")).end().ok();
+    assert_eq!((done.stdout().as_str(), done.stderr().as_str()), ("line: typed\n", "wrong\n"));
+    t.delete(&id);
+    Ok(())
+}
+
+fn signals_are_forwarded(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let mut running = t.orlop(&exec(&[], &id, &["sigwait", "--", "exit", "6"])).start();
+    t.wait_for_output_of(&mut running, "ready");
+    crate::processes::kill(running.pid(), rustix::process::Signal::USR1);
+    running.end().exits(6).prints(&["ready", "signal: 10"]);
+    t.delete(&id);
+    Ok(())
+}
+
+/// CVE-2024-21626.
+fn cwd_outside_of_the_root(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    for fd in 3..24 {
+        let cwd = format!("/proc/self/fd/{fd}");
+        let call = t.orlop(&exec(&["--cwd", &cwd], &id, &["cwd"]));
+        call.through_bash("exec 7</ 8</etc; exec \"$@\"").end().exits(255);
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+fn oom_score_adj_and_rlimits(t: &Context) -> Outcome {
+    let limits = json!([{"type": "RLIMIT_CORE", "soft": 3, "hard": 4}]);
+    let bundle = t.bundle().args(SLEEP).with("/process/oomScoreAdj", json!(321)).with("/process/rlimits", limits);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let done = t.orlop(&exec(&[], &id, &["cat", "/proc/self/oom_score_adj", "--", "rlimits"])).end().ok();
+    assert!(done.stdout().starts_with("321\n"));
+    assert_eq!(done.value("RLIMIT_CORE"), "3 4");
+    t.delete(&id);
+    Ok(())
+}
+
+/// CVE-2026-30892, CVE-2024-40635: nothing but two numbers that are ids.
+fn user_forms(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(SLEEP);
+    bundle.file("etc/passwd", b"root:x:0:0::/root:/x\n1000:x:0:0::/trap:/x\nu:x:1000:1000::/home/u:/x\n", 0o644);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    for user in ["name", "-1", "4294967295", "4294967296", "1:", ":1", "1:name", "1:2:3", "0x1", "1 "] {
+        t.orlop(&exec(&["--user", user], &id, &["id"])).end().exits(255);
+    }
+    let done = t.orlop(&exec(&["--user", "1000"], &id, &["id", "--", "env"])).end().ok();
+    assert_eq!((done.value("uid").as_str(), done.value("gid").as_str()), ("1000", "0"));
+    assert!(done.values("env").contains(&"HOME=/home/u".to_owned()), "{}", done.stdout());
+    let done = t.orlop(&exec(&["--user", "2147483648:4294967294"], &id, &["id"])).end().ok();
+    assert_eq!((done.value("uid").as_str(), done.value("gid").as_str()), ("2147483648", "4294967294"));
+    t.delete(&id);
+    Ok(())
+}
+
+/// CVE-2022-29162: what --cap adds is not inheritable, and ambient only if it is.
+fn capability_sets(t: &Context) -> Outcome {
+    let kill = json!(["CAP_KILL"]);
+    let both = json!(["CAP_KILL", "CAP_CHOWN"]);
+    let sets = json!({"bounding": both, "effective": both, "permitted": both, "inheritable": kill, "ambient": []});
+    let id = t.id("c");
+    t.detach(&t.bundle().args(SLEEP).with("/process/capabilities", sets), &id);
+    let done = t.orlop(&exec(&["-u", "5", "-c", "CAP_SYS_TIME"], &id, &["caps"])).end().ok();
+    for (key, wanted) in [("CapInh", "20"), ("CapAmb", "0"), ("CapEff", "0"), ("CapBnd", "2000021")] {
+        assert_eq!(done.value(key).trim_start_matches('0'), wanted.trim_start_matches('0'), "{key}");
+    }
+    let done = t.orlop(&exec(&["-u", "5", "-c", "CAP_KILL"], &id, &["caps"])).end().ok();
+    for (key, wanted) in [("CapInh", "20"), ("CapAmb", "20"), ("CapEff", "20")] {
+        assert_eq!(done.value(key).trim_start_matches('0'), wanted, "{key}");
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// Keys, descriptors of init, processes: nothing becomes more.
+fn many_in_a_row(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let pid = t.pid(&id);
+    let descriptors = || fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count();
+    let before = descriptors();
+    for _ in enough(1000) {
+        t.orlop(&exec(&[], &id, &["exit", "5"])).end().exits(5);
+    }
+    assert_eq!(descriptors(), before);
+    let procs = fs::read_to_string(t.cgroup_of(pid, "pids").join("cgroup.procs")).expect("it is there");
+    assert_eq!(procs.trim(), pid.to_string());
+    t.delete(&id);
+    Ok(())
+}
+
+/// As many rounds; on an emulated machine, which is a hundred times slower, those that half a minute has room for.
+fn enough(rounds: usize) -> impl Iterator<Item = usize> {
+    let end = Instant::now() + Duration::from_secs(30);
+    (0..rounds).take_while(move |round| *round < 3 || Instant::now() < end)
+}
+
+fn many_at_once(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    for _ in enough(20) {
+        let calls: Vec<_> =
+            (0..16).map(|_| t.orlop(&exec(&[], &id, &["print", "x", "--", "exit", "5"])).start()).collect();
+        for call in calls {
+            call.end().exits(5).prints(&["x"]);
+        }
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// CVE-2016-9962, CVE-2019-5736: no descriptor, no program and no memory of the runtime's.
+fn hostile_container_sees_nothing(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let spy = t.detach(&t.bundle().args(&["spy"]), &id);
+    t.wait_for_output(&spy, "spying");
+    for round in enough(1000) {
+        let call = t.orlop(&exec(&[], &id, &["true"]));
+        let call = if round % 8 == 0 { call.through_bash("exec 3</run 9</etc; exec \"$@\"") } else { call };
+        call.end().ok();
+    }
+    t.orlop(&exec(&[], &id, &["sleep", "1"])).end().ok();
+    spy.prints(&["spying", "looked"]);
+    t.delete(&id);
+    Ok(())
+}
+
+/// After joining the container's pid namespace for its child the runtime's own children are born in its own.
+fn callers_threads_namespace_is_left(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let mut running = t.orlop(&exec(&[], &id, &["sigwait"])).start();
+    t.wait_for_output_of(&mut running, "ready");
+    let ns = |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", running.pid())).expect("it lives");
+    assert_eq!(ns("pid"), ns("pid_for_children"));
+    crate::processes::kill(running.pid(), rustix::process::Signal::TERM);
+    running.end().exits(0);
+    t.delete(&id);
+    Ok(())
+}
