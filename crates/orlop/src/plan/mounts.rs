@@ -600,6 +600,10 @@ impl Planner<'_> {
             self.init(phase, Origin::field("/linux/maskedPaths"), Step::OpenNull { out: slot::NULL });
         }
         for (index, masked) in config.linux.masked_paths.iter().enumerate() {
+            // Covered once is covered, as runc has it.
+            if config.linux.masked_paths.iter().take(index).any(|other| other == masked) {
+                continue;
+            }
             let origin = Origin::member("/linux/maskedPaths", index);
             let path = self.text(&path::clean_absolute(masked), origin)?;
             self.init(phase, origin, Step::Mask { root: slot::ROOT, path, null: slot::NULL });
