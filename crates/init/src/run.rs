@@ -47,7 +47,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
-        Step::Loopback {} => namespace::loopback(),
+        Step::Loopback {} => namespace::loopback(ctx),
         Step::Keyring { name, permissions } => namespace::keyring(ctx, name, permissions),
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),
