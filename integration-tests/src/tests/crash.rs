@@ -78,7 +78,8 @@ const BEFORE_THE_LOG: &[&str] = &["runtime ppoll", "crash.log"];
 
 /// Done without at first, and missed by a mount that shows it: the error is of that mount.
 /// And an init that ends where nobody waits for it yet: `start` finds nobody.
-const SAID_BY_A_LATER_STEP: &[&str] = &["runtime mkdirat /sys/fs/cgroup/systemd/", "init accept4", "init ppoll"];
+const SAID_BY_A_LATER_STEP: &[&str] =
+    &["runtime mkdirat /sys/fs/cgroup/systemd/", "init accept4", "init ppoll", "init close_range"];
 
 const PERMISSION: &[i32] = &[libc::EPERM];
 const ANY: &[i32] = &[libc::EPERM, libc::ENOMEM, libc::EIO];
@@ -217,7 +218,8 @@ impl<'a> Field<'a> {
             || message.contains(call)
             || message.contains("exec: ")
             || place.starts_with("init accept4")
-            || place.starts_with("init ppoll");
+            // Init waits already, and can only end: `start` finds nobody.
+            || ["init ppoll", "init close_range"].iter().any(|wait| place.starts_with(wait));
         let elsewhere = SAID_BY_A_LATER_STEP.iter().any(|beginning| place.starts_with(beginning));
         if !named || !elsewhere && !message.to_lowercase().contains(why) {
             return Err(format!("neither {why:?} nor where: {error}"));
