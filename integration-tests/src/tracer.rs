@@ -210,7 +210,7 @@ impl Trace {
             on_entry(&Entry { pid, role, number: info.number, args: info.args })
         };
         match act {
-            Act::Go => tracee.waits = role == Role::Init && info.number == libc::SYS_accept4,
+            Act::Go => tracee.waits = role == Role::Init && matches!(info.number, libc::SYS_accept4 | libc::SYS_ppoll),
             Act::Fail(errno) => {
                 set_number(pid, -1);
                 tracee.fails = Some(errno);

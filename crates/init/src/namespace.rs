@@ -102,7 +102,9 @@ pub(crate) fn session() -> Result<()> {
 }
 
 /// A new network namespace has a loopback device, and it is down.
-pub(crate) fn loopback() -> Result<()> {
+pub(crate) fn loopback(ctx: &Context<'_>) -> Result<()> {
     let socket = net::inet_socket().at(Call::Socket)?;
-    net::link_up(&socket, c"lo").at(Call::LinkUp)
+    net::link_up(&socket, c"lo").at(Call::LinkUp)?;
+    ctx.leave(socket);
+    Ok(())
 }

@@ -48,7 +48,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::TimeNamespace { offsets } => namespace::time(ctx, offsets),
         Step::BecomeRoot {} => namespace::become_root(),
         Step::Session {} => namespace::session(),
-        Step::Loopback {} => namespace::loopback(),
+        Step::Loopback {} => namespace::loopback(ctx),
         Step::Keyring { name, permissions } => namespace::keyring(ctx, name, permissions),
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),

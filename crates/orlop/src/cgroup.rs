@@ -49,8 +49,9 @@ pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> R
     }
     let path = path(config, options.id)?;
     let plan = cgroup::plan(&host.cgroups, &path, &resources, how).map_err(from_cgroup)?;
-    // Engines read the statistics of what is not limited too.
-    Ok(if host.is_unified() && !host.rootless { plan.with_all_controllers() } else { plan })
+    // Engines, which all name the cgroup, read the statistics of what is not limited too.
+    let by_engine = !config.linux.cgroups_path.is_empty();
+    Ok(if by_engine && host.is_unified() && !host.rootless { plan.with_all_controllers() } else { plan })
 }
 
 fn scope(

@@ -62,6 +62,7 @@ const TOLERATED: &[(&str, &[i32], &str)] = &[
     ("child execveat", PERMISSION, "the same"),
     ("child dup3", PERMISSION, "the same"),
     ("child close_range", PERMISSION, "the same"),
+    ("init read anon_inode", ANY, "there is no signal to read; one that comes is read the next time"),
     ("runtime unlinkat /sys/fs/cgroup/", ANY, "tried again once the processes in it have ended"),
     ("init sched_setaffinity", PERMISSION, "what the caller may not do stays as it is, as in runc"),
     ("init setsid", PERMISSION, "who leads a process group has a session already"),
@@ -77,7 +78,8 @@ const BEFORE_THE_LOG: &[&str] = &["runtime ppoll", "crash.log"];
 
 /// Done without at first, and missed by a mount that shows it: the error is of that mount.
 /// And an init that ends where nobody waits for it yet: `start` finds nobody.
-const SAID_BY_A_LATER_STEP: &[&str] = &["runtime mkdirat /sys/fs/cgroup/systemd/", "init accept4"];
+const SAID_BY_A_LATER_STEP: &[&str] =
+    &["runtime mkdirat /sys/fs/cgroup/systemd/", "init accept4", "init ppoll", "init close_range"];
 
 const PERMISSION: &[i32] = &[libc::EPERM];
 const ANY: &[i32] = &[libc::EPERM, libc::ENOMEM, libc::EIO];
@@ -215,7 +217,9 @@ impl<'a> Field<'a> {
             || !error["call"].is_null()
             || message.contains(call)
             || message.contains("exec: ")
-            || place.starts_with("init accept4");
+            || place.starts_with("init accept4")
+            // Init waits already, and can only end: `start` finds nobody.
+            || ["init ppoll", "init close_range"].iter().any(|wait| place.starts_with(wait));
         let elsewhere = SAID_BY_A_LATER_STEP.iter().any(|beginning| place.starts_with(beginning));
         if !named || !elsewhere && !message.to_lowercase().contains(why) {
             return Err(format!("neither {why:?} nor where: {error}"));
@@ -469,7 +473,9 @@ fn judge(field: &Field, verb: &str, errno: i32, place: &str, end: Result<i32, St
         // The signal is sent; only where the container is frozen it would have to be thawed as well.
         let asked = verb == "kill" && place.ends_with("freezer.self_freezing");
         // Init has told create that it waits.
-        let made = verb == "create" && ["init accept4", "init close_range"].contains(&place);
+        let made = verb == "create"
+            && ["init accept4", "init close_range", "init rt_sigprocmask", "init signalfd4", "init ppoll"]
+                .contains(&place);
         if errno != libc::EINTR && !made && !asked && !TOLERATED.iter().any(|entry| named(&entry)) {
             return Err("it succeeded all the same".to_owned());
         }

@@ -19,14 +19,13 @@ const DEFAULT: &[(&str, u32, u32)] = &[
     ("/dev/urandom", 1, 9),
 ];
 
-/// runtime-linux.md, "Dev symbolic links", and runc's.
+/// runtime-linux.md, "Dev symbolic links".
 const LINKS: &[(&str, &str)] = &[
     ("/dev/ptmx", "pts/ptmx"),
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/core", "/proc/kcore"),
 ];
 
 impl Planner<'_> {
