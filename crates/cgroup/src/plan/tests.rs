@@ -450,7 +450,10 @@ fn who_can_do_without() {
 #[test]
 fn managers() {
     let systemd = Options { manager: Manager::Systemd, ..Options::default() };
-    assert_eq!(show(&v2(), &Resources::default(), systemd), "not supported: the systemd cgroup manager []");
+    assert_eq!(
+        show(&v2(), &Resources::default(), systemd),
+        "not supported: a plan for systemd without the place of a scope []"
+    );
     let disabled = Options { manager: Manager::Disabled, ..Options::default() };
     let limited = Resources { pids: at(1), ..Resources::default() };
     assert_eq!(show(&v2(), &limited, disabled), "");
