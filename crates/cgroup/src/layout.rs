@@ -115,8 +115,14 @@ impl Layout {
     pub fn probe() -> Result<Layout, Error> {
         io::count::tick(1);
         let own = io::read_piece("/proc/self/cgroup").map_err(|errno| failed("/proc/self/cgroup", errno))?;
-        if fs::fs_magic_at(c"/sys/fs/cgroup") == Ok(magic::CGROUP2) {
-            return Ok(Layout::unified("/sys/fs/cgroup", &own));
+        match fs::fs_magic_at(c"/sys/fs/cgroup") {
+            Ok(magic::CGROUP2) => return Ok(Layout::unified("/sys/fs/cgroup", &own)),
+            // v1, or somewhere else.
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                let path = "/sys/fs/cgroup".into();
+                return Err(Error::Call { call: "statfs", path, value: None, errno, origin: None });
+            }
         }
         Layout::parse(&read("/proc/self/mountinfo")?, &own)
     }

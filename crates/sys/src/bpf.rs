@@ -79,8 +79,17 @@ pub fn load_device_program(program: &[Instruction], license: &CStr, name: &CStr)
     for (to, from) in attr.name.iter_mut().take(15).zip(name.to_bytes()) {
         *to = *from;
     }
-    // SAFETY: program and license live until the call returns; the kernel copies both.
-    own_result(unsafe { bpf(PROG_LOAD, &mut attr) })
+    // The verifier gives EAGAIN to whoever has a signal pending, so that long programs can be interrupted. Ours is not
+    // long: tried again it gets through, or the signal has come by then.
+    const TRIES: u32 = 16;
+    let mut tries = 0;
+    loop {
+        // SAFETY: program and license live until the call returns; the kernel copies both.
+        match own_result(unsafe { bpf(PROG_LOAD, &mut attr) }) {
+            Err(Errno::AGAIN) if tries < TRIES => tries += 1,
+            done => return done,
+        }
+    }
 }
 
 /// Attaches a device program to a cgroup, beside others that allow that (`BPF_F_ALLOW_MULTI`), or in the

@@ -48,7 +48,6 @@ const TOLERATED: &[(&str, &[i32], &str)] = &[
     ("runtime close_range", ANY, "the same; what stays open is close-on-exec, and ends with the runtime"),
     ("runtime munmap", ANY, "the mapping ends with the runtime"),
     ("init close", ANY, "close(2) frees the descriptor whatever it returns"),
-    ("runtime statfs /sys/fs/cgroup", ANY, "/proc/self/mountinfo says the same, and is read then"),
     (
         "runtime mkdirat /sys/fs/cgroup/unified/",
         ANY,
