@@ -116,7 +116,7 @@ pub(crate) fn create(
     plan: Plan,
     gate: Gate,
     options: &CreateOptions,
-    id: &str,
+    subject: &Subject<'_>,
 ) -> Result<Created> {
     let mut made = Made {
         root,
@@ -131,7 +131,7 @@ pub(crate) fn create(
         pid_file: None,
         console: None,
     };
-    let done = make(&mut made, bundle, &plan, gate, options, id);
+    let done = make(&mut made, bundle, &plan, gate, options, subject);
     // Whoever wants to change the container from now on may.
     let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
     match done {
@@ -144,17 +144,14 @@ pub(crate) fn create(
         Err(error) => {
             let was_started = made.launch.is_some();
             let error = made.undo(error);
-            Err(if was_started && plan.has_poststop { after_failure(error, bundle, id) } else { error })
+            Err(if was_started && plan.has_poststop { after_failure(error, subject) } else { error })
         }
     }
 }
 
 /// The spec has what follows a container's end follow its failed beginning, too.
-fn after_failure(error: Error, bundle: &Bundle, id: &str) -> Error {
-    let Ok(config) = bundle.config() else {
-        return error;
-    };
-    let failed = Subject { id, bundle: bundle.path(), config: &config }.run_poststop();
+fn after_failure(error: Error, subject: &Subject<'_>) -> Error {
+    let failed = subject.run_poststop();
     match failed.first() {
         Some(warning) if error.advice().is_none() => error.hint(format!("and afterwards: {}", warning.text)),
         _ => error,
@@ -167,7 +164,7 @@ fn make(
     plan: &Plan,
     gate: Gate,
     options: &CreateOptions,
-    id: &str,
+    subject: &Subject<'_>,
 ) -> Result<()> {
     let born = plan.clone_index();
     let (before, after) = plan.entries.split_at_checked(born + 1).unwrap_or((&plan.entries, &[]));
@@ -175,7 +172,7 @@ fn make(
         let Act::Runtime(task) = entry.act else {
             continue;
         };
-        prepare(made, bundle, plan, task, gate, options, id).map_err(|error| placed(error, entry))?;
+        prepare(made, bundle, plan, task, gate, options, subject).map_err(|error| placed(error, entry))?;
     }
     // What needs nothing of init is done while init works; then the rest in order.
     let mut done: Vec<bool> = after.iter().map(|entry| matches!(entry.act, Act::Init(_))).collect();
@@ -190,7 +187,7 @@ fn make(
             if !overlaps && let Some(launch) = &made.launch {
                 launch.await_init(plan, (born + 1 + index) as u32)?;
             }
-            accompany(made, bundle, plan, task, id).map_err(|error| placed(error, entry))?;
+            accompany(made, subject, plan, task).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
@@ -233,7 +230,7 @@ fn prepare(
     task: Task,
     gate: Gate,
     options: &CreateOptions,
-    id: &str,
+    subject: &Subject<'_>,
 ) -> Result<()> {
     match task {
         Task::NetworkNamespace => {
@@ -242,8 +239,8 @@ fn prepare(
             Ok(())
         }
         Task::StateDirectory => {
-            let state = made.state.insert(StateDir::create(made.root, id)?);
-            let config = bundle.config()?;
+            let state = made.state.insert(StateDir::create(made.root, subject.id)?);
+            let config = subject.config;
             let record = Record {
                 version: RECORD_VERSION,
                 bundle: bundle.path().into(),
@@ -308,7 +305,7 @@ fn prepare(
 }
 
 /// What is done beside a running init.
-fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: &str) -> Result<()> {
+fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task) -> Result<()> {
     let launch = made.launch.as_ref().ok_or_else(broken)?;
     match task {
         Task::SendNetworkNamespace => {
@@ -356,7 +353,7 @@ fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: 
         Task::SeccompListener { path, metadata } => {
             let blob = plan.strings.blob();
             let text = |text| blob.text(text).unwrap_or_default();
-            let config = bundle.config()?;
+            let config = subject.config;
             let process = ContainerProcessState {
                 oci_version: Str::new(SPEC_VERSION),
                 fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
@@ -364,19 +361,16 @@ fn accompany(made: &mut Made<'_>, bundle: &Bundle, plan: &Plan, task: Task, id: 
                 metadata: text(metadata).to_string_lossy().into_owned().into(),
                 state: State {
                     oci_version: Str::new(SPEC_VERSION),
-                    id: id.into(),
+                    id: subject.id.into(),
                     status: Status::Creating,
                     pid: launch.pid(),
-                    bundle: bundle.path().into(),
+                    bundle: subject.bundle.into(),
                     annotations: config.annotations.clone(),
                 },
             };
             hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
         }
-        Task::Hook { event, index, .. } => {
-            let subject = Subject { id, bundle: bundle.path(), config: &bundle.config()? };
-            subject.run(event, index as usize, Status::Creating, launch.pid())
-        }
+        Task::Hook { event, index, .. } => subject.run(event, index as usize, Status::Creating, launch.pid()),
         _ => Err(broken()),
     }
 }

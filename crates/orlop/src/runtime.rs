@@ -96,7 +96,7 @@ impl Runtime {
         let config = bundle.config()?;
         let host = Host::probe()?;
         let plan = plan_for(id, bundle, &config, &host, options, gate)?;
-        create::create(&self.root, bundle, plan, gate, options, id)
+        create::create(&self.root, bundle, plan, gate, options, &Subject { id, bundle: bundle.path(), config: &config })
     }
 
     /// Finds a container.
