@@ -154,9 +154,14 @@ impl<'a> Context<'a> {
     /// open. A created container may wait for long, and would keep somebody's pipe open.
     #[allow(unsafe_code)] // closing by number
     pub(crate) fn close_all_but(&mut self, kept: &OwnedFd, first: u32) -> Result<()> {
-        for fd in self.slots.iter_mut().chain([&mut self.wake, &mut self.starter]) {
-            fd.take().map(OwnedFd::into_raw);
+        let ours = self.slots.iter_mut().chain([&mut self.wake, &mut self.starter]);
+        // A filter may be older than close_range(2); what the caller has left was closed before it.
+        if self.filtered {
+            ours.for_each(|fd| drop(fd.take()));
+            self.parent = None;
+            return Ok(());
         }
+        ours.for_each(|fd| mem::forget(fd.take()));
         self.parent.take().map(|(_, fd)| fd.into_raw());
         let kept = kept.as_raw() as u32;
         for (first, last) in [(first, kept.saturating_sub(1)), (kept.saturating_add(1), u32::MAX)] {

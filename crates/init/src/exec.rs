@@ -107,14 +107,25 @@ fn candidate<'s>(scratch: &'s mut [u8], directory: &[u8], name: &[u8]) -> Result
 }
 
 fn check_program(path: &CStr) -> Result<()> {
-    let stat = fs::stat_at(CWD, path, AtFlags::NONE).at(Call::Statx)?;
-    if stat.file_type() == FileType::Directory {
+    // A filter may be in force by now, and older than what we would rather call.
+    let denied = |errno| matches!(errno, Errno::PERM | Errno::NOSYS);
+    let mode = match fs::stat_at(CWD, path, AtFlags::NONE) {
+        Err(errno) if denied(errno) => fs::mode_at(CWD, path),
+        stat => stat.map(|stat| stat.mode),
+    };
+    let mode = mode.at(Call::Statx)?;
+    if FileType::from_mode(mode) == FileType::Directory {
         return Err(Failure { call: Call::Lookup, errno: Errno::ISDIR });
     }
     const EXECUTE: u32 = 1;
-    fs::access_at(CWD, path, EXECUTE, AtFlags::EACCESS).at(Call::Access)?;
+    match fs::access_at(CWD, path, EXECUTE, AtFlags::EACCESS) {
+        // The real ids are the effective ones.
+        Err(errno) if denied(errno) => fs::access_by_real_ids_at(CWD, path, EXECUTE),
+        done => done,
+    }
+    .at(Call::Access)?;
     // Root may "execute" what has no x bit at all as far as access(2) is concerned on some file systems.
-    if stat.mode & 0o111 == 0 {
+    if mode & 0o111 == 0 {
         return Err(Failure { call: Call::Access, errno: Errno::ACCES });
     }
     Ok(())

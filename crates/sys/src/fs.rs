@@ -440,6 +440,32 @@ pub fn access_at(dir: impl AsFd, path: &CStr, mode: u32, flags: AtFlags) -> Resu
     Errno::check(ret).map(drop)
 }
 
+/// faccessat(2) without flags, by the real ids: what filters of system calls from before Linux 5.8 know.
+pub fn access_by_real_ids_at(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: the path ends in NUL.
+    let ret = unsafe { syscall3(nr::FACCESSAT, dir.as_fd().arg(), path.as_ptr() as usize, mode as usize) };
+    Errno::check(ret).map(drop)
+}
+
+/// newfstatat(2): the mode of the file at `path`, links followed, with its type. What filters of system calls from
+/// before Linux 4.11 know.
+pub fn mode_at(dir: impl AsFd, path: &CStr) -> Result<u32> {
+    // struct stat: 144 bytes on x86_64, 128 elsewhere, with the mode after a device, an inode and, there, a count.
+    #[repr(C)]
+    struct RawStat {
+        before: [u64; if cfg!(target_arch = "x86_64") { 3 } else { 2 }],
+        mode: u32,
+        after: [u32; 32],
+    }
+    let mut raw = MaybeUninit::<RawStat>::zeroed();
+    // SAFETY: the path ends in NUL, and `raw` is at least as large as a stat structure.
+    let ret =
+        unsafe { syscall4(nr::NEWFSTATAT, dir.as_fd().arg(), path.as_ptr() as usize, raw.as_mut_ptr() as usize, 0) };
+    Errno::check(ret)?;
+    // SAFETY: all of the structure is integers, and it was zeroed.
+    Ok(unsafe { raw.assume_init() }.mode)
+}
+
 /// fchmodat(2): follows symbolic links.
 pub fn chmod_at(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
     // SAFETY: the path ends in NUL.

@@ -17,7 +17,8 @@ tests! { "seccomp":
     EVERYWHERE {
         rule_with_an_errno, rule_without_new_privileges, default_errno, killed_by_a_rule, flags_are_logged,
         unknown_names_are_ignored, unknown_names_can_be_errors, profile_of_an_engine,
-        filter_is_in_force_in_start_container_hooks, init_survives_a_strict_filter, notify_needs_a_listener,
+        filter_is_in_force_in_start_container_hooks, init_survives_a_strict_filter,
+        old_filters_are_enough, notify_needs_a_listener,
         notify_of_write_is_refused, raw_program, filter_counts_once,
     }
     ROOT {
@@ -150,6 +151,25 @@ fn init_survives_a_strict_filter(t: &Context) -> Outcome {
     t.wait_for_output(&done, "alive");
     t.wait_for(&id, "stopped");
     t.orlop(&["delete", &id]).end().ok();
+    Ok(())
+}
+
+/// As runtime-tools' own profile, which knows neither faccessat2 nor close_range.
+fn old_filters_are_enough(t: &Context) -> Outcome {
+    for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"] {
+        let mut profile = profile("SCMP_ACT_ERRNO", &["statx", "faccessat2", "close_range"]);
+        profile["syscalls"][0]["action"] = json!(action);
+        let bundle = t.bundle().args(&["print", "found"]).with("/linux/seccomp", profile);
+        let bundle = bundle.with("/process/noNewPrivileges", json!(false));
+        t.run(&bundle).ok().prints(&["found"]);
+        let id = t.id("d");
+        let done = t.create(&bundle, &id).ok();
+        t.orlop(&["start", &id]).end().ok();
+        t.wait_for_output(&done, "found");
+        t.orlop(&["delete", "--force", &id]).end().ok();
+        t.run(&bundle.with("/process/args", json!(["nothing-like-it"]))).fails_with("not found in $PATH");
+        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+    }
     Ok(())
 }
 
