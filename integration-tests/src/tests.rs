@@ -11,6 +11,8 @@ mod hooks;
 mod lifecycle;
 mod list;
 mod memory;
+mod mounts;
+mod netdev;
 mod process;
 mod rootfs;
 mod scale;
@@ -49,6 +51,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         lifecycle::TESTS,
         list::TESTS,
         memory::TESTS,
+        mounts::TESTS,
+        netdev::TESTS,
         process::TESTS,
         rootfs::TESTS,
         scale::TESTS,

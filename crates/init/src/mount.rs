@@ -180,7 +180,7 @@ pub(crate) fn receive(ctx: &mut Context<'_>, from: Slot, out: Slot) -> Result<()
 
 /// A mount that came from a more privileged namespace has its read-only, nosuid, nodev, noexec and access time flags
 /// locked; mount_namespaces(7). What stays of those is what `mount -o remount` would leave, but never against what
-/// is asked for.
+/// is asked for. Of the access time policy the second attempt changes nothing: the kernel decides.
 pub(crate) fn bind_attr(ctx: &Context<'_>, mount: Slot, set: Attr, clear: Attr, asked: Attr) -> Result<()> {
     let mount = ctx.fd(mount)?;
     let wanted = MountAttr { set, clear, ..MountAttr::default() };
@@ -188,13 +188,16 @@ pub(crate) fn bind_attr(ctx: &Context<'_>, mount: Slot, set: Attr, clear: Attr, 
         Err(Errno::PERM) => {}
         done => return done.at(Call::MountSetattr),
     }
-    let there = fs::mount_flags(mount).at(Call::Fstatfs)?;
+    let there = fs::mount_flags(mount).at(Call::Fstatfs)?.and(LOCKABLE);
     if !asked.and(there).is_empty() {
         return Err(Failure { call: Call::LockedFlags, errno: Errno::PERM });
     }
     let wanted = MountAttr { set, clear: clear.without(there), ..MountAttr::default() };
     mount::set_attr(mount, c"", Reach::One, &wanted).at(Call::MountSetattr)
 }
+
+const LOCKABLE: Attr =
+    Attr::from_bits(Attr::RDONLY.bits() | Attr::NOSUID.bits() | Attr::NODEV.bits() | Attr::NOEXEC.bits());
 
 pub(crate) fn set_attr(ctx: &Context<'_>, mount: Slot, set: Attr, clear: Attr, reach: Reach) -> Result<()> {
     let attr = MountAttr { set, clear, ..MountAttr::default() };

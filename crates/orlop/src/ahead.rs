@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::process::{self, Child, Clone};
-use orlop_sys::{CWD, Errno, OwnedFd, thread};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, net, thread};
 
 /// A network namespace in the making.
 pub(crate) struct NetworkAhead {
@@ -76,5 +76,37 @@ extern "C" fn make(data: *mut u8) -> ! {
         .and_then(|()| fs::open_at(CWD, c"/proc/thread-self/ns/net", OFlags::RDONLY, 0))
         .map(OwnedFd::into_raw);
     made.store(fd.unwrap_or_else(|errno| -errno.0), Ordering::Release);
+    process::exit(0)
+}
+
+/// A netlink socket of another network namespace: it belongs to the namespace that its maker was in.
+pub(crate) fn route_socket_in(namespace: BorrowedFd<'_>) -> orlop_sys::Result<OwnedFd> {
+    let mut stack = Vec::with_capacity(4096);
+    stack.resize(4096, MaybeUninit::uninit());
+    let work = Box::new(Inside { namespace: namespace.as_raw(), made: AtomicI32::new(-Errno::INTR.0) });
+    // SAFETY: `socket` makes system calls only; the stack and `work` live until the child has ended, which is waited
+    // for right here.
+    let child = unsafe { process::beside(&mut stack, socket, (&raw const *work).cast_mut().cast::<u8>()) }?;
+    process::wait_beside(&child)?;
+    match work.made.load(Ordering::Acquire) {
+        // SAFETY: the child has opened it for us, in the table that we share.
+        fd if fd >= 0 => Ok(unsafe { OwnedFd::from_raw(fd) }),
+        errno => Err(Errno(-errno)),
+    }
+}
+
+struct Inside {
+    namespace: i32,
+    made: AtomicI32,
+}
+
+extern "C" fn socket(data: *mut u8) -> ! {
+    // SAFETY: `route_socket_in` passes its `work`, which lives until we have ended, with a descriptor that does.
+    let (work, namespace) = unsafe {
+        let work: &Inside = &*data.cast::<Inside>();
+        (work, BorrowedFd::from_raw(work.namespace))
+    };
+    let fd = thread::setns(namespace, Clone::NEWNET).and_then(|()| net::route_socket()).map(OwnedFd::into_raw);
+    work.made.store(fd.unwrap_or_else(|errno| -errno.0), Ordering::Release);
     process::exit(0)
 }

@@ -26,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::idmap;
 use crate::launch::{Birth, Launch};
+use crate::netlink;
 use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 
@@ -52,11 +53,35 @@ pub struct CreateOptions {
     pub pidfd_socket: Option<Arc<OwnedFd>>,
 }
 
+/// Network devices in the container's namespace, which is held for as long as they may have to come back.
+struct GivenDevices {
+    home: OwnedFd,
+    namespace: OwnedFd,
+    moved: Vec<netlink::Moved>,
+}
+
+impl GivenDevices {
+    fn to(launch: &Launch) -> Result<GivenDevices> {
+        let failed = |errno| Error::system("openat", "a network namespace", errno);
+        let open = |path: &CStr| fs::open_at(CWD, path, OFlags::RDONLY, 0).map_err(failed);
+        let namespace = open(&crate::state::c_string(&format!("/proc/{}/ns/net", launch.pid()))?)?;
+        let home = open(c"/proc/thread-self/ns/net")?;
+        let id = |fd: &OwnedFd| fs::stat(fd).map(|stat| (stat.dev, stat.ino)).map_err(failed);
+        if id(&namespace)? == id(&home)? {
+            let what = "unable to move network devices without a network namespace";
+            return Err(Error::new(Kind::InvalidConfig, what).hint("the one that is joined is the runtime's own"));
+        }
+        Ok(GivenDevices { home, namespace, moved: Vec::new() })
+    }
+}
+
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
 struct Made<'a> {
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
+    /// Network devices that the container has got.
+    devices: Option<GivenDevices>,
     /// The way to systemd, where it makes the cgroup.
     systemd: Option<systemd::Client>,
     /// The unit that it was asked to start.
@@ -74,10 +99,16 @@ struct Made<'a> {
 impl Made<'_> {
     /// Takes everything back. What cannot be is named in the error, and `delete --force` finds it again.
     fn undo(self, error: Error) -> Error {
+        let mut left: Vec<String> = Vec::new();
+        // The end of init could be that of the namespace, and of the devices.
+        if let Some(devices) = &self.devices {
+            let (home, namespace) = (devices.home.borrow(), devices.namespace.borrow());
+            let back = devices.moved.iter().rev().map(|moved| moved.take_back(home, namespace));
+            left.extend(back.filter_map(|done| done.err().map(|error| format!("{error}"))));
+        }
         if let Some(launch) = &self.launch {
             launch.kill();
         }
-        let mut left: Vec<String> = Vec::new();
         if let Some(path) = &self.pid_file
             && let Err(errno) = fs::unlink_at(CWD, path, AtFlags::NONE)
         {
@@ -122,6 +153,7 @@ pub(crate) fn create(
         root,
         state: None,
         network: None,
+        devices: None,
         mounts: None,
         ids: Vec::new(),
         systemd: None,
@@ -322,6 +354,16 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
                 Ok(()) | Err(orlop_sys::Errno::PIPE | orlop_sys::Errno::CONNRESET) => Ok(()),
                 Err(errno) => Err(Error::system("sendmsg", "a network namespace", errno)),
             }
+        }
+        Task::NetworkDevice { name, new_name } => {
+            let devices = match &mut made.devices {
+                Some(devices) => devices,
+                none => none.insert(GivenDevices::to(launch)?),
+            };
+            let (name, new_name) = (plan.string(name), plan.string(new_name));
+            let moved = netlink::give(&name, &new_name, devices.home.borrow(), devices.namespace.borrow())?;
+            devices.moved.push(moved);
+            Ok(())
         }
         Task::CgroupAdopt => {
             if let Some(scope) = &plan.cgroup.scope {

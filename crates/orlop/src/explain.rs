@@ -140,6 +140,10 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
                 list.push(("ids_reach", shown(plan, ids_reach)));
             }
         }
+        Act::Runtime(Task::NetworkDevice { name, new_name }) => {
+            list.push(("name", shown(plan, name)));
+            list.push(("new_name", shown(plan, new_name)));
+        }
         Act::Runtime(Task::CgroupOwner { uid }) => list.push(("uid", format!("{uid}"))),
         Act::Runtime(Task::SeccompListener { path, metadata }) => {
             list.push(("path", shown(plan, path)));

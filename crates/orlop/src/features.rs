@@ -45,7 +45,7 @@ pub fn features() -> Features<'static> {
                 flags: sorted(MemoryPolicyFlag::NAMES.iter().copied()),
             }),
             mount_extensions: Some(MountExtensions { idmap: enabled(mount_options().any(|name| name == "idmap")) }),
-            net_devices: enabled(false),
+            net_devices: enabled(true),
         }),
         annotations,
         potentially_unsafe_config_annotations: list(plan::SECCOMP_ANNOTATIONS.iter().copied()),

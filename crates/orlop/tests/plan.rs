@@ -161,7 +161,10 @@ fn areas() {
     let initramfs = Options { root_change: RootChange::Move, keyring: plan::SessionKeyring::Callers, ..CREATE };
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
     let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
-    let table: [(&str, &str, &Options<'_>, &Value); 20] = [
+    let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
+        "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
+        "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
+    let table: [(&str, &str, &Options<'_>, &Value); 21] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -169,6 +172,7 @@ fn areas() {
         ("preserve-fds", V2, &preserved, &none),
         ("namespaces-joined", V2, &CREATE, &joined),
         ("devices", V2, &CREATE, &devices),
+        ("net-devices", V2, &CREATE, &net_devices),
         ("covered", V2, &CREATE, &covered),
         ("credentials", V2, &CREATE, &credentials),
         ("cgroup-v1", V1, &CREATE, &v1_cgroup),

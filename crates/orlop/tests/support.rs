@@ -91,7 +91,12 @@ fn fields() -> Vec<Field> {
         ("linux.namespaces", "time: new", namespace("time", None), V2),
         ("linux.namespaces", "time: joined", namespace("time", Some("/ns")), V2),
         ("linux", "devices", linux(json!({"devices": [{"path": "/dev/a", "type": "p"}]})), V2),
-        ("linux", "netDevices", linux(json!({"netDevices": {"eth0": {}}})), V2),
+        (
+            "linux",
+            "netDevices",
+            patch(namespace("network", None), &linux(json!({"netDevices": {"eth0": {}}}))),
+            V2,
+        ),
         (
             "linux",
             "sysctl",

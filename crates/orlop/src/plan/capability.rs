@@ -1,5 +1,7 @@
 //! Capability names to sets; see capabilities(7).
 
+use alloc::vec::Vec;
+
 use orlop_init::step::Capabilities as Bits;
 
 use super::{Origin, Planner};
@@ -27,13 +29,24 @@ impl Planner<'_> {
         let Some(sets) = config.process.as_ref().and_then(|process| process.capabilities.as_ref()) else {
             return CapabilitySet::default();
         };
-        CapabilitySet {
+        let mut set = CapabilitySet {
             bounding: self.bits(&sets.bounding, "/process/capabilities/bounding"),
             effective: self.bits(&sets.effective, "/process/capabilities/effective"),
             inheritable: self.bits(&sets.inheritable, "/process/capabilities/inheritable"),
             permitted: self.bits(&sets.permitted, "/process/capabilities/permitted"),
             ambient: self.bits(&sets.ambient, "/process/capabilities/ambient"),
+        };
+        // What the kernel would not raise is left out, as in runc: it is a right less, and not one more.
+        let may = set.permitted & set.inheritable;
+        let lost = |name: &&Str<'_>| capability_number(name).is_some_and(|number| may & 1 << number == 0);
+        let lost: Vec<&str> = sets.ambient.iter().filter(lost).map(|name| name.as_str()).collect();
+        if !lost.is_empty() {
+            let names = lost.join(", ");
+            let text = alloc::format!("can't raise ambient capability {names}: not permitted and inheritable");
+            self.warn(Origin::field("/process/capabilities/ambient"), text);
         }
+        set.ambient &= may;
+        set
     }
 
     /// A name that nobody knows is left out with a warning, as runc does: images are older and newer than kernels.

@@ -177,6 +177,13 @@ pub enum Task {
     },
     /// Hands the network namespace to init.
     SendNetworkNamespace,
+    /// Moves a network device into the container.
+    NetworkDevice {
+        /// Its name here.
+        name: Text,
+        /// Its name there, or a template such as `eth%d`.
+        new_name: Text,
+    },
     /// Puts init into its cgroups, where it could not start there; starts the scope around it.
     CgroupAdopt,
     /// Writes the limits.
@@ -216,6 +223,7 @@ impl Task {
         match self {
             Task::NetworkNamespace => "network-namespace",
             Task::SendNetworkNamespace => "send-network-namespace",
+            Task::NetworkDevice { .. } => "network-device",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
@@ -520,6 +528,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
     planner.console_target()?;
+    planner.network_devices()?;
     planner.create_hooks()?;
     planner.enter_root()?;
     let (args, env) = planner.process(&cgroup)?;
@@ -604,10 +613,7 @@ pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origi
 fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
     let linux = &config.linux;
 
-    let asked: &[(bool, &'static str, &'static str)] = &[
-        (!linux.net_devices.is_empty(), "/linux/netDevices", "moving network devices"),
-        (linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT"),
-    ];
+    let asked: &[(bool, &'static str, &'static str)] = &[(linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT")];
     match asked.iter().find(|(asked, ..)| *asked) {
         Some(&(_, pointer, what)) => {
             Err(Error::not_supported(alloc::format!("{what} are not supported yet")).field(pointer))

@@ -54,11 +54,6 @@ fn old_flag(option: &[u8]) -> MsFlags {
     }
 }
 
-/// What `mount --bind -o` sets as a whole.
-const BIND_FLAGS: Attr = Attr::from_bits(
-    Attr::RDONLY.bits() | Attr::NOSUID.bits() | Attr::NODEV.bits() | Attr::NOEXEC.bits() | Attr::NOSYMFOLLOW.bits(),
-);
-
 const fn propagation(configured: Configured) -> (Propagation, Reach) {
     match configured {
         Configured::Private => (Propagation::PRIVATE, Reach::One),
@@ -208,11 +203,8 @@ impl Planner<'_> {
         }
         let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
         self.copy(mount, options, path, reach, origin)?;
-        if !options.one.is_empty() {
-            // As `mount --bind -o`: what is not asked for goes. With `remount`, what is there stays.
-            let rest = if options.remount { Attr::NONE } else { BIND_FLAGS.without(options.one.set) };
-            let clear = options.one.clear | rest;
-            let step = Step::BindAttr { mount: slot::MOUNT, set: options.one.set, clear, asked: options.one.clear };
+        if let Some((change, asked)) = options.bind_change() {
+            let step = Step::BindAttr { mount: slot::MOUNT, set: change.set, clear: change.clear, asked };
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);

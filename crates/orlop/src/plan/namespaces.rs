@@ -1,6 +1,7 @@
 //! Which namespaces are new, which are joined, and when.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use orlop_init::step::{Slot, Step, Text};
 use orlop_sys::process::{Clone as CloneFlags, Rights};
@@ -201,6 +202,39 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Before the hooks that run when the namespaces are there: whoever configures the network finds the devices.
+    pub(super) fn network_devices(&mut self) -> Result<()> {
+        let config = self.config;
+        let origin = Origin::field("/linux/netDevices");
+        let devices = &config.linux.net_devices;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        if !self.has_namespace(NamespaceKind::Network) || self.options.joins_own_network {
+            return Err(invalid("unable to move network devices without a network namespace", origin));
+        }
+        if self.host.rootless {
+            return Err(Error::not_supported("network devices are not supported for rootless containers")
+                .field(format!("{origin}")));
+        }
+        let mut taken: Vec<&str> = Vec::with_capacity(devices.len());
+        for (name, device) in devices.iter() {
+            let new_name = if device.name.is_empty() { name } else { &device.name };
+            if !is_device_name(name, Name::Exact) || !is_device_name(new_name, Name::MayBeTemplate) {
+                let bad = if is_device_name(name, Name::Exact) { new_name } else { name };
+                return Err(invalid(format!("invalid network device name {:?}", bad.as_str()), origin));
+            }
+            let template = new_name.contains('%');
+            if !template && taken.contains(&new_name.as_str()) {
+                return Err(invalid(format!("two network devices with the name {:?}", new_name.as_str()), origin));
+            }
+            taken.push(new_name.as_str());
+            let (name, new_name) = (self.text(name, origin)?, self.text(new_name, origin)?);
+            self.runtime(Phase::Namespaces, origin, Task::NetworkDevice { name, new_name });
+        }
+        Ok(())
+    }
+
     fn names(&mut self) -> Result<()> {
         let config = self.config;
         let hostname = Origin::field("/hostname");
@@ -219,5 +253,42 @@ impl Planner<'_> {
             self.init(Phase::Namespaces, origin, step);
         }
         Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Exact,
+    MayBeTemplate,
+}
+
+/// `dev_valid_name` of the kernel; a template has one `%d`, for a number.
+fn is_device_name(name: &str, kind: Name) -> bool {
+    const MOST: usize = 15;
+    let odd = |byte: u8| byte == b'/' || byte == b':' || byte == 0 || byte == 0x0b || byte.is_ascii_whitespace();
+    let shaped = match (kind, name.matches('%').count()) {
+        (_, 0) => true,
+        (Name::MayBeTemplate, 1) => name.contains("%d"),
+        _ => false,
+    };
+    (1..=MOST).contains(&name.len()) && !matches!(name, "." | "..") && !name.bytes().any(odd) && shaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Name, is_device_name};
+
+    #[test]
+    fn device_names() {
+        for name in ["eth0", "a", "123456789012345", "veth-a.1@b", "..."] {
+            assert!(is_device_name(name, Name::Exact), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "1234567890123456", "a\0", "eth%d"] {
+            assert!(!is_device_name(name, Name::Exact), "{name}");
+        }
+        assert!(is_device_name("eth%d", Name::MayBeTemplate));
+        for name in ["eth%s", "eth%", "e%d%d"] {
+            assert!(!is_device_name(name, Name::MayBeTemplate), "{name}");
+        }
     }
 }

@@ -16,6 +16,8 @@ enum Effect {
     Clear(Attr),
     /// Sets the access time policy, which is one field.
     Atime(Attr),
+    /// Gives a policy up that was asked for before: the default's turn, or what a copied mount has.
+    AtimeOff(Attr),
     /// Sets an attribute of the mount and of all below.
     SetTree(Attr),
     /// Clears one there.
@@ -45,13 +47,13 @@ enum Effect {
 }
 
 use Effect::{
-    Atime, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree, SourceNofollow,
-    Spread, Superblock, TargetNofollow,
+    Atime, AtimeOff, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree,
+    SourceNofollow, Spread, Superblock, TargetNofollow,
 };
 
 const OPTIONS: &[(&str, Effect)] = &[
     ("async", Superblock(c"async")),
-    ("atime", Atime(Attr::NONE)),
+    ("atime", AtimeOff(Attr::NOATIME)),
     ("bind", Bind(Reach::One)),
     ("copy-symlink", NotYet),
     ("defaults", Nothing),
@@ -72,9 +74,8 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("noiversion", Superblock(c"noiversion")),
     ("nolazytime", Superblock(c"nolazytime")),
     ("nomand", Superblock(c"nomand")),
-    // Without another policy the kernel keeps what is there, and a new mount has relatime.
-    ("norelatime", Nothing),
-    ("nostrictatime", Nothing),
+    ("norelatime", AtimeOff(Attr::NONE)),
+    ("nostrictatime", AtimeOff(Attr::STRICTATIME)),
     ("nosuid", Set(Attr::NOSUID)),
     ("nosymfollow", Set(Attr::NOSYMFOLLOW)),
     ("private", Spread(Propagation::PRIVATE, Reach::One)),
@@ -149,11 +150,26 @@ impl Change {
         self.clear |= Attr::ATIME_MASK;
     }
 
+    fn atime_off(&mut self, policy: Attr) {
+        if self.set.and(Attr::ATIME_MASK) == policy {
+            self.set = self.set.without(policy);
+            self.clear = self.clear.without(Attr::ATIME_MASK);
+        }
+    }
+
     /// Whether nothing changes.
     pub const fn is_empty(self) -> bool {
         self.set.is_empty() && self.clear.is_empty()
     }
 }
+
+/// What a new user namespace may not take from a mount that was there before; the access time policy is neither
+/// refused nor taken away, unless another one is asked for.
+const LOCKABLE: Attr =
+    Attr::from_bits(Attr::RDONLY.bits() | Attr::NOSUID.bits() | Attr::NODEV.bits() | Attr::NOEXEC.bits());
+
+/// What `mount --bind -o` sets as a whole.
+const BIND_FLAGS: Attr = Attr::from_bits(LOCKABLE.bits() | Attr::NOSYMFOLLOW.bits());
 
 /// The options of one mount, sorted out.
 #[derive(Clone, Default, Debug)]
@@ -162,6 +178,8 @@ pub struct MountOptions<'a> {
     pub bind: Option<Reach>,
     /// Attributes of the mount.
     pub one: Change,
+    /// Whether any attribute of the mount is named, be it to say that it is not asked for.
+    pub names_attributes: bool,
     /// Attributes of the mount and all below.
     pub tree: Change,
     /// Flags of the superblock.
@@ -199,10 +217,13 @@ impl<'a> MountOptions<'a> {
                 parsed.data.extend(option.split(',').filter(|part| !part.is_empty()));
                 continue;
             };
-            match OPTIONS[row].1 {
+            let effect = OPTIONS[row].1;
+            parsed.names_attributes |= matches!(effect, Set(_) | Clear(_) | Atime(_) | AtimeOff(_));
+            match effect {
                 Set(attr) => parsed.one.set(attr),
                 Clear(attr) => parsed.one.clear(attr),
                 Atime(policy) => parsed.one.atime(policy),
+                AtimeOff(policy) => parsed.one.atime_off(policy),
                 SetTree(attr) => parsed.tree.set(attr),
                 ClearTree(attr) => parsed.tree.clear(attr),
                 AtimeTree(policy) => parsed.tree.atime(policy),
@@ -222,6 +243,27 @@ impl<'a> MountOptions<'a> {
     }
 }
 
+impl MountOptions<'_> {
+    /// What becomes of a copied mount, and what of it may not fail: as `mount --bind -o` has it, what is not asked for
+    /// goes. With `remount` what is there stays. Access times stay as well, as in mount(2), where no policy is named.
+    pub fn bind_change(&self) -> Option<(Change, Attr)> {
+        if !self.names_attributes {
+            return None;
+        }
+        let mut change = self.one;
+        let asked = change.clear.and(LOCKABLE);
+        let policy = change.clear.and(Attr::ATIME_MASK) | change.set.and(Attr::NODIRATIME);
+        change.clear = change.clear.without(Attr::ATIME_MASK | Attr::NODIRATIME);
+        if !policy.is_empty() {
+            change.clear |= Attr::ATIME_MASK | Attr::NODIRATIME.without(change.set);
+        }
+        if !self.remount {
+            change.clear |= BIND_FLAGS.without(change.set);
+        }
+        Some((change, asked))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +280,8 @@ mod tests {
             (&["rw", "ro"], Attr::RDONLY, Attr::NONE),
             (&["noatime", "strictatime"], Attr::STRICTATIME, Attr::ATIME_MASK),
             (&["strictatime", "relatime"], Attr::NONE, Attr::ATIME_MASK),
+            (&["noatime", "atime"], Attr::NONE, Attr::NONE),
+            (&["noatime", "norelatime"], Attr::NOATIME, Attr::ATIME_MASK),
             (&["nosuid", "nodev", "dev"], Attr::NOSUID, Attr::NODEV),
         ];
         for (options, set, clear) in cases {

@@ -1,0 +1,86 @@
+//! Options of mounts, against what the host's mount already has.
+
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+use crate::command::Done;
+use crate::context::Context;
+use crate::tests::{Outcome, tests};
+
+tests! { "mounts":
+    HOST_ROOT {
+        flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go,
+    }
+}
+
+/// Binds a tmpfs with `host`'s options to /mnt with these, in a mount namespace of its own.
+fn bound(t: &Context, bundle: Bundle, host: &str, options: &str) -> Done {
+    let source = t.dir().join("tmp").to_str().expect("a plain path").to_owned();
+    let options: Vec<&str> = options.split(',').collect();
+    let mount = json!({"destination": "/mnt", "source": source, "options": options});
+    std::fs::create_dir(bundle.rootfs("mnt")).expect("it is new");
+    let bundle = bundle.with("/mounts/-", mount);
+    let script = format!(
+        "exec unshare --mount bash -c 'mount -t tmpfs -o strictatime t {source} &&
+         mount -o remount,bind,{host} {source} && exec \"$@\"' bash \"$@\""
+    );
+    let done = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).through_bash(&script).end();
+    std::fs::remove_dir_all(bundle.path()).expect("it is ours");
+    done
+}
+
+fn in_user_namespace(bundle: Bundle) -> Bundle {
+    let map: Value = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = bundle.with("/linux/namespaces/-", json!({"type": "user"}));
+    bundle.with("/linux/uidMappings", map.clone()).with("/linux/gidMappings", map)
+}
+
+fn attributes(done: &Done) -> String {
+    let table = done.stdout();
+    let line = table.lines().find(|line| line.split(' ').nth(4) == Some("/mnt")).expect("it is mounted");
+    line.split(' ').nth(5).unwrap_or_default().to_owned()
+}
+
+/// As `mount --bind -o` has it: what is named holds and the rest goes, but for access times, which stay until another
+/// policy is named; and where nothing is named, all stays.
+fn flags_of_a_bind_mount(t: &Context) -> Outcome {
+    for (host, options, wanted) in [
+        ("ro,noexec,nodiratime", "bind", "ro,noexec,nodiratime,relatime"),
+        ("ro,noexec,nodiratime", "bind,dev", "rw,nodiratime,relatime"),
+        ("ro", "bind,rw,nosuid,nodev,rprivate", "rw,nosuid,nodev"),
+        ("nosuid,nodev,noexec,noatime", "bind,dev,suid,exec,atime", "rw,noatime"),
+        ("noatime", "bind,norelatime", "rw,noatime"),
+        ("noatime", "bind,relatime", "rw,relatime"),
+        ("noatime", "bind,nodiratime", "rw,nodiratime,relatime"),
+        ("nodiratime", "bind,strictatime", "rw"),
+        ("noatime", "bind,nodiratime,strictatime", "rw,nodiratime"),
+    ] {
+        let bundle = t.bundle().args(&["mounts"]);
+        assert_eq!(attributes(&bound(t, bundle, host, options).ok()), wanted, "{host}, {options}");
+    }
+    Ok(())
+}
+
+/// Of a more privileged mount what is locked stays, unless it is named.
+fn locked_flags_stay(t: &Context) -> Outcome {
+    for (host, options, wanted) in [
+        ("ro", "bind,nosuid,nodev", "ro,nosuid,nodev"),
+        ("nodev,nosuid,noatime", "bind,ro,exec", "ro,nosuid,nodev,noatime"),
+        ("nodev,nosymfollow", "bind,ro,symfollow", "ro,nodev"),
+        ("noatime,nodiratime", "bind,norelatime", "rw,noatime,nodiratime"),
+        ("nodiratime", "bind,diratime", "rw,nodiratime,relatime"),
+    ] {
+        let bundle = in_user_namespace(t.bundle()).args(&["mounts"]);
+        assert_eq!(attributes(&bound(t, bundle, host, options).ok()), wanted, "{host}, {options}");
+    }
+    Ok(())
+}
+
+fn locked_flags_that_must_go(t: &Context) -> Outcome {
+    for (host, options) in
+        [("ro", "bind,rw"), ("nodev", "bind,dev"), ("relatime", "bind,noatime"), ("noatime", "bind,relatime")]
+    {
+        bound(t, in_user_namespace(t.bundle()), host, options).fails_with("operation not permitted");
+    }
+    Ok(())
+}
