@@ -16,9 +16,19 @@ pub(crate) fn root_propagation(propagation: Propagation, reach: Reach) -> Result
     mount::set_attr(CWD, c"/", reach, &attr).at(Call::MountSetattr)
 }
 
-pub(crate) fn bind_root(ctx: &mut Context<'_>, path: Text, reach: Reach, out: Slot) -> Result<()> {
+pub(crate) fn bind_root(
+    ctx: &mut Context<'_>,
+    path: Text,
+    reach: Reach,
+    propagation: Propagation,
+    out: Slot,
+) -> Result<()> {
     let path = ctx.text(path)?;
     let tree = mount::clone_tree(CWD, path, reach, AtFlags::NONE).at(Call::OpenTree)?;
+    if !propagation.is_empty() {
+        let attr = MountAttr { propagation, ..MountAttr::default() };
+        mount::set_attr(&tree, c"", reach, &attr).at(Call::MountSetattr)?;
+    }
     mount::attach_at(&tree, path).at(Call::MoveMount)?;
     ctx.put(out, tree)
 }

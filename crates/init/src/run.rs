@@ -9,6 +9,7 @@ use crate::plan::Status;
 use crate::root::Node;
 use crate::step::Step;
 use crate::{attributes, console, copy, credentials, exec, mount, namespace, root};
+use orlop_sys::mount::{Propagation, Reach};
 use orlop_sys::thread::{self, SchedAttr};
 use orlop_sys::tty::WindowSize;
 
@@ -53,7 +54,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Hostname { name } => namespace::hostname(ctx, name),
         Step::Domainname { name } => namespace::domainname(ctx, name),
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
-        Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, out),
+        Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, Propagation::NONE, out),
+        Step::BindRootOutside { path, out } => mount::bind_root(ctx, path, Reach::Tree, Propagation::PRIVATE, out),
         Step::PrivateParent { path } => mount::private_parent(ctx, path),
         Step::MakeFs { fstype, params, attr, mode_of, target, host, out } => {
             mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target, host }, out)

@@ -218,6 +218,8 @@ steps! {
     RootPropagation "root-propagation" { propagation: Propagation, reach: Reach }
     /// A copy of the root file system's mount, attached on itself: the container's future root.
     BindRoot "bind-root" { path: Text, reach: Reach, out: Slot }
+    /// The same where there is no mount namespace: what is mounted below stays out of the mounts that were there.
+    BindRootOutside "bind-root-outside" { path: Text, out: Slot }
     /// Makes the mount that holds the root file system private, as pivot_root(2) asks.
     PrivateParent "private-parent" { path: Text }
     /// A new file system, as a detached mount.

@@ -114,6 +114,9 @@ impl Made<'_> {
         {
             left.push(format!("{}: {errno}", path.to_string_lossy()));
         }
+        if let Some(record) = self.state.as_ref().and_then(|state| state.read_head().ok().flatten()) {
+            left.extend(unmount_outside(&record).err().map(|error| format!("{error}")));
+        }
         if let Some(mut group) = self.group {
             let removed = group.remove(PATIENCE).and_then(|()| group.undo());
             left.extend(removed.err().map(|error| format!("{error}")));
@@ -179,6 +182,33 @@ pub(crate) fn create(
             Err(if was_started && plan.has_poststop { after_failure(error, subject) } else { error })
         }
     }
+}
+
+/// The mount that a path leads to.
+fn mount_of(path: &str) -> Result<u64> {
+    let stat = fs::stat_at(CWD, &crate::state::c_string(path)?, AtFlags::NONE);
+    stat.map(|stat| stat.mount).map_err(|errno| Error::system("statx", format!("rootfs {path}"), errno))
+}
+
+/// Takes away what a container without a mount namespace has mounted over its root file system, and so all of its
+/// mounts.
+pub(crate) fn unmount_outside(record: &Record) -> Result<()> {
+    const MOST: usize = 64;
+    let Some(below) = record.root_mount else {
+        return Ok(());
+    };
+    let path = &record.rootfs;
+    for _ in 0..MOST {
+        match mount_of(path) {
+            Ok(mount) if mount == below => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.errno() == Some(Errno::NOENT.0) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let detached = orlop_sys::mount::detach(&crate::state::c_string(path)?);
+        detached.map_err(|errno| Error::system("umount2", format!("rootfs {path}"), errno))?;
+    }
+    Err(Error::new(Kind::System, format!("more is mounted on {path} than a container could have")))
 }
 
 /// The spec has what follows a container's end follow its failed beginning, too.
@@ -282,6 +312,7 @@ fn prepare(
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
+                root_mount: if plan.mounts_outside() { Some(mount_of(&plan.rootfs)?) } else { None },
                 shares_pids: !config
                     .linux
                     .namespaces

@@ -170,11 +170,17 @@ fn launch(
 ) -> Result<Launch> {
     let console_slot = console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow()));
     let own_pids = config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
+    // Without a mount namespace of its own the container is where its root is.
+    let root = match config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
+        true => None,
+        false => Some(root_of(init_pid)?),
+    };
     let start = |cgroup: Option<BorrowedFd<'_>>| {
+        let root = root.iter().map(|fd| (slot::ROOT, fd.borrow()));
         let birth = Birth {
             join: &[],
             cgroup,
-            slots: [(slot::INIT, init.borrow())].into_iter().chain(console_slot.clone()).collect(),
+            slots: [(slot::INIT, init.borrow())].into_iter().chain(console_slot.clone()).chain(root).collect(),
             preserve_fds: options.preserve_fds,
             pid_namespace: own_pids.then(|| init.borrow()),
         };
@@ -197,6 +203,12 @@ fn launch(
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
         done => done,
     }
+}
+
+fn root_of(init: Pid) -> Result<OwnedFd> {
+    let path = crate::state::c_string(&format!("/proc/{init}/root"))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    fs::open_at(CWD, &path, flags, 0).map_err(|errno| Error::system("openat", "the container's root", errno))
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {

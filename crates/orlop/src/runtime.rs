@@ -464,6 +464,9 @@ impl Container {
             group.signal_all(SIGKILL).map_err(from_cgroup)?;
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
+        if let Some(record) = &record {
+            crate::create::unmount_outside(record)?;
+        }
         // Once nobody is left in it: systemd would ask whoever is to end, and wait.
         if let Some(scope) = record.as_ref().and_then(|record| record.scope.as_ref()) {
             scope.stop().map_err(from_cgroup)?;
@@ -639,6 +642,11 @@ impl Running {
             }
             if let Some(scope) = plan.cgroup.scope.take() {
                 Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
+            }
+            if plan.mounts_outside()
+                && let Some(record) = container.dir.read_head()?
+            {
+                crate::create::unmount_outside(&record)?;
             }
             container.remove(plan.has_poststop, Gate::Open)
         });

@@ -53,6 +53,10 @@ pub(crate) struct Record {
     /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
     #[serde(default)]
     pub(crate) shares_pids: bool,
+    /// The mount that holds the root file system, where the container's mounts come on top of it in the namespace of
+    /// its runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) root_mount: Option<u64>,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,

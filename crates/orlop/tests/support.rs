@@ -66,6 +66,7 @@ fn fields() -> Vec<Field> {
         ("hooks", "poststart", hook("poststart"), V2),
         ("hooks", "poststop", hook("poststop"), V2),
         ("linux.namespaces", "mount: new", namespace("mount", None), V2),
+        ("linux.namespaces", "mount: none", json!({"linux": {"namespaces": []}, "hostname": null}), V2),
         ("linux.namespaces", "mount: joined", namespace("mount", Some("/ns")), V2),
         ("linux.namespaces", "pid: new", namespace("pid", None), V2),
         ("linux.namespaces", "pid: joined", namespace("pid", Some("/ns")), V2),
@@ -91,12 +92,7 @@ fn fields() -> Vec<Field> {
         ("linux.namespaces", "time: new", namespace("time", None), V2),
         ("linux.namespaces", "time: joined", namespace("time", Some("/ns")), V2),
         ("linux", "devices", linux(json!({"devices": [{"path": "/dev/a", "type": "p"}]})), V2),
-        (
-            "linux",
-            "netDevices",
-            patch(namespace("network", None), &linux(json!({"netDevices": {"eth0": {}}}))),
-            V2,
-        ),
+        ("linux", "netDevices", patch(namespace("network", None), &linux(json!({"netDevices": {"eth0": {}}}))), V2),
         (
             "linux",
             "sysctl",

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use crate::bundle::Bundle;
 use crate::command::Done;
 use crate::context::Context;
+use crate::host::mounts;
 use crate::tests::{Outcome, tests};
 
 tests! { "mounts":
     HOST_ROOT {
-        flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go,
+        flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go, without_a_mount_namespace,
     }
 }
 
@@ -82,5 +83,32 @@ fn locked_flags_that_must_go(t: &Context) -> Outcome {
     {
         bound(t, in_user_namespace(t.bundle()), host, options).fails_with("operation not permitted");
     }
+    Ok(())
+}
+
+/// The container's mounts are in the host's tree then, and gone with it.
+fn without_a_mount_namespace(t: &Context) -> Outcome {
+    let bundle = t.bundle().retain("/linux/namespaces", |space| space["type"] != "mount");
+    t.run(&bundle).fails_with("unable to restrict sys entries without a private MNT namespace");
+    let bundle = bundle.with("/linux/maskedPaths", json!([])).with("/linux/readonlyPaths", json!([]));
+    let bundle = bundle.args(&["ls", "/etc"]);
+    let mut names: Vec<String> = t.run(&bundle).ok().stdout().lines().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["group", "passwd"]);
+    let rootfs = bundle.rootfs("");
+    let mounted = || mounts().iter().filter(|mount| mount.target.starts_with(&rootfs)).count();
+    assert_eq!(mounted(), 0, "run has left some");
+    let id = t.id("lasting");
+    let bundle = bundle.args(&["sleep", "600"]);
+    t.detach(&bundle, &id);
+    let ours = std::fs::read_link("/proc/self/ns/mnt").expect("procfs is mounted");
+    assert_eq!(std::fs::read_link(format!("/proc/{}/ns/mnt", t.pid(&id))).expect("it runs"), ours);
+    assert!(mounted() > 3, "{}", mounted());
+    let done = t.orlop(&["exec", &id, "/bin/probe", "ls", "/etc"]).end().ok();
+    assert!(done.stdout().contains("passwd") && !done.stdout().contains("fstab"), "{}", done.stdout());
+    t.delete(&id);
+    assert_eq!(mounted(), 0, "delete has left some");
+    t.run(&bundle.with("/hooks/createRuntime/-", json!({"path": "/bin/false"}))).fails_with("hook");
+    assert_eq!(mounted(), 0, "a failure has left some");
     Ok(())
 }

@@ -223,6 +223,9 @@ impl Planner<'_> {
             // All at once, by the pidfd: the kernel takes the user namespace first.
             self.init(phase, origin, Step::JoinNamespace { from: slot::INIT, namespace: namespaces });
         }
+        if !namespaces.contains(CloneFlags::NEWNS) {
+            self.init(phase, Origin::field("/root/path"), Step::Chroot { root: slot::ROOT });
+        }
         if namespaces.contains(CloneFlags::NEWUSER) {
             self.init(phase, origin, Step::BecomeRoot {});
         }

@@ -455,6 +455,11 @@ impl Plan {
         String::from_utf8_lossy(text.to_bytes())
     }
 
+    /// Whether the container's mounts are in the namespace of its runtime.
+    pub(crate) fn mounts_outside(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::BindRootOutside { .. })))
+    }
+
     /// Whether the process gets a terminal.
     pub(crate) fn has_console(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))

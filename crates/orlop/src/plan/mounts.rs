@@ -80,6 +80,8 @@ impl Planner<'_> {
             _ => String::from("/sys/fs/cgroup"),
         };
         let rootfs = path::join(self.options.bundle, &root.path);
+        self.rootfs.clone_from(&rootfs);
+        let path = self.text(&rootfs, origin)?;
         // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
         let spread = Origin::field("/linux/rootfsPropagation");
         let (mode, reach) = match config.linux.rootfs_propagation.map(propagation) {
@@ -87,13 +89,15 @@ impl Planner<'_> {
             Some((_, reach)) => (Propagation::SLAVE, reach),
             None => (Propagation::SLAVE, Reach::Tree),
         };
-        self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
-        self.rootfs.clone_from(&rootfs);
-        let path = self.text(&rootfs, origin)?;
-        if reach == Reach::One {
-            self.init(PHASE, spread, Step::PrivateParent { path });
+        if self.has_namespace(NamespaceKind::Mount) {
+            self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
+            if reach == Reach::One {
+                self.init(PHASE, spread, Step::PrivateParent { path });
+            }
+            self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
+        } else {
+            self.init(PHASE, origin, Step::BindRootOutside { path, out: slot::ROOT });
         }
-        self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
         let mut cgroup_namespace = self.has_new_namespace(NamespaceKind::Cgroup);
         let mut network = self.makes_network_ahead();
         for (index, mount) in config.mounts.iter().enumerate() {
@@ -565,6 +569,26 @@ impl Planner<'_> {
         few || self.options.gate == super::Gate::Start
     }
 
+    /// What would change the host's own mounts is refused. The mounts of the container are in the host's tree, below
+    /// its root file system, until it is deleted.
+    pub(super) fn check_without_mount_namespace(&self) -> Result<()> {
+        let linux = &self.config.linux;
+        if !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty() {
+            let pointer = if linux.masked_paths.is_empty() { "/linux/readonlyPaths" } else { "/linux/maskedPaths" };
+            let what = "unable to restrict sys entries without a private MNT namespace";
+            return Err(invalid(what, Origin::field(pointer)));
+        }
+        if linux.rootfs_propagation.is_some() {
+            let what = "unable to set the propagation of the root without a private MNT namespace";
+            return Err(invalid(what, Origin::field("/linux/rootfsPropagation")));
+        }
+        if self.has_namespace(NamespaceKind::User) {
+            let what = "a user namespace without a mount namespace of its own may not mount anything";
+            return Err(invalid(what, Origin::field("/linux/namespaces")));
+        }
+        Ok(())
+    }
+
     /// Whether the first change of propagation reached everything below the old root.
     fn old_root(&self) -> OldRoot {
         match self.config.linux.rootfs_propagation.map(propagation) {
@@ -614,6 +638,7 @@ impl Planner<'_> {
             self.init(phase, Origin::field("/root/readonly"), step);
         }
         let change = match self.options.root_change {
+            _ if !self.has_namespace(NamespaceKind::Mount) => Step::Chroot { root: slot::ROOT },
             super::RootChange::Pivot => Step::Pivot { root: slot::ROOT, old: self.old_root() },
             super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
         };

@@ -54,8 +54,7 @@ impl Planner<'_> {
             }
         }
         if !seen.contains(CloneFlags::NEWNS) {
-            let what = "a container in the mount namespace of its runtime is not supported yet";
-            return Err(Error::not_supported(what).field("/linux/namespaces"));
+            self.check_without_mount_namespace()?;
         }
         self.check_id_maps()?;
         let offsets = self.time_offsets(seen, new)?;
