@@ -15,6 +15,7 @@ mod memory;
 mod mounts;
 mod netdev;
 mod process;
+mod rdt;
 mod rootfs;
 mod scale;
 mod seccomp;
@@ -57,6 +58,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         mounts::TESTS,
         netdev::TESTS,
         process::TESTS,
+        rdt::TESTS,
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,

@@ -120,12 +120,15 @@ fn read_to_end(file: impl AsFd) -> Result<Vec<u8>, Errno> {
 
 pub(crate) fn update(context: &Context<'_>, options: &Update<'_>) -> Outcome {
     let container = runtime(context).container(options.id)?;
-    refuse_rdt(options)?;
     if options.kernel_memory {
         context.log.note(Level::Warning, "Kernel memory settings are ignored and will be removed".to_string());
     }
     let Some(file) = options.resources else {
         container.update(&limits(options))?;
+        if options.l3_cache_schema.is_some() || options.mem_bw_schema.is_some() {
+            let stand_in = context.env.resctrl.map(|path| path.to_string_lossy());
+            container.update_class(options.l3_cache_schema, options.mem_bw_schema, stand_in.as_deref())?;
+        }
         return Ok(0);
     };
     let shown = file.to_string_lossy();
@@ -139,23 +142,6 @@ pub(crate) fn update(context: &Context<'_>, options: &Update<'_>) -> Outcome {
     let resources = Resources::parse(&text).map_err(|error| Failure::new(error.to_string()))?;
     container.update(&resources)?;
     Ok(0)
-}
-
-/// Neither is built; the words for a machine that lacks it are runc's.
-fn refuse_rdt(options: &Update<'_>) -> Result<(), Failure> {
-    let there = || fs::access_at(CWD, c"/sys/fs/resctrl/schemata", 0, AtFlags::NONE).is_ok();
-    for (asked, option, lacking) in [
-        (options.l3_cache_schema.is_some(), "--l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
-        (options.mem_bw_schema.is_some(), "--mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
-    ] {
-        if asked {
-            return Err(match there() {
-                true => Failure::new(format!("{option}: not supported yet")),
-                false => Failure::new(lacking),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The document that the options stand for.

@@ -26,6 +26,8 @@ pub struct Environment<'a> {
     pub notify_socket: Option<&'a CStr>,
     pub dbus_session_bus_address: Option<&'a CStr>,
     pub traceparent: Option<&'a CStr>,
+    /// `ORLOP_RESCTRL`: what stands in for the resctrl file system in tests.
+    pub resctrl: Option<&'a CStr>,
 }
 
 impl<'a> Environment<'a> {
@@ -47,6 +49,7 @@ impl<'a> Environment<'a> {
                 b"NOTIFY_SOCKET" => &mut env.notify_socket,
                 b"DBUS_SESSION_BUS_ADDRESS" => &mut env.dbus_session_bus_address,
                 b"TRACEPARENT" => &mut env.traceparent,
+                b"ORLOP_RESCTRL" => &mut env.resctrl,
                 _ => continue,
             };
             let value = value.get(1..).and_then(|value| CStr::from_bytes_with_nul(value).ok());

@@ -128,6 +128,7 @@ fn create_options(
         systemd: systemd(context)?,
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
+        resctrl: context.env.resctrl.map(|path| path.to_string_lossy().into_owned()),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What is done to a container that runs: stopped for a while, limited anew, counted, waited for.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{self as cgroup, Group, Limit, OomWatch, PATIENCE, Stats, Version, Which};
@@ -126,6 +127,16 @@ impl Container {
             new.mount_len = old.mount_len;
         }
         group.update(&plan).map_err(from_cgroup)
+    }
+
+    /// Changes what the container's class of service may use; see `linux.intelRdt`. Each schema is a line of resctrl's
+    /// schemata file. `stand_in` is as [`CreateOptions::resctrl`](crate::CreateOptions::resctrl).
+    pub fn update_class(&self, l3_cache: Option<&str>, memory: Option<&str>, stand_in: Option<&str>) -> Result<()> {
+        let schemata: String = l3_cache.iter().chain(&memory).map(|line| alloc::format!("{line}\n")).collect();
+        self.changed("update", || match self.dir().read_head()?.and_then(|record| record.class) {
+            Some(class) => class.update(&schemata),
+            None => Err(crate::resctrl::refuse_update(&schemata, stand_in)),
+        })
     }
 
     /// Reads what it uses.

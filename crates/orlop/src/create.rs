@@ -28,6 +28,7 @@ use crate::idmap;
 use crate::launch::{Birth, Launch};
 use crate::netlink;
 use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
+use crate::resctrl;
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 
 /// How a container is made, besides its configuration.
@@ -49,6 +50,8 @@ pub struct CreateOptions {
     pub systemd: orlop_cgroup::systemd::Bus,
     /// Who gets the master of a terminal.
     pub console: Console,
+    /// A directory that stands in for the resctrl file system, in tests; it is looked for otherwise.
+    pub resctrl: Option<String>,
     /// A connected socket that gets a pidfd of init, as a message of one descriptor.
     pub pidfd_socket: Option<Arc<OwnedFd>>,
 }
@@ -87,6 +90,7 @@ struct Made<'a> {
     /// The unit that it was asked to start.
     scope: Option<String>,
     group: Option<Group>,
+    class: Option<resctrl::Class>,
     launch: Option<Launch>,
     pid_file: Option<CString>,
     /// Our end of the socket that mounts go to init through.
@@ -120,6 +124,9 @@ impl Made<'_> {
         if let Some(mut group) = self.group {
             let removed = group.remove(PATIENCE).and_then(|()| group.undo());
             left.extend(removed.err().map(|error| format!("{error}")));
+        }
+        if let Some(class) = &self.class {
+            left.extend(class.remove().err().map(|error| format!("{error}")));
         }
         if let (Some(mut client), Some(unit)) = (self.systemd, &self.scope) {
             left.extend(client.stop(unit).err().map(|error| format!("{error}")));
@@ -162,6 +169,7 @@ pub(crate) fn create(
         systemd: None,
         scope: None,
         group: None,
+        class: None,
         launch: None,
         pid_file: None,
         console: None,
@@ -182,6 +190,20 @@ pub(crate) fn create(
             Err(if was_started && plan.has_poststop { after_failure(error, subject) } else { error })
         }
     }
+}
+
+/// The class of service that the plan asks for.
+fn find_class(plan: &Plan, id: &str, options: &CreateOptions) -> Result<Option<resctrl::Class>> {
+    let wanted = plan.entries.iter().find_map(|entry| match entry.act {
+        Act::Runtime(Task::ClassOfService { class, schemata, monitor }) => Some((entry, class, schemata, monitor)),
+        _ => None,
+    });
+    let Some((entry, class, schemata, monitor)) = wanted else {
+        return Ok(None);
+    };
+    let (class, schemata) = (plan.string(class), plan.string(schemata));
+    let wanted = resctrl::Wanted { class: &class, schemata: &schemata, monitor };
+    resctrl::Class::find(&wanted, id, options.resctrl.as_deref()).map(Some).map_err(|error| placed(error, entry))
 }
 
 /// The mount that a path leads to.
@@ -303,6 +325,7 @@ fn prepare(
         Task::StateDirectory => {
             let state = made.state.insert(StateDir::create(made.root, subject.id)?);
             let config = subject.config;
+            made.class = find_class(plan, subject.id, options)?;
             let record = Record {
                 version: RECORD_VERSION,
                 bundle: bundle.path().into(),
@@ -312,6 +335,7 @@ fn prepare(
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
+                class: made.class.clone(),
                 root_mount: if plan.mounts_outside() { Some(mount_of(&plan.rootfs)?) } else { None },
                 shares_pids: !config
                     .linux
@@ -412,6 +436,9 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             group.adopt(launch.pid(), joined).map_err(from_cgroup)
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
+        Task::ClassOfService { schemata, .. } => {
+            made.class.as_ref().ok_or_else(broken)?.make(&plan.string(schemata), launch.pid())
+        }
         Task::CgroupOwner { uid } => made.group.as_ref().ok_or_else(broken)?.delegate(uid).map_err(from_cgroup),
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::IdMaps { uids, gids, how } => idmap::write(launch.pid(), &plan.string(uids), &plan.string(gids), how),

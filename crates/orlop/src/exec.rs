@@ -80,7 +80,8 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
     let console = Ends::new(&options.console, plan.has_console())?;
     let launch = launch(&config, &plan, &pidfd, &group, &console, options, init.pid)?;
     drop(console.inits);
-    match accompany(&launch, &plan, &group, options) {
+    let placed = record.class.as_ref().map_or(Ok(()), |class| class.adopt(launch.pid()));
+    match placed.and_then(|()| accompany(&launch, &plan, &group, options)) {
         Ok(()) => Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None }),
         Err(error) => {
             launch.kill();

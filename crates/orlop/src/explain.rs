@@ -140,6 +140,11 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
                 list.push(("ids_reach", shown(plan, ids_reach)));
             }
         }
+        Act::Runtime(Task::ClassOfService { class, schemata, monitor }) => {
+            list.push(("class", shown(plan, class)));
+            list.push(("schemata", one_line(&plan.string(*schemata))));
+            list.push(("monitor", format!("{monitor}")));
+        }
         Act::Runtime(Task::NetworkDevice { name, new_name }) => {
             list.push(("name", shown(plan, name)));
             list.push(("new_name", shown(plan, new_name)));

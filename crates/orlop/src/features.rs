@@ -39,7 +39,7 @@ pub fn features() -> Features<'static> {
             seccomp: Some(seccomp()),
             apparmor: enabled(true),
             selinux: enabled(true),
-            intel_rdt: Some(IntelRdtFeatures { enabled: Some(false), schemata: Some(false), monitoring: Some(false) }),
+            intel_rdt: Some(IntelRdtFeatures { enabled: Some(true), schemata: Some(true), monitoring: Some(true) }),
             memory_policy: Some(MemoryPolicyFeatures {
                 modes: sorted(MemoryPolicyMode::NAMES.iter().copied()),
                 flags: sorted(MemoryPolicyFlag::NAMES.iter().copied()),

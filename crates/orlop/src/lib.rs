@@ -39,6 +39,7 @@ mod launch;
 mod netlink;
 mod path;
 pub mod plan;
+mod resctrl;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;

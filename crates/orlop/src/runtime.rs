@@ -465,7 +465,7 @@ impl Container {
             group.remove(PATIENCE).map_err(from_cgroup)?;
         }
         if let Some(record) = &record {
-            crate::create::unmount_outside(record)?;
+            remove_outside(record)?;
         }
         // Once nobody is left in it: systemd would ask whoever is to end, and wait.
         if let Some(scope) = record.as_ref().and_then(|record| record.scope.as_ref()) {
@@ -527,6 +527,12 @@ fn send_to(init: Init, signal: i32) -> Result<bool> {
         Err(Errno::SRCH) => Ok(false),
         Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
     }
+}
+
+/// What few containers have outside of themselves, besides cgroups.
+fn remove_outside(record: &Record) -> Result<()> {
+    crate::create::unmount_outside(record)?;
+    record.class.as_ref().map_or(Ok(()), crate::resctrl::Class::remove)
 }
 
 pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
@@ -643,10 +649,10 @@ impl Running {
             if let Some(scope) = plan.cgroup.scope.take() {
                 Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
             }
-            if plan.mounts_outside()
+            if plan.has_more_outside()
                 && let Some(record) = container.dir.read_head()?
             {
-                crate::create::unmount_outside(&record)?;
+                remove_outside(&record)?;
             }
             container.remove(plan.has_poststop, Gate::Open)
         });

@@ -57,6 +57,9 @@ pub(crate) struct Record {
     /// its runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) root_mount: Option<u64>,
+    /// The class of service, where the configuration asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class: Option<crate::resctrl::Class>,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,

@@ -164,7 +164,7 @@ fn areas() {
     let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
         "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
         "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
-    let table: [(&str, &str, &Options<'_>, &Value); 22] = [
+    let table: [(&str, &str, &Options<'_>, &Value); 23] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -173,6 +173,13 @@ fn areas() {
         ("namespaces-joined", V2, &CREATE, &joined),
         ("devices", V2, &CREATE, &devices),
         ("no-mount-namespace", V2, &CREATE, &json!({"linux": {"namespaces": []}, "hostname": null})),
+        (
+            "class-of-service",
+            V2,
+            &CREATE,
+            &json!({"linux": {"intelRdt": {"closID": "gold", "schemata": ["L2:0=f"], "memBwSchema": "MB:0=20",
+                "l3CacheSchema": "L3:0=7f0", "enableMonitoring": true}}}),
+        ),
         ("net-devices", V2, &CREATE, &net_devices),
         ("covered", V2, &CREATE, &covered),
         ("credentials", V2, &CREATE, &credentials),

@@ -250,6 +250,7 @@ pub fn mount_flags(fd: impl AsFd) -> Result<Attr> {
 /// Magic numbers of linux/magic.h.
 pub mod magic {
     #![allow(missing_docs)]
+    pub const RESCTRL: u64 = 0x7655821;
     pub const CGROUP: u64 = 0x27e0eb;
     pub const CGROUP2: u64 = 0x63677270;
     pub const PROC: u64 = 0x9fa0;

@@ -64,6 +64,8 @@ const TOLERATED: &[(&str, &[i32], &str)] = &[
     ("init read anon_inode", ANY, "there is no signal to read; one that comes is read the next time"),
     ("runtime unlinkat /sys/fs/cgroup/", ANY, "tried again once the processes in it have ended"),
     ("init sched_setaffinity", PERMISSION, "what the caller may not do stays as it is, as in runc"),
+    ("init statx /bin/probe", PERMISSION, "a filter may be older than the call: an older one is tried"),
+    ("init faccessat2 /bin/probe", PERMISSION, "the same"),
     ("init setsid", PERMISSION, "who leads a process group has a session already"),
     (
         "init chdir /",
@@ -77,8 +79,14 @@ const BEFORE_THE_LOG: &[&str] = &["runtime ppoll", "crash.log"];
 
 /// Done without at first, and missed by a mount that shows it: the error is of that mount.
 /// And an init that ends where nobody waits for it yet: `start` finds nobody.
-const SAID_BY_A_LATER_STEP: &[&str] =
-    &["runtime mkdirat /sys/fs/cgroup/systemd/", "init accept4", "init ppoll", "init close_range"];
+const SAID_BY_A_LATER_STEP: &[&str] = &[
+    "runtime mkdirat /sys/fs/cgroup/systemd/",
+    "init accept4",
+    "init ppoll",
+    "init close_range",
+    "init rt_sigprocmask",
+    "init signalfd4",
+];
 
 const PERMISSION: &[i32] = &[libc::EPERM];
 const ANY: &[i32] = &[libc::EPERM, libc::ENOMEM, libc::EIO];
@@ -218,7 +226,9 @@ impl<'a> Field<'a> {
             || message.contains("exec: ")
             || place.starts_with("init accept4")
             // Init waits already, and can only end: `start` finds nobody.
-            || ["init ppoll", "init close_range"].iter().any(|wait| place.starts_with(wait));
+            || ["init ppoll", "init close_range", "init rt_sigprocmask", "init signalfd4"]
+                .iter()
+                .any(|wait| place.starts_with(wait));
         let elsewhere = SAID_BY_A_LATER_STEP.iter().any(|beginning| place.starts_with(beginning));
         if !named || !elsewhere && !message.to_lowercase().contains(why) {
             return Err(format!("neither {why:?} nor where: {error}"));

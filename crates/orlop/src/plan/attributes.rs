@@ -1,11 +1,12 @@
 //! Scheduling, memory policy, personality and labels of the container's process, checked as runc's validator does.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_init::step::{List, Slot, Step};
 
-use super::{Origin, Phase, Planner, invalid, slot};
+use super::{Origin, Phase, Planner, Task, invalid, slot};
 use crate::config::{
     IoPriorityClass, MemoryPolicyFlag, MemoryPolicyMode, NamespaceKind, PersonalityDomain, Scheduler, SchedulerFlag,
     SchedulerPolicy, Str,
@@ -154,6 +155,36 @@ impl Planner<'_> {
         }
         let nodes = self.node_mask(&nodes);
         self.init(PHASE, origin, Step::MemoryPolicy { mode: bits, nodes });
+        Ok(())
+    }
+
+    /// As the spec has it: the cache's line first, then that of memory bandwidth, then the others.
+    pub(super) fn class_of_service(&mut self) -> Result<()> {
+        let config = self.config;
+        let origin = Origin::field("/linux/intelRdt");
+        let Some(rdt) = &config.linux.intel_rdt else {
+            return Ok(());
+        };
+        let class = rdt.clos_id.as_str();
+        if matches!(class, "." | ".." | "info" | "mon_data" | "mon_groups") || (class.len() > 1 && class.contains('/'))
+        {
+            return Err(invalid(format!("invalid intelRdt.ClosID {class:?}"), origin.inside("/closID")));
+        }
+        if !rdt.mem_bw_schema.is_empty() && !rdt.mem_bw_schema.starts_with("MB:") {
+            return Err(invalid("memBwSchema must start with MB:", origin.inside("/memBwSchema")));
+        }
+        let mut schemata = String::new();
+        let lines = [(&rdt.l3_cache_schema, "/l3CacheSchema"), (&rdt.mem_bw_schema, "/memBwSchema")].into_iter();
+        for (line, tail) in lines.chain(rdt.schemata.iter().map(|line| (line, "/schemata"))) {
+            if line.contains('\n') {
+                return Err(invalid("a schema is one line", origin.inside(tail)));
+            }
+            if !line.is_empty() {
+                schemata.extend([line.as_str(), "\n"]);
+            }
+        }
+        let (class, schemata) = (self.text(class, origin)?, self.text(&schemata, origin)?);
+        self.runtime(Phase::Start, origin, Task::ClassOfService { class, schemata, monitor: rdt.enable_monitoring });
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use orlop_init::step::Step;
 use orlop_sys::process::{Clone as CloneFlags, Rights};
 
 use super::namespaces::flag;
-use super::{Options, Origin, Phase, Plan, Planner, Task, invalid, refuse_unsupported, slot};
+use super::{Options, Origin, Phase, Plan, Planner, Task, invalid, slot};
 use crate::config::{Capabilities, Config, NamespaceKind, Process, Str};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -154,7 +154,6 @@ fn add_capabilities<'a>(sets: &mut Capabilities<'a>, names: &'a [&'a str]) {
 
 /// Decides everything about a process, which [`substitute`] has put in the place of the container's.
 pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Target<'_>) -> Result<Plan> {
-    refuse_unsupported(config)?;
     let affinity = config.process.as_ref().map(|process| &process.exec_cpu_affinity);
     if affinity.is_some_and(|cpus| !cpus.initial.is_empty() || !cpus.last.is_empty()) {
         return Err(Error::not_supported("CPU affinity of an executed process is not supported yet")

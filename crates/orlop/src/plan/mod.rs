@@ -188,6 +188,15 @@ pub enum Task {
     CgroupAdopt,
     /// Writes the limits.
     CgroupLimits,
+    /// Puts init into its class of service, and makes that where it is missing.
+    ClassOfService {
+        /// Its name; empty stands for the container's id.
+        class: Text,
+        /// The lines of its schemata, each with a newline.
+        schemata: Text,
+        /// Whether the container has a monitoring group.
+        monitor: bool,
+    },
     /// Gives the cgroup to the container's user, who may then make others below.
     CgroupOwner {
         /// The user, as the host numbers it.
@@ -233,6 +242,7 @@ impl Task {
             Task::CgroupAdopt => "cgroup-adopt",
             Task::CgroupLimits => "cgroup-limits",
             Task::CgroupOwner { .. } => "cgroup-owner",
+            Task::ClassOfService { .. } => "class-of-service",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
             Task::IgnoredSignals => "ignored-signals",
@@ -252,6 +262,7 @@ impl Task {
                 | Task::CgroupAdopt
                 | Task::CgroupLimits
                 | Task::CgroupOwner { .. }
+                | Task::ClassOfService { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
                 | Task::IgnoredSignals
@@ -460,6 +471,12 @@ impl Plan {
         self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::BindRootOutside { .. })))
     }
 
+    /// Whether the record names more than cgroups that goes with the container.
+    pub(crate) fn has_more_outside(&self) -> bool {
+        let is_class = |entry: &Entry| matches!(entry.act, Act::Runtime(Task::ClassOfService { .. }));
+        self.mounts_outside() || self.entries.iter().any(is_class)
+    }
+
     /// Whether the process gets a terminal.
     pub(crate) fn has_console(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))
@@ -519,7 +536,6 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         own_cgroup: String::new(),
         maybe_proc: Vec::new(),
     };
-    refuse_unsupported(config)?;
     planner.check_hooks()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     if planner.makes_network_ahead() {
@@ -611,18 +627,5 @@ pub(crate) fn invalid(reason: impl Into<alloc::borrow::Cow<'static, str>>, origi
     match origin.to_pointer() {
         Some(pointer) => error.field(pointer),
         None => error,
-    }
-}
-
-/// What the spec has and this version does not: a clear refusal rather than a container without it.
-fn refuse_unsupported(config: &Config<'_>) -> Result<()> {
-    let linux = &config.linux;
-
-    let asked: &[(bool, &'static str, &'static str)] = &[(linux.intel_rdt.is_some(), "/linux/intelRdt", "Intel RDT")];
-    match asked.iter().find(|(asked, ..)| *asked) {
-        Some(&(_, pointer, what)) => {
-            Err(Error::not_supported(alloc::format!("{what} are not supported yet")).field(pointer))
-        }
-        None => Ok(()),
     }
 }

@@ -209,6 +209,7 @@ impl Planner<'_> {
         let phase = Phase::Start;
         self.cgroup_tasks(phase, cgroup);
         self.cgroup_owner(cgroup);
+        self.class_of_service()?;
         if !self.has_namespace(NamespaceKind::User) {
             self.oom_score();
         }
