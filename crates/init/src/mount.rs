@@ -260,7 +260,7 @@ pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result
 }
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
-    Ok(fs::stat(&fd).at(Call::Statx)?.is_dir())
+    Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own
