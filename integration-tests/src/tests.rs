@@ -14,6 +14,7 @@ mod memory;
 mod process;
 mod rootfs;
 mod scale;
+mod scopes;
 mod seccomp;
 mod security;
 mod systemd;
@@ -36,6 +37,8 @@ pub struct Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where an ordinary user's own systemd does.
+const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
@@ -63,6 +66,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
+        scopes::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::plan::{Options, Origin, invalid};
 
 /// Whether `orlop-cgroup` has a driver for systemd.
-pub(crate) const HAS_SYSTEMD: bool = false;
+pub(crate) const HAS_SYSTEMD: bool = true;
 
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -125,7 +125,12 @@ impl Container {
             new.path = old.path;
             new.mount_len = old.mount_len;
         }
-        group.update(&plan).map_err(from_cgroup)
+        // Whoever made the cgroup, and not whom the caller would have make one.
+        let updated = match &record.scope {
+            Some(scope) => scope.update(&mut group, plan),
+            None => group.update(&plan),
+        };
+        updated.map_err(from_cgroup)
     }
 
     /// Reads what it uses.

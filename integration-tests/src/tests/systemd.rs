@@ -24,26 +24,26 @@ tests! {
     }
 }
 
-fn needs_systemd(t: &Context) -> Result<(), Skip> {
+pub(super) fn needs_systemd(t: &Context) -> Result<(), Skip> {
     if t.by_systemd() { Ok(()) } else { Err(Skip("needs --systemd-cgroup".into())) }
 }
 
-fn systemctl(args: &[&str]) -> String {
+pub(super) fn systemctl(args: &[&str]) -> String {
     let done = Command::new("systemctl").args(args).output().expect("there is a systemctl");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// What systemd says of a unit.
-fn show(unit: &str, property: &str) -> String {
+pub(super) fn show(unit: &str, property: &str) -> String {
     systemctl(&["show", "--value", "-p", property, unit]).trim().to_owned()
 }
 
 #[track_caller]
-fn is_gone(unit: &str) {
+pub(super) fn is_gone(unit: &str) {
     assert_eq!(show(unit, "LoadState"), "not-found", "{unit} is {}", show(unit, "ActiveState"));
 }
 
-fn scopes(tag: &str) -> Vec<String> {
+pub(super) fn scopes(tag: &str) -> Vec<String> {
     let list = systemctl(&["list-units", "--all", "--plain", "--no-legend", "--type=scope"]);
     list.lines().filter(|line| line.contains(tag)).map(str::to_owned).collect()
 }

@@ -222,24 +222,39 @@ impl Client {
         }
     }
 
-    /// Brings a scope to another plan: first its properties, then the files. On v1 systemd applies device rules
-    /// one by one, after one that denies everything: meanwhile the container is frozen, as runc does it.
+    /// Brings a scope to another plan: its files, then its properties, then its device rules, which systemd would
+    /// replace by what it has understood of them. If one of these is refused, those before it are as they were.
+    ///
+    /// On v1 systemd applies device rules one by one, after one that denies everything: meanwhile the container is
+    /// frozen, as runc does it.
     pub fn update(&mut self, group: &mut Group, plan: &Plan) -> Result<(), Error> {
-        if let Some(scope) = &plan.scope {
-            let lines = plan.devices.as_ref().is_some_and(|devices| group.devices_are_lines(devices));
-            let frozen = lines && !group.is_frozen()?;
-            if frozen {
-                group.freeze(crate::group::PATIENCE)?;
-            }
-            let done = self.set(&scope.unit, scope.limits());
-            if frozen {
-                let thawed = group.thaw();
-                done.and(thawed)?;
-            } else {
-                done?;
+        let mut back = group.update_limits(plan)?;
+        let Some(scope) = &plan.scope else {
+            return group.update_devices(plan);
+        };
+        let set = self.set_frozen(group, plan, scope);
+        let is_set = set.is_ok();
+        let done = set.and_then(|()| group.update_devices(plan));
+        if done.is_err() {
+            group.restore(&back);
+            super::follow(&mut back, &scope.bus, &scope.unit);
+            if let Some(old) = back.scope.filter(|_| is_set) {
+                // The first error is the one to tell.
+                let _ = self.set(&scope.unit, old.limits());
             }
         }
-        group.update(plan)
+        done
+    }
+
+    fn set_frozen(&mut self, group: &Group, plan: &Plan, scope: &Scope) -> Result<(), Error> {
+        let lines = plan.devices.as_ref().is_some_and(|devices| group.devices_are_lines(devices));
+        if !lines || group.is_frozen()? {
+            return self.set(&scope.unit, scope.limits());
+        }
+        group.freeze(crate::group::PATIENCE)?;
+        let done = self.set(&scope.unit, scope.limits());
+        let thawed = group.thaw();
+        done.and(thawed)
     }
 }
 

@@ -133,3 +133,10 @@ pub fn plan<'a>(
     plan.scope = Some(Scope { bus: place.bus.clone(), unit: place.unit.clone(), properties: list });
     Ok(plan)
 }
+
+/// Has a plan of other limits change the properties of a scope that runs, too: see [`Client::update`]. Without it
+/// systemd would put the old limits in force again when it reloads.
+pub fn follow(plan: &mut Plan, bus: &Bus, unit: &str) {
+    let properties = properties::devices(plan).into_iter().chain(properties::limits(plan)).collect();
+    plan.scope = Some(Scope { bus: bus.clone(), unit: unit.into(), properties });
+}

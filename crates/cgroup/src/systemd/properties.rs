@@ -28,7 +28,7 @@ enum How {
     BfqWeight,
     /// A weight that may have `default` before it.
     Weight,
-    /// `cpu.idle`: 1 is a weight of 0.
+    /// `cpu.idle`: 1 is a weight of 0, and 0 is what the kernel gives who stops being idle, the default.
     Idle,
     /// `memory.oom.group`.
     OomGroup,
@@ -103,7 +103,7 @@ fn value(how: How, text: &str) -> Option<Value> {
         Bits => bits(text).map(Value::Bytes),
         BfqWeight => text.parse().ok().map(|weight| Value::U64(crate::convert::blkio_to_io_weight(weight).max(1))),
         Weight => text.trim_start_matches("default").trim().parse().ok().map(Value::U64),
-        Idle => (text == "1").then_some(Value::U64(0)),
+        Idle => Some(Value::U64(if text == "1" { 0 } else { 100 })),
         OomGroup => match text {
             "0" => Some(Value::Text("continue".into())),
             "1" => Some(Value::Text("kill".into())),

@@ -1,0 +1,299 @@
+//! Scopes of systemd that live: updated, frozen, many of them at once, and those of a user's own systemd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::systemd::{is_gone, needs_systemd, scopes, show, systemctl};
+use crate::bundle::Bundle;
+use crate::command::Done;
+use crate::context::Context;
+use crate::host::Layout;
+use crate::tests::{Outcome, tests};
+
+tests! {
+    "systemd":
+    SYSTEMD {
+        update_sets_properties, a_refused_update_leaves_the_properties, other_commands_know_the_driver,
+        two_hundred_creates, features_say_so,
+    }
+    ROOTLESS_SYSTEMD {
+        user_scope_has_the_limits, user_scope_is_updated, user_scope_is_paused, user_scopes_one_after_another,
+        user_limits_that_are_not_delegated,
+    }
+}
+
+/// A call without `--systemd-cgroup`: the container's record says who made its cgroup.
+fn plain(t: &Context, args: &[&str]) -> Done {
+    let root = t.dir().join("root");
+    let root = root.to_str().expect("a plain path");
+    t.bare_orlop(&[&["--root", root], args].concat()).end()
+}
+
+fn scope_of(id: &str) -> String {
+    format!("orlop-{id}.scope")
+}
+
+fn sleeping(t: &Context, id: &str, resources: Value) -> PathBuf {
+    let bundle = with(t.bundle().args(&["sleep", "600"]), resources);
+    t.detach(&bundle, id);
+    t.cgroup_of(t.pid(id), "memory")
+}
+
+fn with(bundle: Bundle, resources: Value) -> Bundle {
+    let resources = resources.as_object().expect("an object").clone();
+    resources.into_iter().fold(bundle, |bundle, (key, value)| bundle.with(&format!("/linux/resources/{key}"), value))
+}
+
+#[track_caller]
+fn has(t: &Context, id: &str, controller: &str, file: &str, want: &str) {
+    let dir: PathBuf = t.cgroup_of(t.pid(id), controller);
+    let text = fs::read_to_string(dir.join(file)).unwrap_or_else(|e| panic!("{}/{file}: {e}", dir.display()));
+    assert_eq!(text.trim(), want, "{file}");
+}
+
+/// An update's options; the property that it sets; and the file on v1, with its controller, and on v2.
+struct Step {
+    options: &'static [&'static str],
+    properties: &'static [(&'static str, &'static str)],
+    v1: (&'static str, &'static str, &'static str),
+    v2: (&'static str, &'static str),
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        options: &["--memory", "64M"],
+        properties: &[("MemoryMax", "67108864"), ("MemoryLimit", "67108864")],
+        v1: ("memory", "memory.limit_in_bytes", "67108864"),
+        v2: ("memory.max", "67108864"),
+    },
+    Step {
+        options: &["--pids-limit", "12"],
+        properties: &[("TasksMax", "12")],
+        v1: ("pids", "pids.max", "12"),
+        v2: ("pids.max", "12"),
+    },
+    Step {
+        options: &["--cpu-share", "2048"],
+        properties: &[("CPUWeight", "174"), ("CPUShares", "2048")],
+        v1: ("cpu", "cpu.shares", "2048"),
+        v2: ("cpu.weight", "174"),
+    },
+    Step {
+        options: &["--cpu-quota", "30000"],
+        properties: &[("CPUQuotaPerSecUSec", "600ms")],
+        v1: ("cpu", "cpu.cfs_quota_us", "30000"),
+        v2: ("cpu.max", "30000 50000"),
+    },
+    // The property has steps of 1 %; the file says the same.
+    Step {
+        options: &["--cpu-quota", "30001", "--cpu-period", "100000"],
+        properties: &[("CPUQuotaPerSecUSec", "310ms"), ("CPUQuotaPeriodUSec", "100ms")],
+        v1: ("cpu", "cpu.cfs_quota_us", "31000"),
+        v2: ("cpu.max", "31000 100000"),
+    },
+    Step {
+        options: &["--cpuset-cpus", "0"],
+        properties: &[("AllowedCPUs", "0")],
+        v1: ("cpuset", "cpuset.cpus", "0"),
+        v2: ("cpuset.cpus", "0"),
+    },
+];
+
+/// Not only the files, which systemd would write anew from its properties.
+fn update_sets_properties(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    let resources = json!({
+        "memory": {"limit": 33_554_432}, "pids": {"limit": 20}, "cpu": {"quota": 25_000, "period": 50_000, "shares": 1024},
+    });
+    let dir = sleeping(t, &id, resources);
+    let unit = scope_of(&id);
+    let v2 = t.host.layout == Layout::V2;
+    let told = |step: &Step| {
+        for (property, value) in step.properties {
+            // Those of the other version are not set.
+            let other = if v2 { ["MemoryLimit", "CPUShares"] } else { ["MemoryMax", "CPUWeight"] };
+            let no_such = !v2 && *property == "AllowedCPUs";
+            if !other.contains(property) && !no_such {
+                assert_eq!(show(&unit, property), *value, "{property} after {:?}", step.options);
+            }
+        }
+        let (controller, file, want) = if v2 { ("", step.v2.0, step.v2.1) } else { step.v1 };
+        has(t, &id, controller, file, want);
+    };
+    for (number, step) in STEPS.iter().enumerate() {
+        let args = [&["update"], step.options, &[id.as_str()]].concat();
+        let done = if number % 2 == 0 { t.orlop(&args).end() } else { plain(t, &args) };
+        done.ok();
+        told(step);
+    }
+    systemctl(&["daemon-reload"]);
+    // A change of one property makes systemd write all of its controller.
+    let other = if v2 { "CPUWeight=200" } else { "CPUShares=3000" };
+    systemctl(&["set-property", "--runtime", &unit, other, "MemoryHigh=90M", "TasksMax=13"]);
+    let last = STEPS.len() - 2;
+    for kept in [&STEPS[0], &STEPS[last], &STEPS[last + 1]] {
+        told(kept);
+    }
+    has(t, &id, "pids", "pids.max", "13");
+    plain(t, &["delete", "--force", &id]).ok();
+    is_gone(&unit);
+    assert!(!dir.exists());
+    Ok(())
+}
+
+fn a_refused_update_leaves_the_properties(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    sleeping(t, &id, json!({"pids": {"limit": 20}}));
+    t.orlop(&["update", "--pids-limit", "30", "--cpuset-cpus", "4000", &id]).end().fails_with("cpuset.cpus");
+    assert_eq!(show(&scope_of(&id), "TasksMax"), "20");
+    has(t, &id, "pids", "pids.max", "20");
+    t.delete(&id);
+    Ok(())
+}
+
+fn other_commands_know_the_driver(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    let dir = sleeping(t, &id, json!({}));
+    plain(t, &["pause", &id]).ok();
+    assert_eq!(t.state(&id)["status"], "paused");
+    systemctl(&["daemon-reload"]);
+    assert_eq!(t.state(&id)["status"], "paused");
+    plain(t, &["resume", &id]).ok();
+    assert_eq!(plain(t, &["ps", "--format", "json", &id]).ok().json(), json!([t.pid(&id)]));
+    plain(t, &["kill", "--all", &id, "KILL"]).ok();
+    t.wait_for(&id, "stopped");
+    plain(t, &["delete", &id]).ok();
+    is_gone(&scope_of(&id));
+    assert!(!dir.exists());
+    Ok(())
+}
+
+/// Sixteen at a time.
+fn two_hundred_creates(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let bundle = t.bundle();
+    let ids: Vec<String> = (0..200).map(|n| t.id(&format!("n{n}"))).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let Some(id) = ids.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    t.create(&bundle, id).ok();
+                    t.orlop(&["delete", "--force", id]).end().ok();
+                }
+            });
+        }
+    });
+    println!("# 200 creates and deletes in {:?}", began.elapsed());
+    assert_eq!(scopes(t.tag()), [""; 0]);
+    Ok(())
+}
+
+fn features_say_so(t: &Context) -> Outcome {
+    let cgroup = t.orlop(&["features"]).end().ok().json()["linux"]["cgroup"].clone();
+    assert_eq!((&cgroup["systemd"], &cgroup["systemdUser"]), (&json!(true), &json!(true)));
+    Ok(())
+}
+
+/// The property of a scope, in the words of the caller's own systemd.
+fn users(unit: &str, property: &str) -> String {
+    let done = std::process::Command::new("systemctl")
+        .args(["--user", "show", "--value", "-p", property, unit])
+        .output()
+        .expect("there is a systemctl");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+#[track_caller]
+fn users_is_gone(unit: &str) {
+    assert_eq!(users(unit, "LoadState"), "not-found", "{unit} is {}", users(unit, "ActiveState"));
+}
+
+/// Where an ordinary user's systemd has been given controllers.
+fn user_scope_has_the_limits(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    let resources =
+        json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 20}, "cpu": {"quota": 25_000, "period": 50_000}});
+    let dir = sleeping(t, &id, resources);
+    let unit = scope_of(&id);
+    for (property, want) in [
+        ("ActiveState", "active"),
+        ("Slice", "user.slice"),
+        ("Delegate", "yes"),
+        ("MemoryMax", "33554432"),
+        ("TasksMax", "20"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+    ] {
+        assert_eq!(users(&unit, property), want, "{property}");
+    }
+    for (file, want) in [("memory.max", "33554432"), ("pids.max", "20"), ("cpu.max", "25000 50000")] {
+        has(t, &id, "", file, want);
+    }
+    let above = format!("user@{}.service/user.slice/{unit}", t.host.uid);
+    assert!(dir.ends_with(Path::new(&above)), "{}", dir.display());
+    t.orlop(&["kill", &id, "KILL"]).end().ok();
+    t.wait_for(&id, "stopped");
+    t.orlop(&["delete", &id]).end().ok();
+    users_is_gone(&unit);
+    assert!(!dir.exists());
+    Ok(())
+}
+
+fn user_scope_is_updated(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    sleeping(t, &id, json!({"pids": {"limit": 20}}));
+    let unit = scope_of(&id);
+    plain(t, &["update", "--pids-limit", "30", "--memory", "64M", &id]).ok();
+    assert_eq!((users(&unit, "TasksMax"), users(&unit, "MemoryMax")), ("30".into(), "67108864".into()));
+    has(t, &id, "", "pids.max", "30");
+    has(t, &id, "", "memory.max", "67108864");
+    let reload = std::process::Command::new("systemctl").args(["--user", "daemon-reload"]).status();
+    assert!(reload.expect("there is a systemctl").success());
+    has(t, &id, "", "pids.max", "30");
+    let stats = plain(t, &["events", "--stats", &id]).ok().json();
+    assert_eq!(stats["data"]["pids"]["limit"], 30, "{stats}");
+    plain(t, &["delete", "--force", &id]).ok();
+    users_is_gone(&unit);
+    Ok(())
+}
+
+fn user_scope_is_paused(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    sleeping(t, &id, json!({}));
+    plain(t, &["pause", &id]).ok();
+    assert_eq!(t.state(&id)["status"], "paused");
+    plain(t, &["resume", &id]).ok();
+    assert_eq!(t.state(&id)["status"], "running");
+    t.delete(&id);
+    users_is_gone(&scope_of(&id));
+    Ok(())
+}
+
+fn user_scopes_one_after_another(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let bundle = t.bundle();
+    for _ in 0..10 {
+        t.run(&bundle).ok();
+    }
+    users_is_gone(&scope_of(&t.id("c")));
+    Ok(())
+}
+
+/// hugetlb is not among what a user's systemd gets.
+fn user_limits_that_are_not_delegated(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]});
+    t.create(&with(t.bundle(), limits), &id).fails_with("hugetlb");
+    users_is_gone(&scope_of(&id));
+    Ok(())
+}
