@@ -9,6 +9,7 @@ mod errors;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod limits;
 mod list;
 mod memory;
 mod process;
@@ -61,6 +62,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         seccomp::TESTS,
         attributes::TESTS,
         cgroup::TESTS,
+        limits::TESTS,
         users::TESTS,
         exec::TESTS,
         terminal::TESTS,

@@ -84,11 +84,11 @@ impl ScopeName {
     }
 
     /// Brings its properties and its cgroup to other limits.
-    pub(crate) fn update(&self, group: &mut Group, mut plan: Plan) -> core::result::Result<(), orlop_cgroup::Error> {
-        systemd::follow(&mut plan, &self.bus(), &self.unit);
+    pub(crate) fn update(&self, group: &mut Group, plan: &mut Plan) -> core::result::Result<(), orlop_cgroup::Error> {
+        systemd::follow(plan, &self.bus(), &self.unit);
         match &plan.scope {
-            Some(scope) if scope.limits().next().is_some() => Client::connect(&scope.bus)?.update(group, &plan),
-            _ => group.update(&plan),
+            Some(scope) if scope.limits().next().is_some() => Client::connect(&scope.bus)?.update(group, plan),
+            _ => group.update(plan),
         }
     }
 }

@@ -272,7 +272,7 @@ fn the_scope_of_another_is_left_alone(t: &Context) -> Outcome {
     let bundle = t.bundle().args(&["sleep", "600"]);
     let bundle = bundle.with("/linux/cgroupsPath", json!(format!(":orlop:{first}")));
     t.detach(&bundle, &first);
-    t.create(&bundle, &second).fails_with("UnitExists");
+    t.create(&bundle, &second).fails_with("container's cgroup is not empty: 1 process(es) found");
     assert_eq!(t.state(&first)["status"], "running");
     assert_eq!(show(&format!("orlop-{first}.scope"), "ActiveState"), "active");
     t.delete(&first);

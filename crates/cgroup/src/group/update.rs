@@ -22,22 +22,24 @@ impl Group {
     /// here the cgroup is first throttled and reclaimed down to the limit (`memory.high`), so that only what
     /// cannot be freed makes the kernel kill. With `checkBeforeUpdate` such a limit is refused instead.
     pub fn update(&mut self, plan: &Plan) -> Result<(), Error> {
-        let back = self.update_limits(plan)?;
-        let done = self.update_devices(plan);
-        if done.is_err() {
-            self.restore(&back);
-        }
-        done
+        self.update_with(plan, |_, _| Ok(()))
     }
 
-    /// The limits alone; what takes them back.
-    pub(crate) fn update_limits(&mut self, plan: &Plan) -> Result<Plan, Error> {
+    /// The same, where somebody else is told of the limits before they are written: of the plan, and where one of them
+    /// is refused of the plan that takes it back.
+    pub(crate) fn update_with(
+        &mut self,
+        plan: &Plan,
+        mut tell: impl FnMut(&Group, &mut Plan) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut bin = Bin::default();
         self.take_controllers(plan);
         self.check(plan, &mut bin)?;
-        let back = Plan { dirs: plan.dirs.clone(), writes: self.values(plan, &mut bin), ..Plan::default() };
+        let mut back = Plan { dirs: plan.dirs.clone(), writes: self.values(plan, &mut bin), ..Plan::default() };
         let shrunk = self.shrink(plan, &mut bin);
-        let mut done = self.write_all(plan, When::Create, &mut bin);
+        let told = tell(self, &mut plan.clone());
+        let is_told = told.is_ok();
+        let mut done = told.and_then(|()| self.write_all(plan, When::Create, &mut bin));
         if done.is_ok() {
             done = self.write_all(plan, When::Apply, &mut bin);
         }
@@ -48,24 +50,19 @@ impl Group {
             let restored = held.at().write("memory.high", &high, &mut bin);
             done = done.and(restored.map_err(|errno| held.error("write", "memory.high", errno)));
         }
-        match done {
-            Ok(()) => Ok(back),
-            Err(error) => {
-                self.restore(&back);
-                Err(error)
-            }
+        if done.is_ok()
+            && let Some(devices) = &plan.devices
+        {
+            done = self.set_devices(devices, &mut bin);
         }
-    }
-
-    /// The device rules alone.
-    pub(crate) fn update_devices(&mut self, plan: &Plan) -> Result<(), Error> {
-        plan.devices.as_ref().map_or(Ok(()), |devices| self.set_devices(devices, &mut Bin::default()))
-    }
-
-    /// Puts old values back.
-    pub(crate) fn restore(&mut self, back: &Plan) {
-        // The first error is the one to tell; a value that cannot be restored is the kernel's last word.
-        let _ = self.write_all(back, When::Apply, &mut Bin::default());
+        if done.is_err() {
+            // The first error is the one to tell; a value that cannot be restored is the kernel's last word.
+            if is_told {
+                let _ = tell(self, &mut back);
+            }
+            let _ = self.write_all(&back, When::Apply, &mut bin);
+        }
+        done
     }
 
     /// `checkBeforeUpdate`: compares with what is used. As in runc, a usage that cannot be read is no reason

@@ -17,8 +17,9 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::plan::Plan;
 
-/// As long as runc waits for a job.
+/// As long as runc waits for a job; for an answer it waits without end, as others may be before us.
 const PATIENCE: i64 = 30_000_000_000;
+const PATIENCE_WITH_OTHERS: i64 = 120_000_000_000;
 
 /// A connection to systemd.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ const fn call(member: &'static str, signature: &'static str) -> Call<'static> {
 }
 
 fn deadline() -> i64 {
-    now(Clock::Monotonic).as_nanos() + PATIENCE
+    now(Clock::Monotonic).as_nanos() + PATIENCE_WITH_OTHERS
 }
 
 /// A refusal, in systemd's words.
@@ -109,7 +110,7 @@ impl Client {
             let answer =
                 self.ask(call("StartTransientUnit", "ssa(sv)a(sa(sv))"), body, &fds, unit, &mut ended, deadline)?;
             if answer.kind == Kind::Return {
-                return match self.job(&answer, unit, &mut ended, deadline, "to create the unit")?.as_str() {
+                return match self.job(&answer, unit, &mut ended, "to create the unit")?.as_str() {
                     "done" => Ok(()),
                     result => {
                         let message = format!("got `{result}`");
@@ -146,9 +147,9 @@ impl Client {
         answer: &Message,
         unit: &str,
         ended: &mut Vec<Ended>,
-        deadline: i64,
         waited_for: &'static str,
     ) -> Result<String, Error> {
+        let deadline = now(Clock::Monotonic).as_nanos() + PATIENCE;
         let job: String = answer.body().text().unwrap_or_default().into();
         loop {
             if let Some(at) = ended.iter().position(|end| end.job == job) {
@@ -174,7 +175,7 @@ impl Client {
         if answer.kind == Kind::Error {
             return if answer.error == NO_SUCH_UNIT { Ok(()) } else { Err(refusal("removing", unit, &answer)) };
         }
-        let result = self.job(&answer, unit, &mut ended, deadline, "to remove the unit")?;
+        let result = self.job(&answer, unit, &mut ended, "to remove the unit")?;
         self.forget(unit)?;
         match result.as_str() {
             "done" => Ok(()),
@@ -212,7 +213,7 @@ impl Client {
             body.properties(clear.into_iter().chain(list.iter().map(|p| (p.name.as_ref(), &p.value))));
             let answer = self.ask(call("SetUnitProperties", "sba(sv)"), body, &[], unit, &mut Vec::new(), deadline)?;
             if answer.kind == Kind::Return {
-                return Ok(());
+                return self.settle(unit, deadline);
             }
             let text = answer.body().text().unwrap_or_default();
             match list.iter().position(|p| p.unknown == Unknown::Skip && names(text, &p.name)) {
@@ -222,28 +223,21 @@ impl Client {
         }
     }
 
-    /// Brings a scope to another plan: its files, then its properties, then its device rules, which systemd would
-    /// replace by what it has understood of them. If one of these is refused, those before it are as they were.
+    /// Brings a scope to another plan: its properties, and then its files, for systemd rounds and leaves out. If one of
+    /// them is refused, all are as they were.
     ///
     /// On v1 systemd applies device rules one by one, after one that denies everything: meanwhile the container is
     /// frozen, as runc does it.
     pub fn update(&mut self, group: &mut Group, plan: &Plan) -> Result<(), Error> {
-        let mut back = group.update_limits(plan)?;
         let Some(scope) = &plan.scope else {
-            return group.update_devices(plan);
+            return group.update(plan);
         };
-        let set = self.set_frozen(group, plan, scope);
-        let is_set = set.is_ok();
-        let done = set.and_then(|()| group.update_devices(plan));
-        if done.is_err() {
-            group.restore(&back);
-            super::follow(&mut back, &scope.bus, &scope.unit);
-            if let Some(old) = back.scope.filter(|_| is_set) {
-                // The first error is the one to tell.
-                let _ = self.set(&scope.unit, old.limits());
+        group.update_with(plan, |group, plan| {
+            if plan.scope.is_none() {
+                super::follow(plan, &scope.bus, &scope.unit);
             }
-        }
-        done
+            plan.scope.as_ref().map_or(Ok(()), |scope| self.set_frozen(group, plan, scope))
+        })
     }
 
     fn set_frozen(&mut self, group: &Group, plan: &Plan, scope: &Scope) -> Result<(), Error> {
@@ -255,6 +249,13 @@ impl Client {
         let done = self.set(&scope.unit, scope.limits());
         let thawed = group.thaw();
         done.and(thawed)
+    }
+
+    /// Waits until systemd has written what it was told: it does so after it has answered, and before it takes the next
+    /// call.
+    fn settle(&mut self, unit: &str, deadline: i64) -> Result<(), Error> {
+        let ping = Call { interface: "org.freedesktop.DBus.Peer", ..call("Ping", "") };
+        self.ask(ping, Writer::default(), &[], unit, &mut Vec::new(), deadline).map(drop)
     }
 }
 

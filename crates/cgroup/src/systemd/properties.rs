@@ -14,7 +14,7 @@ use super::wire::Value;
 use super::{Property, Unknown};
 use crate::device::DeviceSet;
 use crate::layout::Version;
-use crate::plan::{DeviceNeed, Origin, Plan};
+use crate::plan::{DeviceNeed, Ignored, Origin, Plan, Tell, Write};
 use crate::resources::{DeviceKind, Verdict};
 
 /// How a file's value becomes a property's.
@@ -28,7 +28,7 @@ enum How {
     BfqWeight,
     /// A weight that may have `default` before it.
     Weight,
-    /// `cpu.idle`: 1 is a weight of 0, and 0 is what the kernel gives who stops being idle, the default.
+    /// `cpu.idle`: 1 is a weight of 0.
     Idle,
     /// `memory.oom.group`.
     OomGroup,
@@ -81,7 +81,11 @@ pub(super) fn limits(plan: &mut Plan) -> Vec<Property> {
     }
     // A group that is idle has no weight, and refuses one.
     if list.iter().any(|p| p.name == "CPUWeight" && p.value == Value::U64(0)) {
-        plan.writes.retain(|write| write.file != "cpu.weight");
+        let is_weight = |write: &Write| write.file == "cpu.weight";
+        let weights = plan.writes.iter().filter(|write| is_weight(write)).map(|write| write.origin.clone());
+        let why = "unable to apply both CPUWeight and CPUIdle to systemd, ignoring CPUWeight";
+        plan.ignored.extend(weights.map(|origin| Ignored { origin, why, tell: Tell::Warn }));
+        plan.writes.retain(|write| !is_weight(write));
     }
     list
 }
@@ -103,7 +107,7 @@ fn value(how: How, text: &str) -> Option<Value> {
         Bits => bits(text).map(Value::Bytes),
         BfqWeight => text.parse().ok().map(|weight| Value::U64(crate::convert::blkio_to_io_weight(weight).max(1))),
         Weight => text.trim_start_matches("default").trim().parse().ok().map(Value::U64),
-        Idle => Some(Value::U64(if text == "1" { 0 } else { 100 })),
+        Idle => (text == "1").then_some(Value::U64(0)),
         OomGroup => match text {
             "0" => Some(Value::Text("continue".into())),
             "1" => Some(Value::Text("kill".into())),
