@@ -13,7 +13,7 @@ use crate::tests::{Outcome, tests};
 tests! { "cgroup":
     LIMITS {
         fields_of_memory, fields_of_cpu, fields_of_block_io, fields_of_other_controllers, unified_keys,
-        contradictions, all_at_once, explain_shows_what_is_written,
+        contradictions, all_at_once, explain_shows_what_is_written, refused_update_restores_devices,
     }
 }
 
@@ -448,6 +448,34 @@ fn explain_shows_what_is_written(t: &Context) -> Outcome {
         assert!(explained.contains("not set: /linux/resources/memory/swappiness"), "{explained}");
     }
     assert!(explained.contains("c 1:3 rwm"), "{explained}");
+    t.delete(&id);
+    Ok(())
+}
+
+/// Files with a line for each device, too.
+fn refused_update_restores_devices(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let Some(disk) = disk().filter(|_| offers(t, "blkio") || offers(t, "io")) else {
+        println!("# no disk, or no controller of its input and output");
+        return Ok(());
+    };
+    let id = t.id("c");
+    let throttled = |rate: u64| {
+        let field = r#"{"blockIO": {"throttleReadBpsDevice": [DEVICE, "rate": "#;
+        resources(&format!("{field}{rate}}}]}}}}"), &disk)
+    };
+    t.create(&bundle(t, &id, &throttled(1_048_576)), &id).ok();
+    let mut refused = throttled(2_097_152);
+    // No kernel knows a period of two seconds, and it comes after.
+    refused["cpu"] = json!({"quota": 5000, "period": 2_000_000});
+    let file = t.dir().join("resources.json");
+    fs::write(&file, refused.to_string()).expect("writable");
+    t.orlop(&["update", "--resources", file.to_str().expect("a plain path"), &id]).end().fails_with("2000000");
+    let v1 = ("blkio", "blkio.throttle.read_bps_device", "DEVICE 1048576");
+    let v2 = ("io", "io.max", "DEVICE rbps=1048576 wbps=max riops=max wiops=max");
+    let row = if t.host.layout == Layout::V1 { v1 } else { v2 };
+    let (dir, _) = place(t, t.pid(&id), row.0).expect("it is offered");
+    holds(&dir, &row, &disk);
     t.delete(&id);
     Ok(())
 }

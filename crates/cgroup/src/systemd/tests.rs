@@ -169,6 +169,11 @@ fn limits_become_properties_and_writes() {
         ),
         (
             v2(),
+            unified(&[("cpu.idle", "1"), ("cpu.weight", "8")]),
+            vec!["CPUWeight=0", "/cg/a.slice/a-b.slice/p-n.scope/cpu.idle 1"],
+        ),
+        (
+            v2(),
             unified(&[("memory.high", "5"), ("hugetlb.2MB.max", "0"), ("memory.oom.group", "1"), ("pids.max", "max")]),
             vec![
                 "MemoryHigh=5",
