@@ -17,6 +17,7 @@ tests! {
     SYSTEMD {
         update_sets_properties, a_refused_update_leaves_the_properties, other_commands_know_the_driver,
         two_hundred_creates, features_say_so, weight_or_idle, a_frozen_cgroup_is_refused,
+        a_failed_scope_stays_until_delete,
     }
     ROOTLESS_SYSTEMD {
         user_scope_has_the_limits, user_scope_is_updated, user_scope_is_paused, user_scopes_one_after_another,
@@ -199,6 +200,26 @@ fn two_hundred_creates(t: &Context) -> Outcome {
 fn features_say_so(t: &Context) -> Outcome {
     let cgroup = t.orlop(&["features"]).end().ok().json()["linux"]["cgroup"].clone();
     assert_eq!((&cgroup["systemd"], &cgroup["systemdUser"]), (&json!(true), &json!(true)));
+    Ok(())
+}
+
+/// It tells why the container ended.
+fn a_failed_scope_stays_until_delete(t: &Context) -> Outcome {
+    needs_systemd(t)?;
+    let id = t.id("c");
+    let bundle = t.bundle().args(&["sleep", "600"]);
+    let bundle = bundle.with("/annotations/org.systemd.property.RuntimeMaxSec", json!("1"));
+    let bundle = bundle.with("/annotations/org.systemd.property.TimeoutStopSec", json!("1"));
+    t.detach(&bundle, &id);
+    t.wait_for(&id, "stopped");
+    let unit = scope_of(&id);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while show(&unit, "ActiveState") != "failed" && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!((show(&unit, "ActiveState"), show(&unit, "Result")), ("failed".into(), "timeout".into()));
+    t.orlop(&["delete", &id]).end().ok();
+    is_gone(&unit);
     Ok(())
 }
 

@@ -66,7 +66,6 @@ fn scope_has_the_limits(t: &Context) -> Outcome {
         ("Slice", "system.slice"),
         ("Delegate", "yes"),
         ("DefaultDependencies", "no"),
-        ("CollectMode", "inactive-or-failed"),
         ("TasksMax", "20"),
         ("CPUQuotaPerSecUSec", "500ms"),
         ("CPUQuotaPeriodUSec", "50ms"),
@@ -172,13 +171,13 @@ fn properties_by_annotation(t: &Context) -> Outcome {
         .with("/annotations/org.systemd.property.TimeoutStopSec", json!("3"))
         .with("/annotations/org.systemd.property.RuntimeMaxUSec", json!("uint64 7000000000"))
         .with("/annotations/org.systemd.property.Description", json!("'it is \"mine\"'"))
-        .with("/annotations/org.systemd.property.CollectMode", json!("'inactive'"));
+        .with("/annotations/org.systemd.property.CollectMode", json!("'inactive-or-failed'"));
     t.create(&bundle, &id).ok();
     let unit = format!("orlop-{id}.scope");
     assert_eq!(show(&unit, "TimeoutStopUSec"), "3s");
     assert_eq!(show(&unit, "RuntimeMaxUSec"), "1h 56min 40s");
     assert_eq!(show(&unit, "Description"), "it is \"mine\"");
-    assert_eq!(show(&unit, "CollectMode"), "inactive");
+    assert_eq!(show(&unit, "CollectMode"), "inactive-or-failed");
     t.delete(&id);
     is_gone(&unit);
     Ok(())

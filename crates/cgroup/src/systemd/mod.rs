@@ -114,8 +114,6 @@ pub fn plan<'a>(
     });
     list.push(fixed("Delegate", Value::Bool(true)));
     list.push(fixed("DefaultDependencies", Value::Bool(false)));
-    // A scope that failed would stay, and with it the name.
-    list.push(known("CollectMode", Value::Text("inactive-or-failed".into())));
     // As without systemd, where every controller counts; and memory cannot be counted from a later time on.
     for name in [
         "MemoryAccounting",
