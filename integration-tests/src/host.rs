@@ -43,7 +43,7 @@ impl Host {
     /// Whether limits of that controller (its v1 name: memory, pids, cpu) can be set.
     pub fn has_controller(&self, name: &str) -> bool {
         match self.layout {
-            Layout::V1 => Path::new("/sys/fs/cgroup").join(name).is_dir(),
+            Layout::V1 => Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs").exists(),
             Layout::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
                 .is_ok_and(|list| list.split_whitespace().any(|c| c == name)),
         }

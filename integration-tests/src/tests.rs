@@ -11,6 +11,7 @@ mod errors;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod limits;
 mod list;
 mod memory;
 mod mounts;
@@ -19,6 +20,7 @@ mod process;
 mod rdt;
 mod rootfs;
 mod scale;
+mod scopes;
 mod seccomp;
 mod security;
 mod systemd;
@@ -48,6 +50,8 @@ impl Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where an ordinary user's own systemd does.
+const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
@@ -78,11 +82,13 @@ pub fn all() -> impl Iterator<Item = Test> {
         attributes::TESTS,
         calls::TESTS,
         cgroup::TESTS,
+        limits::TESTS,
         users::TESTS,
         exec::TESTS,
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
+        scopes::TESTS,
         containerd::TESTS,
     ]
     .into_iter()

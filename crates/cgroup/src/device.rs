@@ -135,6 +135,11 @@ impl DeviceSet {
         rules
     }
 
+    /// The rules that make this set of whatever there is, as v1 takes them: the default for all, then the exceptions.
+    pub fn rules(&self) -> Vec<DeviceRule> {
+        DeviceSet::all(Verdict::Allow).transition(self)
+    }
+
     /// Whether the set lets `access` through to a device.
     pub fn allows(&self, kind: DeviceKind, major: u32, minor: u32, access: Access) -> bool {
         // The kernel grants an access that one exception covers whole; it refuses one that any touches.

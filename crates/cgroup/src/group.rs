@@ -106,6 +106,17 @@ impl Group {
         Ok(group)
     }
 
+    /// Whether the plan's cgroups, which somebody else is about to make, can be had: an error where they are there
+    /// already with processes in them, or frozen.
+    pub fn check_free(plan: &Plan) -> Result<(), Error> {
+        let mut bin = Bin::default();
+        let tells = |dir: &&Dir| dir.version == Version::V2 || dir.controllers.contains(&Controller::FREEZER);
+        for dir in plan.dirs.iter().filter(tells) {
+            make::check_free(dir, &mut bin)?;
+        }
+        Ok(())
+    }
+
     /// Finds the cgroups of a container again, whoever made them. They need not exist.
     pub fn open(layout: &Layout, path: &CgroupPath) -> Result<Group, Error> {
         Group::at(plan(layout, path, &Resources::default(), Options::default())?.dirs)

@@ -47,7 +47,8 @@ pub use group::{Group, Joined, Oom, OomWatch, PATIENCE, is_frozen};
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use path::CgroupPath;
 pub use plan::{
-    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin, Plan, Retry, Write, plan,
+    Controller, DeviceNeed, DevicePlan, Dir, Ignored, Manager, Missing, Need, Options, Origin, Plan, Retry, Tell,
+    Write, plan,
 };
 pub use resources::{
     Access, BlockDevice, BlockIo, Cpu, DeviceKind, DeviceRule, HugePages, Limit, Memory, Network, Priority, Rdma,

@@ -189,13 +189,24 @@ pub struct Write {
     pub(crate) when: When,
 }
 
-/// A setting that this host's cgroup version has no place for; runc passes over it without a word.
+/// A setting that is not put in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ignored {
     /// The setting.
     pub origin: Origin,
     /// Why.
     pub why: &'static str,
+    /// Who should know.
+    pub tell: Tell,
+}
+
+/// Who should know of a setting that is [`Ignored`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tell {
+    /// Whoever asks: this host's cgroup version has no place for it, and runc passes over it without a word.
+    Nobody,
+    /// The user, as in runc.
+    Warn,
 }
 
 /// The device rules, planned.
@@ -310,7 +321,7 @@ impl Planner<'_> {
     }
 
     fn ignore(&mut self, pointer: &'static str, why: &'static str) {
-        self.plan.ignored.push(Ignored { origin: Origin::new(pointer), why });
+        self.plan.ignored.push(Ignored { origin: Origin::new(pointer), why, tell: Tell::Nobody });
     }
 
     fn devices(&mut self, resources: &Resources, options: Options) -> Result<(), Error> {

@@ -23,7 +23,7 @@ use crate::events;
 use crate::log::Failure;
 use crate::output;
 use crate::run::{Context, Outcome};
-use crate::verbs::{print, runtime};
+use crate::verbs::{print, runtime, warn};
 
 pub(crate) fn pause(context: &Context<'_>, options: &Id<'_>) -> Outcome {
     runtime(context).container(options.id)?.pause()?;
@@ -124,7 +124,7 @@ pub(crate) fn update(context: &Context<'_>, options: &Update<'_>) -> Outcome {
         context.log.note(Level::Warning, "Kernel memory settings are ignored and will be removed".to_string());
     }
     let Some(file) = options.resources else {
-        container.update(&limits(options))?;
+        warn(context, &container.update(&limits(options))?);
         if options.l3_cache_schema.is_some() || options.mem_bw_schema.is_some() {
             let stand_in = context.env.resctrl.map(|path| path.to_string_lossy());
             container.update_class(options.l3_cache_schema, options.mem_bw_schema, stand_in.as_deref())?;
@@ -140,7 +140,7 @@ pub(crate) fn update(context: &Context<'_>, options: &Update<'_>) -> Outcome {
     };
     let text = text.map_err(failed)?;
     let resources = Resources::parse(&text).map_err(|error| Failure::new(error.to_string()))?;
-    container.update(&resources)?;
+    warn(context, &container.update(&resources)?);
     Ok(0)
 }
 

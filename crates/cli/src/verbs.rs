@@ -168,7 +168,7 @@ fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
     }
 }
 
-fn warn(context: &Context<'_>, warnings: &[Warning]) {
+pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
         match warning.weight {
             Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),

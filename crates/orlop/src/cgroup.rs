@@ -5,16 +5,17 @@ use alloc::vec::Vec;
 
 use orlop_cgroup::systemd::{self, Place};
 use orlop_cgroup::{
-    self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Verdict, Version,
+    self as cgroup, Access, BlockDevice, CgroupPath, DEFAULT_DEVICES, DeviceKind, DeviceRule, Limit, Tell, Verdict,
+    Version,
 };
 
 use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::plan::{Options, Origin, invalid};
+use crate::plan::{Options, Origin, Warning, Weight, invalid};
 
 /// Whether `orlop-cgroup` has a driver for systemd.
-pub(crate) const HAS_SYSTEMD: bool = false;
+pub(crate) const HAS_SYSTEMD: bool = true;
 
 /// How init comes into its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +84,16 @@ pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
         cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
         _ => Error::new(kind, alloc::format!("{error}")),
     }
+}
+
+/// What the user should know of a plan that leaves something out.
+pub(crate) fn warnings(plan: &cgroup::Plan) -> impl Iterator<Item = Warning> {
+    let told = plan.ignored.iter().filter(|ignored| ignored.tell == Tell::Warn);
+    told.map(|ignored| Warning {
+        origin: ignored.origin.as_str().into(),
+        text: ignored.why.into(),
+        weight: Weight::Warning,
+    })
 }
 
 /// Whether device rules are those of a new container, or an update's, which leaves them alone.

@@ -4,14 +4,15 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use orlop_cgroup::{self as cgroup, Group, Limit, OomWatch, PATIENCE, Stats, Version, Which};
+use orlop_cgroup::{self as cgroup, Controller, Group, Limit, OomWatch, PATIENCE, Stats, Version, Which};
 use orlop_sys::process::{self, Ended, Pid, Waiting};
 use orlop_sys::{Errno, OwnedFd, event};
 
-use crate::cgroup::{Devices, from_cgroup, path, resources};
+use crate::cgroup::{Devices, from_cgroup, path, resources, warnings};
 use crate::config::{Config, Resources, Status};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
+use crate::plan::Warning;
 use crate::runtime::{Container, group_of};
 use crate::state::Init;
 
@@ -69,14 +70,15 @@ impl Container {
     }
 
     /// With the lock, so that a `delete` or `start` waits.
-    fn changed(&self, doing: &'static str, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn changed<T>(&self, doing: &'static str, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let changed = self.dir().lock().and_then(|()| {
             let changed = if self.dir().is_linked()? {
                 change()
             } else {
                 Err(Error::new(Kind::NotFound, "container does not exist"))
             };
-            changed.and(self.dir().unlock())
+            let unlocked = self.dir().unlock();
+            changed.and_then(|changed| unlocked.map(|()| changed))
         });
         changed.map_err(|error| error.during(doing, self.id()))
     }
@@ -97,14 +99,14 @@ impl Container {
     ///
     /// A limit that is one value together with another one that `to` leaves out, such as a quota without its period,
     /// keeps that other one.
-    pub fn update(&self, to: &Resources<'_>) -> Result<()> {
+    pub fn update(&self, to: &Resources<'_>) -> Result<Vec<Warning>> {
         self.changed("update", || match self.status()? {
             (Status::Created | Status::Running, _) => self.limit(to),
             (status, _) => Err(not_running().hint(format!("it is {}", status.name()))),
         })
     }
 
-    fn limit(&self, to: &Resources<'_>) -> Result<()> {
+    fn limit(&self, to: &Resources<'_>) -> Result<Vec<Warning>> {
         let Some((record, text)) = self.dir().read_record()? else {
             return Err(not_running());
         };
@@ -112,7 +114,7 @@ impl Container {
         let mut group = group_of(&record)?.ok_or_else(no_cgroup)?;
         let host = Host::probe()?;
         let mut wanted = resources(to, Devices::Unchanged)?;
-        complete(&mut wanted, &group)?;
+        complete(&mut wanted, &group, record.scope.is_some())?;
         let how = cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, ..Default::default() };
         let plan = cgroup::plan(&host.cgroups, &path(&config, self.id())?, &wanted, how);
         let mut plan = plan.map_err(from_cgroup)?;
@@ -126,7 +128,12 @@ impl Container {
             new.path = old.path;
             new.mount_len = old.mount_len;
         }
-        group.update(&plan).map_err(from_cgroup)
+        // Whoever made the cgroup, and not whom the caller would have make one.
+        let updated = match &record.scope {
+            Some(scope) => scope.update(&mut group, &mut plan),
+            None => group.update(&plan),
+        };
+        updated.map(|()| warnings(&plan).collect()).map_err(from_cgroup)
     }
 
     /// Changes what the container's class of service may use; see `linux.intelRdt`. Each schema is a line of resctrl's
@@ -195,7 +202,10 @@ impl Container {
 
 /// Adds what the kernel holds where the cgroup's files take two values at once, or one that depends on another:
 /// quota and period; on v2 swap, which the configuration counts together with memory.
-fn complete(wanted: &mut cgroup::Resources, group: &Group) -> Result<()> {
+///
+/// systemd takes quota and period for one as well, on v1 too; and of a group that is idle it keeps no weight that the
+/// kernel could fall back to.
+fn complete(wanted: &mut cgroup::Resources, group: &Group, has_scope: bool) -> Result<()> {
     const UNSET: Option<Limit> = Some(Limit::At(0));
     let set = |limit: Option<Limit>| limit.is_some() && limit != UNSET;
     let memory = &mut wanted.memory;
@@ -225,13 +235,27 @@ fn complete(wanted: &mut cgroup::Resources, group: &Group) -> Result<()> {
             cpu.quota = number(old_quota);
         }
     }
+    if !has_scope {
+        return Ok(());
+    }
+    let v1 = |file: &str| group.read_v1(&Controller::CPU, file).map_err(from_cgroup);
+    if quota && cpu.period.is_none_or(|period| period == 0) {
+        cpu.period = v1("cpu.cfs_period_us")?.and_then(|text| text.trim_end().parse().ok());
+    } else if period && !set(cpu.quota) {
+        cpu.quota = v1("cpu.cfs_quota_us")?.and_then(|text| number(&text));
+    }
+    const DEFAULT_SHARES: u64 = 1024;
+    let no_shares = cpu.shares.is_none_or(|shares| shares == 0);
+    if cpu.idle == Some(0) && no_shares && v2("cpu.idle")?.is_some_and(|text| text.trim_end() == "1") {
+        cpu.shares = Some(DEFAULT_SHARES);
+    }
     Ok(())
 }
 
-/// What a file of v2 says of a limit.
+/// What a file says of a limit.
 fn number(text: &str) -> Option<Limit> {
     match text.trim_end() {
-        "max" => Some(Limit::Max),
+        "max" | "-1" => Some(Limit::Max),
         digits => digits.parse().ok().map(Limit::At),
     }
 }
@@ -244,6 +268,7 @@ mod tests {
     fn limits_of_v2() {
         assert_eq!(number("max\n"), Some(Limit::Max));
         assert_eq!(number("4096\n"), Some(Limit::At(4096)));
+        assert_eq!(number("-1\n"), Some(Limit::Max));
         assert_eq!(number("x"), None);
     }
 }

@@ -347,6 +347,7 @@ fn prepare(
         }
         Task::CgroupCreate => {
             if let Some(scope) = &plan.cgroup.scope {
+                Group::check_free(&plan.cgroup).map_err(from_cgroup)?;
                 made.systemd = Some(systemd::Client::connect(&scope.bus).map_err(from_cgroup)?);
                 return Ok(());
             }

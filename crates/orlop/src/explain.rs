@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::Write;
 
+use orlop_cgroup::{DevicePlan, Dir, Missing, Verdict, Version};
 use orlop_init::show::Show;
 use orlop_init::step::{Call, Step};
 use orlop_sys::Errno;
@@ -36,8 +37,13 @@ pub fn text(plan: &Plan) -> String {
         }
         if matches!(entry.act, Act::Runtime(Task::CgroupLimits)) {
             for write in &plan.cgroup.writes {
-                let _ = writeln!(out, "      {} = {}  [{}]", plan.cgroup.file(write), write.value, write.origin);
+                let _ = write!(out, "      {} = {}", plan.cgroup.file(write), write.value);
+                if let Missing::Else(file, value) = &write.missing {
+                    let _ = write!(out, ", without that file {file} = {value}");
+                }
+                let _ = writeln!(out, "  [{}]", write.origin);
             }
+            devices(&mut out, &plan.cgroup);
         }
     }
     for ignored in &plan.cgroup.ignored {
@@ -49,7 +55,37 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-/// The plan as one JSON document: `{"entries": […], "cgroup": […], "warnings": […]}`.
+/// The lines of v1, which leave what is there already; the program of v2.
+fn devices(out: &mut String, cgroup: &orlop_cgroup::Plan) {
+    const ORIGIN: &str = "[/linux/resources/devices]";
+    let Some((devices, dir)) = device_dir(cgroup) else { return };
+    let rules = devices.set.rules();
+    let _ = match dir.version {
+        Version::V1 => rules
+            .iter()
+            .try_for_each(|rule| writeln!(out, "      {}/devices.{} = {rule}  {ORIGIN}", dir.path, word(rule.verdict))),
+        Version::V2 => {
+            let rules = rules.iter().map(|rule| format!("{} {rule}", word(rule.verdict)));
+            let rules = rules.collect::<alloc::vec::Vec<_>>().join(", ");
+            writeln!(out, "      {}: a program: {rules}  {ORIGIN}", dir.path)
+        }
+    };
+}
+
+fn device_dir(cgroup: &orlop_cgroup::Plan) -> Option<(&DevicePlan, &Dir)> {
+    let devices = cgroup.devices.as_ref()?;
+    Some((devices, cgroup.dirs.get(devices.dir)?))
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+    }
+}
+
+/// The plan as one JSON document: `{"entries": […], "cgroup": […], "devices": […], "properties": […], "ignored": […],
+/// "warnings": […]}`.
 pub fn json(plan: &Plan) -> String {
     let mut out = String::with_capacity(plan.entries.len() * 160);
     out.push_str("{\"entries\":[");
@@ -73,9 +109,22 @@ pub fn json(plan: &Plan) -> String {
         string(&mut out, &plan.cgroup.file(write));
         out.push_str(",\"value\":");
         string(&mut out, &write.value);
+        if let Missing::Else(file, value) = &write.missing {
+            out.push_str(",\"otherwise\":{\"file\":");
+            string(&mut out, file);
+            out.push_str(",\"value\":");
+            string(&mut out, value);
+            out.push('}');
+        }
         out.push_str(",\"origin\":");
         string(&mut out, &format!("{}", write.origin));
         out.push('}');
+    }
+    out.push_str("\n],\"devices\":[");
+    let rules = device_dir(&plan.cgroup).map(|(devices, _)| devices.set.rules()).unwrap_or_default();
+    for (i, rule) in rules.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}\n{{\"verdict\":{:?},\"rule\":\"{rule}\"}}", word(rule.verdict));
     }
     out.push_str("\n],\"properties\":[");
     for (i, property) in plan.cgroup.scope.iter().flat_map(|scope| &scope.properties).enumerate() {
@@ -85,6 +134,14 @@ pub fn json(plan: &Plan) -> String {
         string(&mut out, &format!("{}", property.value));
         out.push_str(",\"origin\":");
         string(&mut out, property.origin.as_str());
+        out.push('}');
+    }
+    out.push_str("\n],\"ignored\":[");
+    for (i, ignored) in plan.cgroup.ignored.iter().enumerate() {
+        out.push_str(if i == 0 { "\n{\"origin\":" } else { ",\n{\"origin\":" });
+        string(&mut out, ignored.origin.as_str());
+        out.push_str(",\"why\":");
+        string(&mut out, ignored.why);
         out.push('}');
     }
     out.push_str("\n],\"warnings\":[");

@@ -17,8 +17,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::systemd::{Bus, Client, Scope};
-use orlop_cgroup::{Controller, Dir, Need, Version};
+use orlop_cgroup::systemd::{self, Bus, Client, Scope};
+use orlop_cgroup::{Controller, Dir, Group, Need, Plan, Version};
 use orlop_sys::event::wait_readable;
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
 use orlop_sys::process::{self, Pid};
@@ -82,10 +82,23 @@ impl ScopeName {
         ScopeName { unit: scope.unit.clone(), user_bus }
     }
 
+    /// Whose systemd it is.
+    fn bus(&self) -> Bus {
+        self.user_bus.clone().map_or(Bus::System, Bus::User)
+    }
+
     /// Stops it; one that is gone is no error.
     pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
-        let bus = self.user_bus.clone().map_or(Bus::System, Bus::User);
-        Client::connect(&bus)?.stop(&self.unit)
+        Client::connect(&self.bus())?.stop(&self.unit)
+    }
+
+    /// Brings its properties and its cgroup to other limits.
+    pub(crate) fn update(&self, group: &mut Group, plan: &mut Plan) -> core::result::Result<(), orlop_cgroup::Error> {
+        systemd::follow(plan, &self.bus(), &self.unit);
+        match &plan.scope {
+            Some(scope) if scope.limits().next().is_some() => Client::connect(&scope.bus)?.update(group, plan),
+            _ => group.update(plan),
+        }
     }
 }
 

@@ -280,10 +280,11 @@ fn update_keeps_what_goes_with_it(t: &Context) -> Outcome {
     let id = t.id("c");
     let bundle = t.bundle().args(&["sleep", "600"]).with("/linux/cgroupsPath", path(t, &id));
     t.detach(&bundle.with("/linux/resources/cpu", json!({"quota": 500_000, "period": 1_000_000})), &id);
+    // systemd counts in whole percents.
     for (option, quota, period) in [
-        ("--cpu-period=900000", "500000", "900000"),
-        ("--cpu-quota=600000", "600000", "900000"),
-        ("--cpu-quota=-1", "-1", "900000"),
+        ("--cpu-period=500000", "500000", "500000"),
+        ("--cpu-quota=600000", "600000", "500000"),
+        ("--cpu-quota=-1", "-1", "500000"),
         ("--cpu-period=100000", "-1", "100000"),
     ] {
         t.orlop(&["update", option, &id]).end().ok();

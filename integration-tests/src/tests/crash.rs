@@ -20,7 +20,7 @@ use crate::tracer::{Act, Entry, Follow, Role, children_left, kill, trace};
 tests! { "crash":
     ROOT {
         create_killed, run_killed, create_killed_before_init_begins, create_killed_beside_init,
-        start_killed, kill_killed, delete_killed, killed_start_leaves_no_waiting_init,
+        start_killed, kill_killed, update_killed, delete_killed, delete_of_an_ended_one_killed, killed_start_leaves_no_waiting_init,
         run_eperm, run_enomem, run_eio, run_eintr,
         create_eperm, create_enomem, create_eio, create_eintr,
         start_fails, start_eintr, kill_fails, delete_fails, state_fails,
@@ -142,6 +142,10 @@ impl<'a> Field<'a> {
         match verb {
             "create" | "run" => self.command(&[&[verb], bundle.as_slice(), &[&self.id]].concat()),
             "kill" => self.command(&["kill", &self.id, "KILL"]),
+            "update" => {
+                let limits = ["--memory", "64M", "--pids-limit", "30", "--cpu-quota", "20000", "--cpu-period", "50000"];
+                self.command(&[&["update"], limits.as_slice(), &[&self.id]].concat())
+            }
             _ => self.command(&[verb, &self.id]),
         }
     }
@@ -152,6 +156,12 @@ impl<'a> Field<'a> {
 
     fn make(&self) {
         assert!(self.does("create"), "{}", self.output());
+    }
+
+    fn make_ended(&self) {
+        self.make();
+        kill(self.t.pid(&self.id), libc::SIGKILL);
+        self.t.wait_for(&self.id, "stopped");
     }
 
     fn output(&self) -> String {
@@ -195,6 +205,10 @@ impl<'a> Field<'a> {
         let left: Vec<PathBuf> = state.chain(files).chain(cgroups).collect();
         let mounts: Vec<String> =
             host::mounts().into_iter().map(|m| m.line).filter(|line| line.contains(self.t.tag())).collect();
+        let scopes = if self.t.by_systemd() { super::systemd::scopes(self.t.tag()) } else { Vec::new() };
+        if !scopes.is_empty() {
+            return Err(format!("left: {scopes:?}"));
+        }
         let tree = self.tree();
         if !left.is_empty() || !mounts.is_empty() {
             return Err(format!("left: {left:?} {mounts:?}"));
@@ -315,8 +329,16 @@ fn kill_killed(t: &Context) -> Outcome {
     killed_at_every_call(t, "kill", &|field| field.make(), false)
 }
 
+fn update_killed(t: &Context) -> Outcome {
+    killed_at_every_call(t, "update", &|field| field.make(), false)
+}
+
 fn delete_killed(t: &Context) -> Outcome {
     killed_at_every_call(t, "delete", &|field| field.make(), false)
+}
+
+fn delete_of_an_ended_one_killed(t: &Context) -> Outcome {
+    killed_at_every_call(t, "delete", &|field| field.make_ended(), false)
 }
 
 /// Kills the runtime while init is at its n-th call.
@@ -566,12 +588,7 @@ fn kill_fails(t: &Context) -> Outcome {
 
 /// Of a container that has ended, and of one that runs.
 fn delete_fails(t: &Context) -> Outcome {
-    let ended = |field: &Field| {
-        field.make();
-        kill(field.t.pid(&field.id), libc::SIGKILL);
-        field.t.wait_for(&field.id, "stopped");
-    };
-    each_fails(t, "delete", ANY, false, &ended)
+    each_fails(t, "delete", ANY, false, &|field| field.make_ended())
 }
 
 fn state_fails(t: &Context) -> Outcome {

@@ -9,7 +9,7 @@ use super::{Held, Presence, remove};
 use crate::error::Error;
 use crate::io::{self, At, Bin};
 use crate::layout::Version;
-use crate::plan::Controller;
+use crate::plan::{Controller, Dir};
 
 /// What is asked of a directory that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,29 +52,42 @@ pub(super) fn make(held: &mut Held, found: Found, bin: &mut Bin) -> Result<(), E
         held.fd = Some(fd);
     }
     if held.presence == Presence::Found && found == Found::MustBeEmpty {
-        check_found(held, bin)?;
+        check_found(&held.dir, held.at(), bin)?;
     }
     Ok(())
 }
 
+/// The same of a directory that may be there.
+pub(super) fn check_free(dir: &Dir, bin: &mut Bin) -> Result<(), Error> {
+    match io::open_dir(&dir.path) {
+        Ok(fd) => {
+            let checked = check_found(dir, At { path: &dir.path, fd: Some(fd.borrow()) }, bin);
+            bin.throw(fd);
+            checked
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Error::Call { call: "open", path: dir.path.clone(), value: None, errno, origin: None }),
+    }
+}
+
 /// A cgroup that was there must be empty, for its processes would share the limits and be killed with the
 /// container, and must not be frozen, for the container would never start.
-fn check_found(held: &Held, bin: &mut Bin) -> Result<(), Error> {
+fn check_found(dir: &Dir, at: At<'_>, bin: &mut Bin) -> Result<(), Error> {
     let mut pids = Vec::new();
-    remove::collect_pids(&held.dir.path, &mut pids, bin)?;
+    remove::collect_pids(&dir.path, &mut pids, bin)?;
     if !pids.is_empty() {
-        return Err(Error::NotEmpty { path: held.dir.path.clone(), processes: pids.len() });
+        return Err(Error::NotEmpty { path: dir.path.clone(), processes: pids.len() });
     }
-    let (file, frozen) = match held.dir.version {
-        Version::V1 if held.dir.controllers.contains(&Controller::FREEZER) => ("freezer.self_freezing", "1\n"),
+    let (file, frozen) = match dir.version {
+        Version::V1 if dir.controllers.contains(&Controller::FREEZER) => ("freezer.self_freezing", "1\n"),
         Version::V1 => return Ok(()),
         Version::V2 => ("cgroup.freeze", "1\n"),
     };
-    match held.at().read(file, bin) {
-        Ok(state) if state == frozen => Err(Error::Frozen { path: held.dir.path.clone() }),
+    match at.read(file, bin) {
+        Ok(state) if state == frozen => Err(Error::Frozen { path: dir.path.clone() }),
         // Linux before 5.2 has no freezer on v2.
         Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(held.error("read", file, errno)),
+        Err(errno) => Err(Error::Call { call: "read", path: at.join(file), value: None, errno, origin: None }),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::io::{self, Bin, count};
 use crate::layout::Version;
 use crate::path::clean;
-use crate::plan::Dir;
+use crate::plan::{Controller, Dir};
 use crate::stats::{Stats, Which, read_v1, read_v2};
 
 /// What the kernel lets be delegated, where it does not say itself in /sys/kernel/cgroup/delegate.
@@ -95,8 +95,17 @@ impl Group {
 
     /// Reads a file of the v2 directory; `None` where there is none, as where the controller is off or on v1.
     pub fn read_v2(&self, file: &str) -> Result<Option<String>, Error> {
-        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
-        let Some(held) = self.held.iter().find(v2) else {
+        self.read_of(file, |dir| dir.version == Version::V2)
+    }
+
+    /// The same of the v1 directory of a controller.
+    pub fn read_v1(&self, controller: &Controller, file: &str) -> Result<Option<String>, Error> {
+        self.read_of(file, |dir| dir.version == Version::V1 && dir.controllers.contains(controller))
+    }
+
+    fn read_of(&self, file: &str, is_it: impl Fn(&Dir) -> bool) -> Result<Option<String>, Error> {
+        let there = |held: &&Held| held.presence != Presence::Absent && is_it(&held.dir);
+        let Some(held) = self.held.iter().find(there) else {
             return Ok(None);
         };
         match held.at().read(file, &mut Bin::default()) {

@@ -240,6 +240,13 @@ fn calls() {
         let sum = create + apply + adopt + stats + remove;
         let most = if bed.v1() { 12 * hierarchies } else { 40 };
         assert!(sum <= most, "{sum} calls");
+        // As a runtime does it: with every controller, and the process cloned into the cgroup.
+        if !bed.v1() {
+            assert!(create_all + sum - create - adopt <= most, "{} calls", create_all + sum - create - adopt);
+        }
+        if ["memory", "cpu", "cpuset", "pids", "hugetlb"].iter().all(|controller| bed.has(controller)) {
+            assert!(plan.writes.len() >= 10, "{} limits", plan.writes.len());
+        }
     }
 }
 

@@ -368,7 +368,9 @@ impl Planner<'_> {
                         let write = self.write(home, &C, "blkio.leaf_weight_device", value, origin);
                         self.push(write);
                     }
-                    Version::V2 => self.plan.ignored.push(super::Ignored { origin, why: NOT_ON_V2 }),
+                    Version::V2 => {
+                        self.plan.ignored.push(super::Ignored { origin, why: NOT_ON_V2, tell: super::Tell::Nobody })
+                    }
                 }
             }
         }

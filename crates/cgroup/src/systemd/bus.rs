@@ -38,6 +38,9 @@ pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// server's.
 const HANDSHAKE: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
 
+/// The number of the first call through a bus.
+const HELLO: u32 = 1;
+
 /// systemd as the answering machine: a job that ended, with its unit and how.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -242,8 +245,8 @@ impl Connection {
             match message.kind {
                 Kind::Return | Kind::Error if message.reply_to == serial => return Ok(message),
                 Kind::Signal => ended.extend(job_end(&message, unit)),
-                // The greeting of the bus, unless it is a refusal.
-                Kind::Error => return Ok(message),
+                // The bus refuses to have us. Other errors are of calls that we have given up.
+                Kind::Error if self.through == Through::Bus && message.reply_to == HELLO => return Ok(message),
                 _ => {}
             }
         }

@@ -17,8 +17,9 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::plan::Plan;
 
-/// As long as runc waits for a job.
+/// As long as runc waits for a job; for an answer it waits without end, as others may be before us.
 const PATIENCE: i64 = 30_000_000_000;
+const PATIENCE_WITH_OTHERS: i64 = 120_000_000_000;
 
 /// A connection to systemd.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ const fn call(member: &'static str, signature: &'static str) -> Call<'static> {
 }
 
 fn deadline() -> i64 {
-    now(Clock::Monotonic).as_nanos() + PATIENCE
+    now(Clock::Monotonic).as_nanos() + PATIENCE_WITH_OTHERS
 }
 
 /// A refusal, in systemd's words.
@@ -109,7 +110,7 @@ impl Client {
             let answer =
                 self.ask(call("StartTransientUnit", "ssa(sv)a(sa(sv))"), body, &fds, unit, &mut ended, deadline)?;
             if answer.kind == Kind::Return {
-                return match self.job(&answer, unit, &mut ended, deadline, "to create the unit")?.as_str() {
+                return match self.job(&answer, unit, &mut ended, "to create the unit")?.as_str() {
                     "done" => Ok(()),
                     result => {
                         let message = format!("got `{result}`");
@@ -146,9 +147,9 @@ impl Client {
         answer: &Message,
         unit: &str,
         ended: &mut Vec<Ended>,
-        deadline: i64,
         waited_for: &'static str,
     ) -> Result<String, Error> {
+        let deadline = now(Clock::Monotonic).as_nanos() + PATIENCE;
         let job: String = answer.body().text().unwrap_or_default().into();
         loop {
             if let Some(at) = ended.iter().position(|end| end.job == job) {
@@ -174,7 +175,7 @@ impl Client {
         if answer.kind == Kind::Error {
             return if answer.error == NO_SUCH_UNIT { Ok(()) } else { Err(refusal("removing", unit, &answer)) };
         }
-        let result = self.job(&answer, unit, &mut ended, deadline, "to remove the unit")?;
+        let result = self.job(&answer, unit, &mut ended, "to remove the unit")?;
         self.forget(unit)?;
         match result.as_str() {
             "done" => Ok(()),
@@ -212,7 +213,7 @@ impl Client {
             body.properties(clear.into_iter().chain(list.iter().map(|p| (p.name.as_ref(), &p.value))));
             let answer = self.ask(call("SetUnitProperties", "sba(sv)"), body, &[], unit, &mut Vec::new(), deadline)?;
             if answer.kind == Kind::Return {
-                return Ok(());
+                return self.settle(unit, deadline);
             }
             let text = answer.body().text().unwrap_or_default();
             match list.iter().position(|p| p.unknown == Unknown::Skip && names(text, &p.name)) {
@@ -222,24 +223,39 @@ impl Client {
         }
     }
 
-    /// Brings a scope to another plan: first its properties, then the files. On v1 systemd applies device rules
-    /// one by one, after one that denies everything: meanwhile the container is frozen, as runc does it.
+    /// Brings a scope to another plan: its properties, and then its files, for systemd rounds and leaves out. If one of
+    /// them is refused, all are as they were.
+    ///
+    /// On v1 systemd applies device rules one by one, after one that denies everything: meanwhile the container is
+    /// frozen, as runc does it.
     pub fn update(&mut self, group: &mut Group, plan: &Plan) -> Result<(), Error> {
-        if let Some(scope) = &plan.scope {
-            let lines = plan.devices.as_ref().is_some_and(|devices| group.devices_are_lines(devices));
-            let frozen = lines && !group.is_frozen()?;
-            if frozen {
-                group.freeze(crate::group::PATIENCE)?;
+        let Some(scope) = &plan.scope else {
+            return group.update(plan);
+        };
+        group.update_with(plan, |group, plan| {
+            if plan.scope.is_none() {
+                super::follow(plan, &scope.bus, &scope.unit);
             }
-            let done = self.set(&scope.unit, scope.limits());
-            if frozen {
-                let thawed = group.thaw();
-                done.and(thawed)?;
-            } else {
-                done?;
-            }
+            plan.scope.as_ref().map_or(Ok(()), |scope| self.set_frozen(group, plan, scope))
+        })
+    }
+
+    fn set_frozen(&mut self, group: &Group, plan: &Plan, scope: &Scope) -> Result<(), Error> {
+        let lines = plan.devices.as_ref().is_some_and(|devices| group.devices_are_lines(devices));
+        if !lines || group.is_frozen()? {
+            return self.set(&scope.unit, scope.limits());
         }
-        group.update(plan)
+        group.freeze(crate::group::PATIENCE)?;
+        let done = self.set(&scope.unit, scope.limits());
+        let thawed = group.thaw();
+        done.and(thawed)
+    }
+
+    /// Waits until systemd has written what it was told: it does so after it has answered, and before it takes the next
+    /// call.
+    fn settle(&mut self, unit: &str, deadline: i64) -> Result<(), Error> {
+        let ping = Call { interface: "org.freedesktop.DBus.Peer", ..call("Ping", "") };
+        self.ask(ping, Writer::default(), &[], unit, &mut Vec::new(), deadline).map(drop)
     }
 }
 

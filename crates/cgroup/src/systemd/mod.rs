@@ -114,8 +114,6 @@ pub fn plan<'a>(
     });
     list.push(fixed("Delegate", Value::Bool(true)));
     list.push(fixed("DefaultDependencies", Value::Bool(false)));
-    // A scope that failed would stay, and with it the name.
-    list.push(known("CollectMode", Value::Text("inactive-or-failed".into())));
     // As without systemd, where every controller counts; and memory cannot be counted from a later time on.
     for name in [
         "MemoryAccounting",
@@ -132,4 +130,11 @@ pub fn plan<'a>(
     }
     plan.scope = Some(Scope { bus: place.bus.clone(), unit: place.unit.clone(), properties: list });
     Ok(plan)
+}
+
+/// Has a plan of other limits change the properties of a scope that runs, too: see [`Client::update`]. Without it
+/// systemd would put the old limits in force again when it reloads.
+pub fn follow(plan: &mut Plan, bus: &Bus, unit: &str) {
+    let properties = properties::devices(plan).into_iter().chain(properties::limits(plan)).collect();
+    plan.scope = Some(Scope { bus: bus.clone(), unit: unit.into(), properties });
 }

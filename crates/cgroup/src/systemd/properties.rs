@@ -14,7 +14,7 @@ use super::wire::Value;
 use super::{Property, Unknown};
 use crate::device::DeviceSet;
 use crate::layout::Version;
-use crate::plan::{DeviceNeed, Origin, Plan};
+use crate::plan::{DeviceNeed, Ignored, Origin, Plan, Tell, Write};
 use crate::resources::{DeviceKind, Verdict};
 
 /// How a file's value becomes a property's.
@@ -69,6 +69,7 @@ pub(super) fn set(list: &mut Vec<Property>, property: Property) {
 /// runc does, so that both say the same.
 pub(super) fn limits(plan: &mut Plan) -> Vec<Property> {
     let mut list = Vec::new();
+    weight_or_idle(plan);
     quota(plan, &mut list);
     for write in &plan.writes {
         let version = plan.dirs.get(write.dir).map(|dir| dir.version);
@@ -79,11 +80,19 @@ pub(super) fn limits(plan: &mut Plan) -> Vec<Property> {
             set(&mut list, property(name, value, write.origin.clone()));
         }
     }
-    // A group that is idle has no weight, and refuses one.
-    if list.iter().any(|p| p.name == "CPUWeight" && p.value == Value::U64(0)) {
-        plan.writes.retain(|write| write.file != "cpu.weight");
-    }
     list
+}
+
+/// A group that is idle has no weight, and refuses one; systemd has one property for both.
+fn weight_or_idle(plan: &mut Plan) {
+    const WHY: &str = "unable to apply both CPUWeight and CPUIdle to systemd, ignoring CPUWeight";
+    if !plan.writes.iter().any(|write| write.file == "cpu.idle" && write.value.trim() == "1") {
+        return;
+    }
+    let is_weight = |write: &Write| write.file == "cpu.weight";
+    let weights = plan.writes.iter().filter(|write| is_weight(write)).map(|write| write.origin.clone());
+    plan.ignored.extend(weights.map(|origin| Ignored { origin, why: WHY, tell: Tell::Warn }));
+    plan.writes.retain(|write| !is_weight(write));
 }
 
 pub(super) fn property(name: &'static str, value: Value, origin: Origin) -> Property {

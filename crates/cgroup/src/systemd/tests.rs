@@ -51,7 +51,6 @@ fn every_scope_has_these() {
             "Slice=a-b.slice",
             "Delegate=true",
             "DefaultDependencies=false",
-            "CollectMode=inactive-or-failed",
             "MemoryAccounting=true",
             "CPUAccounting=true",
             "IOAccounting=true",
@@ -169,6 +168,11 @@ fn limits_become_properties_and_writes() {
         ),
         (
             v2(),
+            unified(&[("cpu.idle", "1"), ("cpu.weight", "8")]),
+            vec!["CPUWeight=0", "/cg/a.slice/a-b.slice/p-n.scope/cpu.idle 1"],
+        ),
+        (
+            v2(),
             unified(&[("memory.high", "5"), ("hugetlb.2MB.max", "0"), ("memory.oom.group", "1"), ("pids.max", "max")]),
             vec![
                 "MemoryHigh=5",
@@ -214,12 +218,11 @@ fn device_rules() {
 #[test]
 fn annotations_win() {
     let place = Place::from_config(None, "id", &Bus::System, "").unwrap();
-    let annotations =
-        [("org.systemd.property.CollectMode", "'inactive'"), ("org.systemd.property.TimeoutStopSec", "3")];
+    let annotations = [("org.systemd.property.Description", "'mine'"), ("org.systemd.property.TimeoutStopSec", "3")];
     let plan = plan(&v2(), &place, &Resources::default(), Options::default(), annotations.into_iter()).unwrap();
     let properties = plan.scope.unwrap().properties;
-    let mode: Vec<_> = properties.iter().filter(|p| p.name == "CollectMode").map(|p| format!("{}", p.value)).collect();
-    assert_eq!(mode, ["inactive"]);
+    let told: Vec<_> = properties.iter().filter(|p| p.name == "Description").map(|p| format!("{}", p.value)).collect();
+    assert_eq!(told, ["mine"]);
     assert!(properties.iter().any(|p| p.name == "TimeoutStopUSec" && p.value == Value::U64(3_000_000)));
 }
 

@@ -94,7 +94,9 @@ impl Visitor<'_> for Names {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-        Ok(find(self.0, text).unwrap_or(self.0.len()))
+        // As Go's decoder reads what no name matches exactly.
+        let loosely = || self.0.iter().position(|name| name.eq_ignore_ascii_case(text));
+        Ok(find(self.0, text).or_else(loosely).unwrap_or(self.0.len()))
     }
 }
 

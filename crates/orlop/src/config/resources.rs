@@ -117,18 +117,11 @@ impl Access {
         }
     }
 
-    /// Reads letters in any order; `None` for any other letter.
+    /// Reads letters in any order. Other letters beside them are passed over, as in runc; `None` for others alone.
     pub fn from_letters(letters: &str) -> Option<Self> {
-        let mut access = Access::default();
-        for letter in letters.bytes() {
-            match letter {
-                b'r' => access.read = true,
-                b'w' => access.write = true,
-                b'm' => access.mknod = true,
-                _ => return None,
-            }
-        }
-        Some(access)
+        let has = |letter| letters.contains(letter);
+        let access = Access { read: has('r'), write: has('w'), mknod: has('m') };
+        (letters.is_empty() || access != Access::default()).then_some(access)
     }
 }
 
@@ -322,5 +315,19 @@ object! {
         hca_handles: Option<u32> = optional "hcaHandles",
         /// HCA objects.
         hca_objects: Option<u32> = optional "hcaObjects",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters() {
+        for (text, want) in
+            [("", Some("")), ("wr", Some("rw")), ("rwa", Some("rw")), ("mmm", Some("m")), ("a", None), ("R", None)]
+        {
+            assert_eq!(Access::from_letters(text).map(Access::name), want, "{text}");
+        }
     }
 }

@@ -538,6 +538,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     };
     planner.check_hooks()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
+    planner.warnings.extend(crate::cgroup::warnings(&cgroup));
     if planner.makes_network_ahead() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
     }

@@ -101,8 +101,8 @@ fn errors_of_members() {
             "1:56: /linux/rootfsPropagation: invalid value: string \"sideways\", expected a mount propagation (private, rprivate, shared, rshared, slave, rslave, unbindable, runbindable)",
         ),
         (
-            r#""linux": {"resources": {"devices": [{"allow": true, "access": "rx"}]}}"#,
-            "1:87: /linux/resources/devices/0/access: invalid value: string \"rx\", expected letters of \"rwm\"",
+            r#""linux": {"resources": {"devices": [{"allow": true, "access": "xa"}]}}"#,
+            "1:87: /linux/resources/devices/0/access: invalid value: string \"xa\", expected letters of \"rwm\"",
         ),
         (
             r#""linux": {"resources": {"devices": [{"access": "r"}]}}"#,
