@@ -9,6 +9,7 @@ mod errors;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod lint;
 mod list;
 mod memory;
 mod process;
@@ -47,6 +48,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         cli::TESTS,
         crash::TESTS,
         lifecycle::TESTS,
+        lint::TESTS,
         list::TESTS,
         memory::TESTS,
         process::TESTS,

@@ -180,11 +180,10 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
     let call_name = call.map_or("", Call::name);
     let system = |what: String| Error::system(call_name, what, errno);
     match *step {
-        Step::Limit { resource, soft, hard } => {
+        Step::Limit { resource, .. } => {
             let error = Error::new(Kind::System, format!("error setting rlimit type {resource}: {errno}"));
             match errno {
                 Errno::PERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
-                Errno::INVAL if soft > hard => error.hint("the soft limit is above the hard one"),
                 _ => error,
             }
         }

@@ -15,6 +15,7 @@ tests! { "process":
     }
     ROOT {
         user_and_groups, user_without_capabilities, ambient_capabilities_of_a_user,
+        ambient_that_cannot_be_is_left_out,
         stdio_belongs_to_the_user, rlimit_above_the_hard_limit,
     }
 }
@@ -182,6 +183,24 @@ fn user_without_capabilities(t: &Context) -> Outcome {
 }
 
 /// CVE-2016-8867 and CVE-2022-29162: these sets are what the config says, no more.
+/// As runc: buildah asks for ambient capabilities that are not inheritable.
+fn ambient_that_cannot_be_is_left_out(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let (two, one): (&[&str], &[&str]) = (&["CAP_KILL", "CAP_NET_BIND_SERVICE"], &["CAP_KILL"]);
+    let sets = capabilities(&[
+        ("bounding", two),
+        ("effective", two),
+        ("permitted", two),
+        ("inheritable", one),
+        ("ambient", two),
+    ]);
+    let done = t.run(&t.bundle().args(&["caps"]).with("/process/capabilities", sets)).ok();
+    assert_eq!(done.value("CapAmb"), "0000000000000020");
+    let log = done.log();
+    assert!(log.contains("can't raise ambient capability CAP_NET_BIND_SERVICE"), "{log}");
+    Ok(())
+}
+
 fn ambient_capabilities_of_a_user(t: &Context) -> Outcome {
     t.needs_root()?;
     let (two, one): (&[&str], &[&str]) = (&["CAP_KILL", "CAP_NET_BIND_SERVICE"], &["CAP_KILL"]);

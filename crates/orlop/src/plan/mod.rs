@@ -7,6 +7,7 @@ mod attributes;
 mod capability;
 mod console;
 mod devices;
+mod document;
 pub mod exec;
 #[cfg(test)]
 mod exec_tests;
@@ -493,36 +494,8 @@ pub(crate) mod slot {
 
 /// Decides everything.
 pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
-    let mut planner = Planner {
-        config,
-        host,
-        options,
-        entries: Vec::with_capacity(128),
-        strings: Strings::with_capacity(8192),
-        warnings: Vec::new(),
-        joined: Vec::new(),
-        rootfs: String::new(),
-        readonly_dev: false,
-        own_cgroup: String::new(),
-        maybe_proc: Vec::new(),
-    };
-    refuse_unsupported(config)?;
-    planner.check_hooks()?;
-    let cgroup = crate::cgroup::plan(config, host, options)?;
-    if planner.makes_network_ahead() {
-        planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
-    }
-    planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
-    if !cgroup.dirs.is_empty() {
-        planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
-    }
-    planner.namespaces(&cgroup)?;
-    let rootfs = planner.mounts(&cgroup)?;
-    planner.devices()?;
-    planner.console_target()?;
-    planner.create_hooks()?;
-    planner.enter_root()?;
-    let (args, env) = planner.process(&cgroup)?;
+    let mut planner = Planner::new(config, host, options, (128, 8192));
+    let (cgroup, args, env) = planner.whole()?;
     Ok(Plan {
         entries: planner.entries,
         strings: planner.strings,
@@ -530,11 +503,37 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         env,
         warnings: planner.warnings,
         cgroup,
-        rootfs,
+        rootfs: planner.rootfs,
         joined: planner.joined,
         has_poststart: !config.hooks.poststart.is_empty(),
         has_poststop: !config.hooks.poststop.is_empty(),
     })
+}
+
+/// All that [`plan`] has to say of a configuration, where it stops at the first fault.
+pub(crate) struct Review {
+    /// What a plan fails with.
+    pub(crate) faults: Vec<Error>,
+    /// What it tells the caller.
+    pub(crate) warnings: Vec<Warning>,
+    /// The cgroup's plan, as far as it goes.
+    pub(crate) cgroup: orlop_cgroup::Plan,
+}
+
+/// Plans for the faults only: each is listed, and the planner goes on behind it.
+pub(crate) fn review(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Review {
+    let mut planner = Planner::new(config, host, options, (128, 8192));
+    planner.faults = Some(Vec::new());
+    let done = planner.whole();
+    let mut faults = planner.faults.unwrap_or_default();
+    let cgroup = match done {
+        Ok((cgroup, ..)) => cgroup,
+        Err(error) => {
+            faults.push(error);
+            orlop_cgroup::Plan::default()
+        }
+    };
+    Review { faults, warnings: planner.warnings, cgroup }
 }
 
 /// The plan under construction.
@@ -553,9 +552,102 @@ pub(crate) struct Planner<'p> {
     own_cgroup: String,
     /// Where a procfs could be mounted by what is planned so far.
     maybe_proc: Vec<String>,
+    /// The faults found so far, where all are asked for; without it the first one ends the plan.
+    faults: Option<Vec<Error>>,
 }
 
-impl Planner<'_> {
+impl<'p> Planner<'p> {
+    /// One that has planned nothing, with room for so many entries and bytes of strings.
+    fn new(config: &'p Config<'p>, host: &'p Host, options: &'p Options<'p>, room: (usize, usize)) -> Planner<'p> {
+        Planner {
+            config,
+            host,
+            options,
+            entries: Vec::with_capacity(room.0),
+            strings: Strings::with_capacity(room.1),
+            warnings: Vec::new(),
+            joined: Vec::new(),
+            rootfs: String::new(),
+            readonly_dev: false,
+            own_cgroup: String::new(),
+            maybe_proc: Vec::new(),
+            faults: None,
+        }
+    }
+
+    /// A container's plan, in order: the cgroup's, the program's arguments and its environment.
+    fn whole(&mut self) -> Result<(orlop_cgroup::Plan, List<Text>, List<Text>)> {
+        let supported = refuse_unsupported(self.config);
+        self.sound(supported)?;
+        self.check_document()?;
+        self.check_hooks()?;
+        let cgroup = self.cgroup()?;
+        if self.makes_network_ahead() {
+            self.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
+        }
+        self.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
+        if !cgroup.dirs.is_empty() {
+            self.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
+        }
+        self.namespaces(&cgroup)?;
+        self.mounts(&cgroup)?;
+        self.devices()?;
+        self.console_target()?;
+        self.create_hooks()?;
+        self.enter_root()?;
+        let (args, env) = self.process(&cgroup)?;
+        Ok((cgroup, args, env))
+    }
+
+    /// The cgroup, and whose limits they are.
+    fn cgroup(&mut self) -> Result<orlop_cgroup::Plan> {
+        if self.faults.is_none() {
+            return crate::cgroup::plan(self.config, self.host, self.options);
+        }
+        let (cgroup, faults) = crate::cgroup::review(self.config, self.host, self.options);
+        faults.into_iter().try_for_each(|fault| self.fault(fault))?;
+        Ok(cgroup)
+    }
+
+    /// What the document says of itself.
+    fn check_document(&mut self) -> Result<()> {
+        let version = Origin::field("/ociVersion");
+        match document::major(&self.config.oci_version) {
+            Some(1) => {}
+            Some(_) => {
+                let what = alloc::format!("version {} of the specification", &*self.config.oci_version);
+                self.fault(Error::not_supported(what).field("/ociVersion"))?;
+            }
+            None => {
+                let what = alloc::format!("{:?} is no version as semver.org has them", &*self.config.oci_version);
+                self.fault(invalid(what, version))?;
+            }
+        }
+        if self.config.annotations.get("").is_some() {
+            self.fault(invalid("the key of an annotation is empty", Origin::field("/annotations")))?;
+        }
+        Ok(())
+    }
+
+    /// A fault of the configuration: the end of the plan, or one more of the list that is asked for.
+    pub(crate) fn fault(&mut self, error: Error) -> Result<()> {
+        match &mut self.faults {
+            None => Err(error),
+            Some(faults) => {
+                faults.push(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// What was checked, unless it had a fault that is listed.
+    pub(crate) fn sound<T>(&mut self, checked: Result<T>) -> Result<Option<T>> {
+        match checked {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.fault(error).map(|()| None),
+        }
+    }
+
     pub(crate) fn init(&mut self, phase: Phase, origin: Origin, step: Step) {
         self.entries.push(Entry { phase, origin, act: Act::Init(step) });
     }
@@ -582,6 +674,11 @@ impl Planner<'_> {
         no_nul(text, origin)?;
         Ok(self.strings.text(text.as_bytes()))
     }
+}
+
+/// A member of an object by its key, as a JSON pointer.
+pub(crate) fn member(pointer: &str, key: &str) -> String {
+    alloc::format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 pub(crate) fn no_nul(text: &str, origin: Origin) -> Result<()> {

@@ -73,18 +73,24 @@ const fn propagation(configured: Configured) -> (Propagation, Reach) {
 }
 
 impl Planner<'_> {
-    pub(super) fn mounts(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<String> {
+    pub(super) fn mounts(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<()> {
         let config = self.config;
         let origin = Origin::field("/root/path");
-        let root = config.root.as_ref().ok_or_else(|| invalid("root must be specified", Origin::field("/root")))?;
-        if root.path.is_empty() {
-            return Err(invalid("the path of the root file system is empty", origin));
+        let root = match &config.root {
+            Some(root) => &*root.path,
+            None => {
+                self.fault(invalid("root must be specified", Origin::field("/root")))?;
+                "/"
+            }
+        };
+        if root.is_empty() {
+            self.fault(invalid("the path of the root file system is empty", origin))?;
         }
         self.own_cgroup = match cgroup.dirs.iter().find(|dir| dir.version == Version::V2) {
             Some(dir) if self.has_new_namespace(NamespaceKind::Cgroup) => dir.path.clone(),
             _ => String::from("/sys/fs/cgroup"),
         };
-        let rootfs = path::join(self.options.bundle, &root.path);
+        let rootfs = path::join(self.options.bundle, root);
         // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
         let spread = Origin::field("/linux/rootfsPropagation");
         let (mode, reach) = match config.linux.rootfs_propagation.map(propagation) {
@@ -113,7 +119,8 @@ impl Planner<'_> {
                 // What is mounted is the cgroup itself, and systemd has to make it.
                 self.runtime(Phase::Namespaces, Origin::field("/linux/cgroupsPath"), super::Task::CgroupAdopt);
             }
-            self.mount(mount, cgroup, origin)?;
+            let planned = self.mount(mount, cgroup, origin);
+            self.sound(planned)?;
         }
         if network {
             self.join_network();
@@ -121,7 +128,7 @@ impl Planner<'_> {
         if cgroup_namespace {
             self.new_cgroup_namespace(cgroup);
         }
-        Ok(rootfs)
+        Ok(())
     }
 
     /// As late as possible: its root is the cgroup that init is in by then, and on v1 being put there takes the
@@ -150,14 +157,14 @@ impl Planner<'_> {
             destination = String::from(inside);
         }
         if options.copy_up && mount.kind != "tmpfs" {
-            return Err(invalid("only a tmpfs can begin with a copy", origin.inside("/options")));
+            self.fault(invalid("only a tmpfs can begin with a copy", origin.inside("/options")))?;
         }
         if destination == "/" {
-            return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
+            self.fault(invalid("a mount on top of the root file system", origin.inside("/destination")))?;
         }
         let ids = options.ids.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
         if ids && options.bind.is_none() {
-            return Err(invalid("id-mapped mounts are only supported for bind mounts", origin));
+            self.fault(invalid("id-mapped mounts are only supported for bind mounts", origin))?;
         }
         let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
@@ -581,6 +588,15 @@ impl Planner<'_> {
         }
     }
 
+    /// The path of what is masked or made read-only.
+    fn covered(&mut self, path: &str, origin: Origin) -> Result<Option<Text>> {
+        if !path.starts_with('/') {
+            self.fault(invalid("a path in the container must be absolute here", origin))?;
+        }
+        let path = self.text(&path::clean_absolute(path), origin);
+        self.sound(path)
+    }
+
     /// Makes the root read-only and covers what is to be covered, then changes into it.
     pub(super) fn enter_root(&mut self) -> Result<()> {
         let phase = Phase::Root;
@@ -588,12 +604,14 @@ impl Planner<'_> {
         if let Some(process) = &config.process {
             let origin = Origin::field("/process/cwd");
             if !process.cwd.starts_with('/') {
-                return Err(invalid("Cwd must be an absolute path", origin));
+                self.fault(invalid("Cwd must be an absolute path", origin))?;
             }
             let cwd = path::clean_absolute(&process.cwd);
             if cwd != "/" {
-                let path = self.text(&cwd, origin)?;
-                self.init(phase, origin, Step::Directory { root: slot::ROOT, path, mode: 0o755 });
+                let path = self.text(&cwd, origin);
+                if let Some(path) = self.sound(path)? {
+                    self.init(phase, origin, Step::Directory { root: slot::ROOT, path, mode: 0o755 });
+                }
             }
         }
         if !config.linux.masked_paths.is_empty() {
@@ -605,12 +623,12 @@ impl Planner<'_> {
                 continue;
             }
             let origin = Origin::member("/linux/maskedPaths", index);
-            let path = self.text(&path::clean_absolute(masked), origin)?;
+            let Some(path) = self.covered(masked, origin)? else { continue };
             self.init(phase, origin, Step::Mask { root: slot::ROOT, path, null: slot::NULL });
         }
         for (index, readonly) in config.linux.readonly_paths.iter().enumerate() {
             let origin = Origin::member("/linux/readonlyPaths", index);
-            let path = self.text(&path::clean_absolute(readonly), origin)?;
+            let Some(path) = self.covered(readonly, origin)? else { continue };
             self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
         }
         if self.readonly_dev {
