@@ -1,7 +1,32 @@
-//! The version that a configuration was written for; see semver.org, version 2.0.0.
+//! What a configuration says of itself.
 
-/// The major version of a semantic version; nothing where it is none.
-pub(super) fn major(version: &str) -> Option<u64> {
+use super::{Origin, Planner, invalid};
+use crate::error::{Error, Result};
+
+impl Planner<'_> {
+    /// What the document says of itself.
+    pub(super) fn check_document(&mut self) -> Result<()> {
+        let version = Origin::field("/ociVersion");
+        match major(&self.config.oci_version) {
+            Some(1) => {}
+            Some(_) => {
+                let what = alloc::format!("version {} of the specification", &*self.config.oci_version);
+                self.fault(Error::not_supported(what).field("/ociVersion"))?;
+            }
+            None => {
+                let what = alloc::format!("{:?} is no version as semver.org has them", &*self.config.oci_version);
+                self.fault(invalid(what, version))?;
+            }
+        }
+        if self.config.annotations.get("").is_some() {
+            self.fault(invalid("the key of an annotation is empty", Origin::field("/annotations")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The major version of a semantic version (semver.org, 2.0.0); nothing where it is none.
+fn major(version: &str) -> Option<u64> {
     let (version, build) = version.split_once('+').map_or((version, None), |(rest, build)| (rest, Some(build)));
     let (version, pre) = version.split_once('-').map_or((version, None), |(rest, pre)| (rest, Some(pre)));
     let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

@@ -17,6 +17,7 @@ mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+mod review;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
+pub(crate) use review::review;
 pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
@@ -510,32 +512,6 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     })
 }
 
-/// All that [`plan`] has to say of a configuration, where it stops at the first fault.
-pub(crate) struct Review {
-    /// What a plan fails with.
-    pub(crate) faults: Vec<Error>,
-    /// What it tells the caller.
-    pub(crate) warnings: Vec<Warning>,
-    /// The cgroup's plan, as far as it goes.
-    pub(crate) cgroup: orlop_cgroup::Plan,
-}
-
-/// Plans for the faults only: each is listed, and the planner goes on behind it.
-pub(crate) fn review(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Review {
-    let mut planner = Planner::new(config, host, options, (128, 8192));
-    planner.faults = Some(Vec::new());
-    let done = planner.whole();
-    let mut faults = planner.faults.unwrap_or_default();
-    let cgroup = match done {
-        Ok((cgroup, ..)) => cgroup,
-        Err(error) => {
-            faults.push(error);
-            orlop_cgroup::Plan::default()
-        }
-    };
-    Review { faults, warnings: planner.warnings, cgroup }
-}
-
 /// The plan under construction.
 pub(crate) struct Planner<'p> {
     pub(crate) config: &'p Config<'p>,
@@ -597,55 +573,6 @@ impl<'p> Planner<'p> {
         self.enter_root()?;
         let (args, env) = self.process(&cgroup)?;
         Ok((cgroup, args, env))
-    }
-
-    /// The cgroup, and whose limits they are.
-    fn cgroup(&mut self) -> Result<orlop_cgroup::Plan> {
-        if self.faults.is_none() {
-            return crate::cgroup::plan(self.config, self.host, self.options);
-        }
-        let (cgroup, faults) = crate::cgroup::review(self.config, self.host, self.options);
-        faults.into_iter().try_for_each(|fault| self.fault(fault))?;
-        Ok(cgroup)
-    }
-
-    /// What the document says of itself.
-    fn check_document(&mut self) -> Result<()> {
-        let version = Origin::field("/ociVersion");
-        match document::major(&self.config.oci_version) {
-            Some(1) => {}
-            Some(_) => {
-                let what = alloc::format!("version {} of the specification", &*self.config.oci_version);
-                self.fault(Error::not_supported(what).field("/ociVersion"))?;
-            }
-            None => {
-                let what = alloc::format!("{:?} is no version as semver.org has them", &*self.config.oci_version);
-                self.fault(invalid(what, version))?;
-            }
-        }
-        if self.config.annotations.get("").is_some() {
-            self.fault(invalid("the key of an annotation is empty", Origin::field("/annotations")))?;
-        }
-        Ok(())
-    }
-
-    /// A fault of the configuration: the end of the plan, or one more of the list that is asked for.
-    pub(crate) fn fault(&mut self, error: Error) -> Result<()> {
-        match &mut self.faults {
-            None => Err(error),
-            Some(faults) => {
-                faults.push(error);
-                Ok(())
-            }
-        }
-    }
-
-    /// What was checked, unless it had a fault that is listed.
-    pub(crate) fn sound<T>(&mut self, checked: Result<T>) -> Result<Option<T>> {
-        match checked {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => self.fault(error).map(|()| None),
-        }
     }
 
     pub(crate) fn init(&mut self, phase: Phase, origin: Origin, step: Step) {
