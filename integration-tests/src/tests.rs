@@ -13,6 +13,7 @@ mod lint;
 mod list;
 mod memory;
 mod process;
+mod races;
 mod rootfs;
 mod scale;
 mod seccomp;
@@ -57,6 +58,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         hooks::TESTS,
         security::TESTS,
+        races::TESTS,
         seccomp::TESTS,
         attributes::TESTS,
         cgroup::TESTS,

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// How many lines the kernel takes (UID_GID_MAP_MAX_EXTENTS).
 const MAX_LINES: usize = 340;
+/// It takes less than a page at once, and only one write(2).
+const LONGEST: usize = 4095;
 
 const UIDS: Origin = Origin::field("/linux/uidMappings");
 const GIDS: Origin = Origin::field("/linux/gidMappings");
@@ -49,6 +51,10 @@ pub(crate) fn lines(map: &[IdMapping], origin: Origin) -> Result<String> {
         }
         // Writing to a string does not fail.
         let _ = writeln!(text, "{} {} {}", line.container_id, line.host_id, line.size);
+    }
+    if text.len() > LONGEST {
+        let what = format!("id mappings of {} bytes are more than the {LONGEST} that the kernel takes", text.len());
+        return Err(invalid(what, origin).hint("ranges that follow each other can be one"));
     }
     Ok(text)
 }

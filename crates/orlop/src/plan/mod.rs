@@ -490,6 +490,12 @@ pub(crate) mod slot {
     pub(crate) const TIME: Slot = Slot(25);
     /// A /dev that is to be read-only once it is filled.
     pub(crate) const DEV: Slot = Slot(26);
+    /// The folder of the v1 hierarchies, until all are in it.
+    pub(crate) const CGROUP_TREE: Slot = Slot(29);
+    /// What is mounted at /proc, until all of it that is to be covered is.
+    pub(crate) const PROC_TREE: Slot = Slot(30);
+    /// What is mounted at /sys.
+    pub(crate) const SYS_TREE: Slot = Slot(31);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 12;
 }
@@ -528,6 +534,10 @@ pub(crate) struct Planner<'p> {
     own_cgroup: String,
     /// Where a procfs could be mounted by what is planned so far.
     maybe_proc: Vec<String>,
+    /// Where the mount that is planned is held.
+    mount_slot: Slot,
+    /// Mounts that are held until the root is entered.
+    kept: Vec<(String, Slot)>,
     /// The faults found so far, where all are asked for; without it the first one ends the plan.
     faults: Option<Vec<Error>>,
 }
@@ -547,6 +557,8 @@ impl<'p> Planner<'p> {
             readonly_dev: false,
             own_cgroup: String::new(),
             maybe_proc: Vec::new(),
+            mount_slot: slot::MOUNT,
+            kept: Vec::new(),
             faults: None,
         }
     }

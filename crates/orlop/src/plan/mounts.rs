@@ -166,6 +166,11 @@ impl Planner<'_> {
         if ids && options.bind.is_none() {
             self.fault(invalid("id-mapped mounts are only supported for bind mounts", origin))?;
         }
+        self.mount_slot = match destination.as_str() {
+            "/proc" => slot::PROC_TREE,
+            "/sys" => slot::SYS_TREE,
+            _ => slot::MOUNT,
+        };
         let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
@@ -179,6 +184,14 @@ impl Planner<'_> {
             self.maybe_proc.push(destination);
         }
         Ok(())
+    }
+
+    /// Remembers where what was just mounted is held.
+    fn keep(&mut self, destination: &str) {
+        if self.mount_slot != slot::MOUNT {
+            self.kept.retain(|(kept, _)| kept != destination);
+            self.kept.push((String::from(destination), self.mount_slot));
+        }
     }
 
     /// What a mount may do to procfs: S5 and CVE-2019-16884.
@@ -219,13 +232,14 @@ impl Planner<'_> {
             // As `mount --bind -o`: what is not asked for goes. With `remount`, what is there stays.
             let rest = if options.remount { Attr::NONE } else { BIND_FLAGS.without(options.one.set) };
             let clear = options.one.clear | rest;
-            let step = Step::BindAttr { mount: slot::MOUNT, set: options.one.set, clear, asked: options.one.clear };
+            let step = Step::BindAttr { mount: self.mount_slot, set: options.one.set, clear, asked: options.one.clear };
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);
         let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
         self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
-        self.attach(options, slot::MOUNT, origin);
+        self.attach(options, self.mount_slot, origin);
+        self.keep(destination);
         Ok(())
     }
 
@@ -244,12 +258,12 @@ impl Planner<'_> {
         let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
         let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
         if ids == Ids::Same && !privileged {
-            self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT });
+            self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: self.mount_slot });
             return Ok(());
         }
         let ids_reach = options.ids.map_or(Reach::One, |(_, reach)| reach);
         self.runtime(PHASE, source, Task::SendMount { path, reach, follow, ids, ids_reach });
-        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: slot::MOUNT });
+        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: self.mount_slot });
         Ok(())
     }
 
@@ -299,7 +313,7 @@ impl Planner<'_> {
         let params = self.params(fstype, mount, options, origin)?;
         // Read-only only when all is in there that belongs there.
         let readonly_later = options.one.set.contains(Attr::RDONLY) && (destination == "/dev" || options.copy_up);
-        let out = if readonly_later && destination == "/dev" { slot::DEV } else { slot::MOUNT };
+        let out = if readonly_later && destination == "/dev" { slot::DEV } else { self.mount_slot };
         self.readonly_dev |= out == slot::DEV;
         let attr = if readonly_later { options.one.set.without(Attr::RDONLY) } else { options.one.set };
         let fstype_text = self.text(fstype, origin.inside("/type"))?;
@@ -323,6 +337,7 @@ impl Planner<'_> {
             self.init(PHASE, origin.inside("/options"), step);
         }
         self.attach(options, out, origin);
+        self.keep(destination);
         Ok(())
     }
 
@@ -393,7 +408,7 @@ impl Planner<'_> {
         let origin = origin.inside("/destination");
         let path = self.text(destination, origin)?;
         let step =
-            Step::Target { root: slot::ROOT, path, make, like: slot::MOUNT, over_proc, follow, out: slot::TARGET };
+            Step::Target { root: slot::ROOT, path, make, like: self.mount_slot, over_proc, follow, out: slot::TARGET };
         self.init(PHASE, origin, step);
         Ok(())
     }
@@ -429,6 +444,7 @@ impl Planner<'_> {
         let readonly = options.one.set.contains(Attr::RDONLY) && !VIRTUAL.contains(&fstype);
         let flags = if readonly { flags | MsFlags::RDONLY } else { flags };
         self.old_mount(fstype, mount, options, flags, destination, origin)?;
+        self.kept.retain(|(kept, _)| *kept != destination);
         if !options.one.is_empty() {
             let (set, clear) = (options.one.set, options.one.clear);
             let step = Step::SetAttr { mount: slot::MOUNT, set, clear, reach: Reach::One };
@@ -511,7 +527,9 @@ impl Planner<'_> {
             ..MountOptions::default()
         };
         let tmpfs = Mount { kind: "tmpfs".into(), source: "tmpfs".into(), ..mount.clone() };
+        self.mount_slot = slot::CGROUP_TREE;
         self.new_file_system(&tmpfs, &shell, destination, origin)?;
+        self.mount_slot = slot::MOUNT;
         let own = self.has_namespace(NamespaceKind::Cgroup);
         let attr = Attr::NOSUID | Attr::NODEV | Attr::NOEXEC | options.one.set;
         let host = self.host;
@@ -567,6 +585,12 @@ impl Planner<'_> {
                 self.init(PHASE, origin, Step::Symlink { root: slot::ROOT, path: link, target });
             }
         }
+        // Only now: the folders and links above are made in it.
+        if options.one.set.contains(Attr::RDONLY) {
+            let (set, clear) = (Attr::RDONLY, Attr::NONE);
+            let step = Step::SetAttr { mount: slot::CGROUP_TREE, set, clear, reach: Reach::One };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
         Ok(())
     }
 
@@ -588,13 +612,21 @@ impl Planner<'_> {
         }
     }
 
-    /// The path of what is masked or made read-only.
-    fn covered(&mut self, path: &str, origin: Origin) -> Result<Option<Text>> {
+    /// The path of what is masked or made read-only, and where it begins. What lies in a procfs or sysfs of ours is
+    /// looked up in that mount: whoever shares the root file system may have put another folder in its place since
+    /// (CVE-2019-19921), and the mount, which moves with its folder, would stay open under another name.
+    fn covered(&mut self, path: &str, origin: Origin) -> Result<Option<(Slot, Text)>> {
         if !path.starts_with('/') {
             self.fault(invalid("a path in the container must be absolute here", origin))?;
         }
-        let path = self.text(&path::clean_absolute(path), origin);
-        self.sound(path)
+        let path = path::clean_absolute(path);
+        let inside = |(mount, slot): &(String, Slot)| {
+            let rest = path.strip_prefix(mount.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((*slot, rest))
+        };
+        let (root, rest) = self.kept.iter().find_map(inside).unwrap_or((slot::ROOT, &path));
+        let text = self.text(if rest.is_empty() { "/" } else { rest }, origin);
+        Ok(self.sound(text)?.map(|text| (root, text)))
     }
 
     /// Makes the root read-only and covers what is to be covered, then changes into it.
@@ -623,13 +655,13 @@ impl Planner<'_> {
                 continue;
             }
             let origin = Origin::member("/linux/maskedPaths", index);
-            let Some(path) = self.covered(masked, origin)? else { continue };
-            self.init(phase, origin, Step::Mask { root: slot::ROOT, path, null: slot::NULL });
+            let Some((root, path)) = self.covered(masked, origin)? else { continue };
+            self.init(phase, origin, Step::Mask { root, path, null: slot::NULL });
         }
         for (index, readonly) in config.linux.readonly_paths.iter().enumerate() {
             let origin = Origin::member("/linux/readonlyPaths", index);
-            let Some(path) = self.covered(readonly, origin)? else { continue };
-            self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
+            let Some((root, path)) = self.covered(readonly, origin)? else { continue };
+            self.init(phase, origin, Step::ReadOnlyPath { root, path });
         }
         if self.readonly_dev {
             let step = Step::SetAttr { mount: slot::DEV, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
