@@ -11,12 +11,14 @@ mod errors;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod lint;
 mod limits;
 mod list;
 mod memory;
 mod mounts;
 mod netdev;
 mod process;
+mod races;
 mod rdt;
 mod rootfs;
 mod scale;
@@ -67,6 +69,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         cli::TESTS,
         crash::TESTS,
         lifecycle::TESTS,
+        lint::TESTS,
         list::TESTS,
         memory::TESTS,
         mounts::TESTS,
@@ -78,6 +81,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         errors::TESTS,
         hooks::TESTS,
         security::TESTS,
+        races::TESTS,
         seccomp::TESTS,
         attributes::TESTS,
         calls::TESTS,

@@ -122,6 +122,17 @@ pub struct Explain<'a> {
     pub format: LogFormat,
 }
 
+/// `lint`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lint<'a> {
+    /// The bundle.
+    pub bundle: Option<&'a CStr>,
+    /// Another file than the bundle's config.json.
+    pub config: Option<&'a CStr>,
+    /// The format.
+    pub format: LogFormat,
+}
+
 /// `mounts`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mounts<'a> {
@@ -177,6 +188,7 @@ pub enum Command<'a> {
     Features,
     Info,
     Kill(Kill<'a>),
+    Lint(Lint<'a>),
     List(List),
     Mounts(Mounts<'a>),
     Pause(Id<'a>),
@@ -328,6 +340,11 @@ fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<
         "features" => Command::Features,
         "info" => Command::Info,
         "kill" => Command::Kill(kill(given)?),
+        "lint" => Command::Lint(Lint {
+            bundle: given.raw("bundle"),
+            config: given.raw("config"),
+            format: given.choice("format", TEXT_JSON)?.unwrap_or_default(),
+        }),
         "list" => Command::List(List {
             format: given.choice("format", TABLE_JSON)?.unwrap_or_default(),
             quiet: given.flag("quiet")?,

@@ -16,6 +16,7 @@ pub mod events;
 mod foreground;
 pub mod help;
 mod info;
+mod lint;
 pub mod log;
 pub mod man;
 pub mod output;

@@ -15,7 +15,7 @@ use orlop_sys::start::Args;
 use orlop_sys::time::Timespec;
 
 use crate::command::{
-    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, List,
+    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, Lint, List,
     Mounts, Program, Ps, Refused, Restore, Run, Spec, Update,
 };
 use crate::environment::{Caller, Environment, Root};
@@ -71,6 +71,7 @@ verbs! {
     features "features" ();
     info "info" ();
     kill "kill" (Kill<'_>);
+    lint "lint" (Lint<'_>);
     list "list" (List);
     mounts "mounts" (Mounts<'_>);
     pause "pause" (Id<'_>);
@@ -112,6 +113,7 @@ impl Verbs {
             Command::Features => (self.features)(&context()?),
             Command::Info => (self.info)(&context()?),
             Command::Kill(options) => (self.kill)(&context()?, options),
+            Command::Lint(options) => (self.lint)(&context()?, options),
             Command::List(options) => (self.list)(&context()?, options),
             Command::Mounts(options) => (self.mounts)(&context()?, options),
             Command::Pause(options) => (self.pause)(&context()?, options),

@@ -261,6 +261,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("wait", ""),
     ("doctor", "fix"),
     ("explain", "bundle/b format"),
+    ("lint", "bundle/b format"),
 ];
 
 /// The table, the help, the manual and the completions of all three shells have every feature.

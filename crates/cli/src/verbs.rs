@@ -23,7 +23,7 @@ use crate::log::Failure;
 use crate::output;
 use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
-use crate::{control, doctor, foreground, info, terminal};
+use crate::{control, doctor, foreground, info, lint, terminal};
 
 /// The commands that this build has.
 pub const VERBS: Verbs = Verbs {
@@ -36,6 +36,7 @@ pub const VERBS: Verbs = Verbs {
     features,
     info: info::info,
     kill,
+    lint: lint::lint,
     list,
     pause: control::pause,
     ps: control::ps,
@@ -83,7 +84,7 @@ fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
+pub(crate) fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
     Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
 }
 
@@ -398,17 +399,21 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
     Ok(0)
 }
 
-fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
+/// For what plans a container and makes none.
+pub(crate) fn options_of_a_plan(context: &Context<'_>) -> Result<CreateOptions, Failure> {
     refuse_unsupported(context)?;
-    let bundle = bundle(options.bundle, options.config)?;
-    // A terminal is one wherever its master goes.
-    let console = Console::Caller(Default::default);
-    let how = CreateOptions {
+    Ok(CreateOptions {
         cgroup_manager: cgroup_manager(context),
         systemd: systemd(context)?,
-        console,
+        // A terminal is one wherever its master goes.
+        console: Console::Caller(Default::default),
         ..CreateOptions::default()
-    };
+    })
+}
+
+fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
+    let how = options_of_a_plan(context)?;
+    let bundle = bundle(options.bundle, options.config)?;
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;
     match options.format {
         LogFormat::Text => print(&explain::text(&plan)),

@@ -23,6 +23,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("mounts", &["add", "c", "mounts.json"]),
     ("spec", &[]),
     ("explain", &[]),
+    ("lint", &[]),
     ("features", &[]),
     ("info", &[]),
     ("doctor", &[]),

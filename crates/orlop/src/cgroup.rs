@@ -42,7 +42,37 @@ pub(crate) fn placement(plan: &cgroup::Plan) -> Placement {
 }
 
 pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<cgroup::Plan> {
-    let resources = resources(&config.linux.resources, Devices::OfContainer)?;
+    plan_limits(config, &config.linux.resources, host, options)
+}
+
+/// The plan without the limits that have a fault, and these faults.
+pub(crate) fn review(config: &Config<'_>, host: &Host, options: &Options<'_>) -> (cgroup::Plan, Vec<Error>) {
+    let mut limits = config.linux.resources.clone();
+    let mut faults = Vec::new();
+    loop {
+        let error = match plan_limits(config, &limits, host, options) {
+            Ok(plan) => return (plan, faults),
+            Err(error) => error,
+        };
+        let pointer = error.origin().unwrap_or_default();
+        let gone = match pointer.strip_prefix("/linux/resources/") {
+            Some(limit) => limits.forget(limit),
+            None => false,
+        };
+        faults.push(error);
+        if !gone {
+            return (cgroup::Plan::default(), faults);
+        }
+    }
+}
+
+fn plan_limits(
+    config: &Config<'_>,
+    limits: &config::Resources<'_>,
+    host: &Host,
+    options: &Options<'_>,
+) -> Result<cgroup::Plan> {
+    let resources = resources(limits, Devices::OfContainer)?;
     let how =
         cgroup::Options { rootless: host.rootless, user_namespace: host.rootless, manager: options.cgroup_manager };
     if options.cgroup_manager == cgroup::Manager::Systemd {
@@ -78,11 +108,16 @@ pub(crate) fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
 pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
     let kind = match &error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
+        cgroup::Error::Invalid { .. } | cgroup::Error::Path { .. } => Kind::InvalidConfig,
         _ => Kind::System,
     };
-    match &error {
+    let ours = match &error {
         cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
         _ => Error::new(kind, alloc::format!("{error}")),
+    };
+    match error.origin() {
+        Some(origin) => ours.field(origin.as_str()),
+        None => ours,
     }
 }
 

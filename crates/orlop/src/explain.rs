@@ -6,11 +6,11 @@ use core::fmt::Write;
 
 use orlop_cgroup::{DevicePlan, Dir, Missing, Verdict, Version};
 use orlop_init::show::Show;
-use orlop_init::step::{Call, Step};
+use orlop_init::step::{Call, Slot, Step};
 use orlop_sys::Errno;
 
 use crate::error::{Error, Kind};
-use crate::plan::{Act, Entry, Ids, Plan, Task};
+use crate::plan::{Act, Entry, Ids, Plan, Task, slot};
 
 /// The plan as lines of text: number, phase, who, what, with which arguments, and the field that asks for it.
 pub fn text(plan: &Plan) -> String {
@@ -246,11 +246,10 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
     let call_name = call.map_or("", Call::name);
     let system = |what: String| Error::system(call_name, what, errno);
     match *step {
-        Step::Limit { resource, soft, hard } => {
+        Step::Limit { resource, .. } => {
             let error = Error::new(Kind::System, format!("error setting rlimit type {resource}: {errno}"));
             match errno {
                 Errno::PERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
-                Errno::INVAL if soft > hard => error.hint("the soft limit is above the hard one"),
                 _ => error,
             }
         }
@@ -299,8 +298,8 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             _ => system(String::from("a terminal")),
         },
         Step::Symlink { path, .. } => system(format!("link {}", text(path))),
-        Step::Mask { path, .. } => system(format!("masking {}", text(path))),
-        Step::ReadOnlyPath { path, .. } => system(format!("making {} read-only", text(path))),
+        Step::Mask { root, path, .. } => system(format!("masking {}{}", mount_point(root), text(path))),
+        Step::ReadOnlyPath { root, path } => system(format!("making {}{} read-only", mount_point(root), text(path))),
         Step::OpenNamespace { path, namespace, .. } => match call {
             Some(Call::NamespaceType) => {
                 Error::new(Kind::InvalidConfig, format!("{} is no namespace of type {namespace}", text(path)))
@@ -332,6 +331,15 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::MemoryPolicy { .. } => system(String::from("setting the memory policy")),
         Step::Seccomp { .. } => system(String::from("loading the filter")),
         _ => system(String::from(step.name())),
+    }
+}
+
+/// What stands before a path that is looked up in a mount.
+fn mount_point(root: Slot) -> &'static str {
+    match root {
+        slot::PROC_TREE => "/proc",
+        slot::SYS_TREE => "/sys",
+        _ => "",
     }
 }
 

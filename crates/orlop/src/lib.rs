@@ -36,6 +36,7 @@ mod hook;
 mod host;
 mod idmap;
 mod launch;
+pub mod lint;
 mod netlink;
 mod path;
 pub mod plan;

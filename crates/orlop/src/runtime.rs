@@ -25,6 +25,7 @@ use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
+use crate::lint;
 use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
 use crate::state::{self, Init, Record, StateDir, Told};
 
@@ -71,6 +72,23 @@ impl Runtime {
         let config = bundle.config()?;
         let host = Host::probe()?;
         plan_for(id, bundle, &config, &host, options, gate)
+    }
+
+    /// Looks a bundle's configuration over, without making anything of it: every error that creating a container
+    /// would end with at the first, on this host, and what is worth a warning.
+    pub fn lint(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Vec<lint::Finding>> {
+        let host = Host::probe()?;
+        let systemd_cgroup = systemd_cgroup(options)?;
+        let mut review = match lint::Review::read(bundle.text()) {
+            Ok(review) => review,
+            Err(finding) => return Ok(alloc::vec![finding]),
+        };
+        review.plan(
+            &host,
+            |config| planned(id, bundle, config, options, Gate::Start, &systemd_cgroup),
+            |config, options, cgroup| lint::host_findings(config, &host, options, cgroup),
+        );
+        Ok(review.finish())
     }
 
     /// Makes a container that waits for [`Container::start`].
@@ -173,10 +191,20 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
-    let user = options.cgroup_manager == orlop_cgroup::Manager::Systemd && options.systemd != Bus::System;
-    // Where a user's systemd is, only it can tell; the system's has the root.
-    let systemd_cgroup = if user { cgroup_of(&options.systemd)? } else { String::new() };
-    let options = Options {
+    let systemd_cgroup = systemd_cgroup(options)?;
+    plan::plan(config, host, &planned(id, bundle, config, options, gate, &systemd_cgroup))
+}
+
+/// What a plan has to know of the caller's choices.
+fn planned<'a>(
+    id: &'a str,
+    bundle: &'a Bundle,
+    config: &Config<'_>,
+    options: &CreateOptions,
+    gate: Gate,
+    systemd_cgroup: &'a str,
+) -> Options<'a> {
+    Options {
         id,
         bundle: bundle.path(),
         gate,
@@ -184,17 +212,20 @@ fn plan_for(
         keyring: options.keyring,
         cgroup_manager: options.cgroup_manager,
         systemd: options.systemd.clone(),
-        systemd_cgroup: &systemd_cgroup,
+        systemd_cgroup,
         preserve_fds: options.preserve_fds,
         listen_fds: options.listen_fds,
         console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
         joins_own_network: joins_own_network(config),
-    };
-    plan::plan(config, host, &options)
+    }
 }
 
-fn cgroup_of(bus: &Bus) -> Result<String> {
-    Client::connect(bus).and_then(|mut client| client.cgroup()).map_err(from_cgroup)
+/// Where a user's systemd is, only it can tell; the system's has the root.
+fn systemd_cgroup(options: &CreateOptions) -> Result<String> {
+    if options.cgroup_manager != orlop_cgroup::Manager::Systemd || options.systemd == Bus::System {
+        return Ok(String::new());
+    }
+    Client::connect(&options.systemd).and_then(|mut client| client.cgroup()).map_err(from_cgroup)
 }
 
 /// A container as [`Runtime::list`] finds it.

@@ -61,3 +61,30 @@ fn named_headings_exist() {
         }
     }
 }
+
+/// What went wrong elsewhere has its row in SECURITY.md, each with a test that exists; and the tests named for
+/// something are in it.
+#[test]
+fn what_went_wrong_elsewhere_is_tested() {
+    const KNOWN: &str = "2016-3697 2016-8867 2016-9962 2019-5736 2019-16884 2019-19921 2021-30465 2021-43784 2022-29162 \
+        2022-27650 2025-27612 2023-25809 2023-27561 2023-28642 2024-21626 2024-45310 2024-40635 2025-31133 2025-62161 \
+        2025-52565 2025-52881 2025-62596 2025-54867 2025-24965 2025-23266 2026-30892 2026-41579 2026-47766 2024-3154";
+    let document = read("SECURITY.md");
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| CVE-")).collect();
+    for row in &rows {
+        let tests = quoted(row).filter(|word| word.contains(".rs: ")).count();
+        assert!(tests > 0, "no test: {row}");
+    }
+    for id in KNOWN.split_whitespace() {
+        let id = format!("CVE-{id}");
+        assert!(rows.iter().any(|row| row.split([' ', ',']).any(|word| word == id)), "no row: {id}");
+    }
+    for entry in fs::read_dir(root().join("integration-tests/src/tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        for line in fs::read_to_string(&path).unwrap().lines().filter(|line| line.starts_with("fn cve_")) {
+            let test = line["fn ".len()..].split('(').next().unwrap();
+            assert!(document.contains(&format!("{name}: {test}`")), "SECURITY.md has no {name}: {test}");
+        }
+    }
+}

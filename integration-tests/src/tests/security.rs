@@ -14,11 +14,13 @@ tests! { "security":
         cve_2019_5736_init_is_not_the_binary, cve_2019_5736_entrypoint,
         cve_2024_21626_cwd, cve_2025_54867_proc_is_a_link, cve_2023_27561_sys_is_a_link,
         mount_target_link_stays_inside, masked_link_stays_inside, state_is_private,
-        volume_on_proc_is_refused,
+        volume_on_proc_is_refused, cve_2021_43784_large_fields, cve_2025_24965_made_files_follow_no_link,
+        cve_2023_25809_cgroup_is_read_only, cve_2019_5736_exec,
     }
     ROOT {
         cve_2016_3697_numeric_user, cve_2026_41579_dev_is_a_link, cve_2024_40635_uid,
-        forbidden_device, state_of_a_created_one_is_not_readable,
+        forbidden_device, state_of_a_created_one_is_not_readable, cve_2021_43784_many_mappings,
+        cve_2026_30892_exec_user,
     }
 }
 
@@ -130,14 +132,27 @@ fn cve_2023_27561_sys_is_a_link(t: &Context) -> Outcome {
 /// Whatever becomes of it, nothing is made or mounted outside.
 fn cve_2026_41579_dev_is_a_link(t: &Context) -> Outcome {
     t.needs_root()?;
-    for target in [t.dir().join("outside").to_string_lossy().into_owned(), "../../outside".into()] {
+    let targets = [t.dir().join("outside").to_string_lossy().into_owned(), "../../outside".into()];
+    for (target, ptmx) in targets.iter().zip([false, true]) {
         let bundle = t.bundle().with("/root/readonly", json!(false)).args(&["true"]);
         let outside = t.dir().join("outside");
         fs::create_dir(&outside).expect("writable");
         fs::remove_dir(bundle.rootfs("dev")).expect("it is ours");
-        symlink(&target, bundle.rootfs("dev")).expect("writable");
+        symlink(target, bundle.rootfs("dev")).expect("writable");
+        let made = if ptmx {
+            fs::write(outside.join("ptmx"), "").expect("writable");
+            1
+        } else {
+            0
+        };
         t.run(&bundle);
-        assert_eq!(fs::read_dir(&outside).expect("it is ours").count(), 0, "{target}");
+        t.create(&bundle, &t.id("created"));
+        t.delete(&t.id("created"));
+        assert_eq!(fs::read_dir(&outside).expect("it is ours").count(), made, "{target}");
+        if ptmx {
+            assert_eq!(fs::read(outside.join("ptmx")).expect("it is ours"), b"");
+            fs::remove_file(outside.join("ptmx")).expect("it is ours");
+        }
         fs::remove_dir(&outside).expect("nothing is mounted on it");
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
@@ -250,4 +265,181 @@ fn state_of_a_created_one_is_not_readable(t: &Context) -> Outcome {
     assert_eq!((status.uid(), status.mode() & 0o077), (0, 0));
     t.delete(&id);
     Ok(())
+}
+
+/// CVE-2021-43784 was a length that did not fit: fields far larger than any protocol's buffer arrive whole, and what
+/// the kernel does not take is an error.
+fn cve_2021_43784_large_fields(t: &Context) -> Outcome {
+    let long = "x".repeat(100_000);
+    let mut env: Vec<String> = (0..5_000).map(|n| format!("VARIABLE_{n}=a value of the environment")).collect();
+    env.push(format!("LONG={long}"));
+    let mut bundle = t.bundle().args(&["args", &long, &long, "--", "env"]).with("/process/env", json!(env));
+    bundle.set("/annotations", json!({"long": "y".repeat(1 << 20)}));
+    let done = t.run(&bundle).ok();
+    let args = done.values("arg");
+    assert!(
+        args.iter().filter(|arg| **arg == long).count() == 2,
+        "{:?}",
+        args.iter().map(String::len).collect::<Vec<_>>()
+    );
+    let found = done.values("env");
+    assert!(env.iter().all(|entry| found.contains(entry)), "{} of {}", found.len(), env.len());
+    for (pointer, value) in [
+        ("/process/args", json!(["/bin/probe", "x".repeat(1 << 18)])),
+        ("/process/cwd", json!(format!("/{}", "d/".repeat(40_000)))),
+        ("/hostname", json!("h".repeat(70_000))),
+        ("/linux/cgroupsPath", json!(format!("/{}", "c".repeat(70_000)))),
+        ("/process/user/additionalGids", json!((0..70_000).collect::<Vec<u32>>())),
+    ] {
+        let bundle = t.bundle_again().with(pointer, value);
+        let done = t.run(&bundle);
+        assert!(done.code() > 0, "{pointer} was taken");
+        assert!(!done.stderr().is_empty(), "{pointer} is refused without a word");
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// As many id mappings as the kernel takes, and one more.
+fn cve_2021_43784_many_mappings(t: &Context) -> Outcome {
+    t.needs_root()?;
+    for (count, taken) in [(340u32, true), (341, false), (5_000, false)] {
+        let maps: Vec<_> = (0..count).map(|n| json!({"containerID": n, "hostID": 1_000 + n, "size": 1})).collect();
+        let bundle =
+            t.bundle().with("/linux/namespaces/-", json!({"type": "user"})).args(&["cat", "/proc/self/uid_map"]);
+        let bundle = bundle.with("/linux/uidMappings", json!(maps)).with("/linux/gidMappings", json!(maps));
+        let done = t.run(&bundle);
+        assert_eq!(done.code() == 0, taken, "{count}: {}", done.stderr());
+        if taken {
+            assert_eq!(done.stdout().lines().count(), count as usize);
+        }
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// A user that is a number is that number, however it is written, and what is none is refused.
+fn cve_2026_30892_exec_user(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = t.bundle().args(&["sleep", "600"]);
+    bundle.file("etc/passwd", b"1:x:0:0::/trap:/x\n01:x:0:0::/trap:/x\n", 0o644);
+    bundle.file("etc/group", b"1:x:0:\n", 0o644);
+    t.detach(&bundle, &id);
+    let exec = |user: &str| t.orlop(&["exec", "--user", user, &id, "/bin/probe", "id", "--", "caps"]).end();
+    for (user, ids) in [("1", ["1", "0"]), ("1:1", ["1", "1"]), ("01", ["1", "0"]), ("0:1", ["0", "1"])] {
+        let done = exec(user);
+        // A form may be refused; it is never another user.
+        if done.code() == 0 {
+            assert_eq!([done.value("euid"), done.value("egid")], ids, "{user}");
+        } else {
+            assert!(user.starts_with("01"), "{user}: {}", done.stderr());
+        }
+    }
+    for user in
+        ["", " 1", "1 ", "+1", "-1", "1,2", "1.0", "1e0", "0x1", "one", "root", "4294967295", "4294967297", ":", "1:-1"]
+    {
+        exec(user).exits(255);
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// A file that the runtime makes in the root is no link's target: the file that a bind mount covers, and the
+/// terminal's.
+fn cve_2025_24965_made_files_follow_no_link(t: &Context) -> Outcome {
+    let outside = t.dir().join("outside");
+    fs::create_dir(&outside).expect("writable");
+    let victim = t.dir().join("victim");
+    fs::write(&victim, "as it was").expect("writable");
+    for target in [outside.join("made"), victim.clone(), "../../../outside/made".into(), "../../../victim".into()] {
+        let bundle = t.bundle().with("/root/readonly", json!(false));
+        symlink(&target, bundle.rootfs("etc/resolv.conf")).expect("writable");
+        let source = t.dir().join("source");
+        fs::write(&source, "nameserver 127.0.0.1").expect("writable");
+        let mount = json!({"destination": "/etc/resolv.conf", "source": source, "options": ["bind", "ro"]});
+        let done = t.run(&bundle.with("/mounts/-", mount).args(&["cat", "/etc/resolv.conf"]));
+        assert!(done.code() > 0 || done.stdout().contains("nameserver"), "{}", done.stdout());
+        assert_eq!(fs::read_dir(&outside).expect("it is ours").count(), 0, "{}", target.display());
+        assert_eq!(fs::read_to_string(&victim).expect("it is ours"), "as it was", "{}", target.display());
+        fs::remove_dir_all(t.dir().join("bundle")).expect("nothing is mounted there");
+    }
+    Ok(())
+}
+
+/// Nobody in the container writes to the host's cgroups, with a cgroup namespace or without.
+fn cve_2023_25809_cgroup_is_read_only(t: &Context) -> Outcome {
+    let user = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    for (own_cgroup, own_users) in [(true, false), (false, false), (false, true)] {
+        if own_users && t.needs_root().is_err() {
+            continue;
+        }
+        let commands = ["mkdir", "/sys/fs/cgroup/made", "/sys/fs/cgroup/memory/made", "/sys/fs/cgroup/unified/made"];
+        let mut bundle = t.bundle().retain("/linux/namespaces", |space| own_cgroup || space["type"] != "cgroup");
+        if own_users {
+            bundle.set("/linux/namespaces/-", json!({"type": "user"}));
+            bundle.set("/linux/uidMappings", user.clone());
+            bundle.set("/linux/gidMappings", user.clone());
+        }
+        let done = t.run(&bundle.args(&commands)).exits(1);
+        for path in &commands[1..] {
+            let refused = ["EROFS", "ENOENT", "EACCES", "EPERM"]
+                .iter()
+                .any(|e| done.stdout().contains(&format!("mkdir {path}: {e}")));
+            assert!(refused, "{path}: {}", done.stdout());
+        }
+        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// /proc/self/exe as the program of an exec, and as an interpreter: it is never the host's binary.
+fn cve_2019_5736_exec(t: &Context) -> Outcome {
+    let before = fs::read(t.binary()).expect("it is there");
+    let id = t.id("c");
+    let bundle = t.bundle().args(&["sleep", "600"]);
+    bundle.file("bin/script", b"#!/proc/self/exe\n", 0o755);
+    bundle.file("bin/elf", &with_interpreter(b"/proc/self/exe"), 0o755);
+    t.detach(&bundle, &id);
+    for program in ["/proc/self/exe", "/bin/script", "/bin/elf"] {
+        t.orlop(&["exec", &id, program]).end();
+    }
+    t.delete(&id);
+    let mut bundle = t.bundle_again().with("/root/readonly", json!(false));
+    bundle.file("bin/elf", &with_interpreter(b"/proc/self/exe"), 0o755);
+    bundle.set("/process/args", json!(["/bin/elf"]));
+    t.run(&bundle);
+    assert!(fs::read(t.binary()).expect("it is there") == before, "the binary has changed");
+    // Who has come so far as to look finds its own program, and cannot write to it.
+    bundle.set(
+        "/process/args",
+        json!(["/bin/probe", "readlink", "/proc/self/exe", "--", "open-write", "/proc/self/exe"]),
+    );
+    let done = t.run(&bundle).exits(1);
+    assert_eq!(done.stdout(), "/proc/self/exe: /bin/probe\nopen-write /proc/self/exe: ETXTBSY\n");
+    Ok(())
+}
+
+/// The least program of 64 bits that asks for an interpreter: a header, PT_INTERP and its path.
+fn with_interpreter(path: &[u8]) -> Vec<u8> {
+    let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    elf.extend(3u16.to_le_bytes());
+    elf.extend(machine.to_le_bytes());
+    elf.extend(1u32.to_le_bytes());
+    for word in [0u64, 64, 0] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(0u32.to_le_bytes());
+    for half in [64u16, 56, 1, 64, 0, 0] {
+        elf.extend(half.to_le_bytes());
+    }
+    elf.extend(3u32.to_le_bytes());
+    elf.extend(4u32.to_le_bytes());
+    let len = path.len() as u64 + 1;
+    for word in [120, 0, 0, len, len, 1] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(path);
+    elf.push(0);
+    elf
 }

@@ -229,6 +229,11 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
+        if let (Some(burst), Some(Limit::At(quota))) = (cpu.burst, quota)
+            && burst > quota
+        {
+            return Err(invalid(BURST, "the burst is larger than the quota"));
+        }
         let home = self.home(&C, &first)?;
         let v1 = home.version == Version::V1;
         let share = match (v1, shares) {
@@ -426,6 +431,9 @@ impl Planner<'_> {
                 return Err(invalid(origin, &format!("invalid RDMA device {device:?}")));
             }
             let home = self.home(&C, &origin)?;
+            if handles.is_none() && objects.is_none() {
+                return Err(invalid(origin, "neither hcaHandles nor hcaObjects is given"));
+            }
             let mut value = device.clone();
             if let Some(n) = handles {
                 value += &format!(" hca_handle={n}");

@@ -229,6 +229,17 @@ pub const COMMANDS: &[CommandSpec] = &[
     .takes("<container-id> [signal]", (1, Some(2)))
     .options_first()
     .says("The signal is a number or a name, with or without SIG, such as 9, KILL, SIGKILL or RTMIN+3. Default: TERM."),
+    command("lint", "say what is wrong with a bundle's configuration", &[
+        BUNDLE,
+        CONFIG,
+        Opt::choice("format", TEXT_JSON, "print text (default) or json"),
+        HELP,
+    ])
+    .takes("", NONE)
+    .says(
+        "Prints every error that `create` would end with on this host, and what the configuration asks for without \
+         effect, each with its place. Ends with 1 where there is an error, and changes nothing.",
+    ),
     command(
         "list",
         "list the containers",

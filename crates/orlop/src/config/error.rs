@@ -97,7 +97,7 @@ fn line_start(text: &[u8], line: usize) -> usize {
 }
 
 /// Line and column of an offset, both from 1.
-fn position(text: &[u8], offset: usize) -> (usize, usize) {
+pub(crate) fn position(text: &[u8], offset: usize) -> (usize, usize) {
     let before = &text[..offset.min(text.len())];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -173,7 +173,7 @@ fn locate(text: &[u8], end: usize) -> Place {
 }
 
 /// The end of the string, number or literal at `start`.
-fn token_end(text: &[u8], start: usize) -> usize {
+pub(crate) fn token_end(text: &[u8], start: usize) -> usize {
     let rest = &text[start + 1..];
     let length = if text[start] == b'"' {
         let mut escaped = false;

@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 
 pub use error::ParseError;
+pub(crate) use error::{position, token_end};
 pub use features::{
     CgroupFeatures, Enabled, Features, IntelRdtFeatures, LinuxFeatures, MemoryPolicyFeatures, MountExtensions,
     SeccompFeatures,
@@ -46,6 +47,7 @@ pub use linux::{
 };
 pub use mounts::{IdMapping, Mount, Root};
 pub use object::IntoOwned;
+pub(crate) use object::{Shape, Shaped};
 pub use process::{
     CAPABILITIES, Capabilities, ConsoleSize, CpuAffinity, IoPriority, IoPriorityClass, Process, Rlimit, RlimitKind,
     Scheduler, SchedulerFlag, SchedulerPolicy, User, capability_number,
@@ -106,8 +108,12 @@ impl Document for State<'_> {}
 impl Document for [ContainerState<'_>] {}
 
 /// Reads a document; `name` is for errors only.
-fn parse<'a, T: Deserialize<'a>>(name: &str, text: &'a [u8]) -> Result<T, ParseError> {
-    // Checked once and at full speed, instead of string by string.
-    let text = core::str::from_utf8(text).map_err(|error| ParseError::from_utf8(name, text, error.valid_up_to()))?;
+pub(crate) fn parse<'a, T: Deserialize<'a>>(name: &str, text: &'a [u8]) -> Result<T, ParseError> {
+    let text = self::text(name, text)?;
     serde_json::from_str(text).map_err(|error| ParseError::from_json(name, text, &error))
+}
+
+/// A document's text: checked once and at full speed, instead of string by string.
+pub(crate) fn text<'a>(name: &str, text: &'a [u8]) -> Result<&'a str, ParseError> {
+    core::str::from_utf8(text).map_err(|error| ParseError::from_utf8(name, text, error.valid_up_to()))
 }

@@ -62,6 +62,10 @@ macro_rules! plain {
             }
         }
 
+        impl Shaped for $type {
+            const SHAPE: Shape = Shape::Plain;
+        }
+
         impl IntoOwned for $type {
             type Owned = $type;
 
@@ -73,6 +77,37 @@ macro_rules! plain {
 }
 
 plain!(bool u16 u32 u64 i32 i64);
+
+/// What a document may have where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// A value without parts.
+    Plain,
+    /// Members of these names.
+    Object(&'static [(&'static str, &'static Shape)]),
+    /// Any number of the same.
+    List(&'static Shape),
+    /// The same under any names.
+    Map(&'static Shape),
+}
+
+/// What is read from a document.
+pub(crate) trait Shaped {
+    /// Its shape.
+    const SHAPE: Shape;
+}
+
+impl<T: Shaped> Shaped for Option<T> {
+    const SHAPE: Shape = T::SHAPE;
+}
+
+impl<T: Shaped> Shaped for Vec<T> {
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
+}
+
+impl Shaped for core::num::NonZeroU32 {
+    const SHAPE: Shape = Shape::Plain;
+}
 
 /// Reads a key and finds it in a table; a key that is not there gives the
 /// table's length.
@@ -167,6 +202,12 @@ macro_rules! object {
         impl $($args)* $name $($args)* {
             /// The members' names.
             pub(in $crate::config) const MEMBERS: &'static [&'static str] = &[$($json),*];
+        }
+
+        impl $($args)* $crate::config::object::Shaped for $name $($args)* {
+            const SHAPE: $crate::config::object::Shape = $crate::config::object::Shape::Object(
+                &[$(($json, &<$type as $crate::config::object::Shaped>::SHAPE)),*],
+            );
         }
 
         impl<$($bounds)*> serde::Deserialize<'de> for $name $($args)* {
@@ -295,6 +336,10 @@ macro_rules! tokens {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str(self.name())
             }
+        }
+
+        impl $crate::config::object::Shaped for $name {
+            const SHAPE: $crate::config::object::Shape = $crate::config::object::Shape::Plain;
         }
 
         impl<'de> serde::Deserialize<'de> for $name {

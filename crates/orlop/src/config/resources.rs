@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::error::ParseError;
-use super::object::{Absent, IntoOwned, object, tokens};
+use super::object::{Absent, IntoOwned, Shape, Shaped, object, tokens};
 use super::text::{Map, Str};
 
 object! {
@@ -45,10 +45,78 @@ impl<'a> Resources<'a> {
         super::parse("resources", text)
     }
 
+    /// Forgets the limit at a pointer below this object, without its leading `/`, and keeps the places of the
+    /// others. Whether there was one to forget.
+    pub(crate) fn forget(&mut self, pointer: &str) -> bool {
+        let before = self.clone();
+        let (part, rest) = pointer.split_once('/').unwrap_or((pointer, ""));
+        let (key, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let index = |text: &str| text.parse::<usize>().unwrap_or(usize::MAX);
+        match (part, key) {
+            ("memory", "swap") => self.memory.swap = None,
+            ("memory", "swappiness") => self.memory.swappiness = None,
+            ("memory", _) => self.memory = Memory::default(),
+            ("cpu", "shares") => self.cpu.shares = None,
+            ("cpu", "burst") => self.cpu.burst = None,
+            ("cpu", "cpus") => self.cpu.cpus = Str::default(),
+            ("cpu", "mems") => self.cpu.mems = Str::default(),
+            ("cpu", _) => self.cpu = Cpu::default(),
+            ("pids", _) => self.pids = Pids::default(),
+            ("blockIO", "weight") => self.block_io.weight = None,
+            ("blockIO", "leafWeight") => self.block_io.leaf_weight = None,
+            ("blockIO", list) => {
+                let io = &mut self.block_io;
+                let at = index(rest.split('/').next().unwrap_or(rest));
+                let throttles = match list {
+                    "throttleReadBpsDevice" => &mut io.throttle_read_bps_device,
+                    "throttleWriteBpsDevice" => &mut io.throttle_write_bps_device,
+                    "throttleReadIOPSDevice" => &mut io.throttle_read_iops_device,
+                    _ => &mut io.throttle_write_iops_device,
+                };
+                match (list, throttles.get_mut(at), io.weight_device.get_mut(at)) {
+                    ("weightDevice", _, Some(device)) => {
+                        *device = WeightDevice { major: 0, minor: 0, weight: None, leaf_weight: None };
+                    }
+                    // A controller that is not there is not there for any of them.
+                    (_, Some(limit), _) if limit.major < 0 || limit.minor < 0 => {
+                        *limit = ThrottleDevice { major: 0, minor: 0, rate: 0 };
+                    }
+                    _ => throttles.clear(),
+                }
+            }
+            ("devices", at) => match self.devices.get_mut(index(at)) {
+                Some(rule) => {
+                    *rule = DeviceRule {
+                        allow: false,
+                        kind: DeviceRuleKind::All,
+                        major: None,
+                        minor: None,
+                        access: Access::ALL,
+                    };
+                }
+                None => self.devices.clear(),
+            },
+            // What cannot be limited is one error for each place; the list is short.
+            ("hugepageLimits", _) => self.hugepage_limits.clear(),
+            ("network", "classID") => self.network.class_id = None,
+            ("network", _) => self.network.priorities.clear(),
+            ("rdma", key) => self.rdma.remove(&unescaped(key)),
+            ("unified", "") => self.unified = Map::new(),
+            ("unified", key) => self.unified.remove(&unescaped(key)),
+            _ => {}
+        }
+        *self != before
+    }
+
     /// Whether nothing at all is limited.
     pub fn is_empty(&self) -> bool {
         self.is_absent()
     }
+}
+
+/// A key, from its form in a pointer.
+fn unescaped(key: &str) -> alloc::string::String {
+    key.replace("~1", "/").replace("~0", "~")
 }
 
 object! {
@@ -129,6 +197,10 @@ impl Absent for Access {
     fn is_absent(&self) -> bool {
         *self == Access::default()
     }
+}
+
+impl Shaped for Access {
+    const SHAPE: Shape = Shape::Plain;
 }
 
 impl IntoOwned for Access {

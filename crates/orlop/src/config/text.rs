@@ -13,7 +13,7 @@ use core::ops::Deref;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::object::{Absent, IntoOwned};
+use super::object::{Absent, IntoOwned, Shape, Shaped};
 
 /// A string of a document: a slice of its text, or a copy when it had escapes.
 ///
@@ -95,6 +95,10 @@ impl Absent for Str<'_> {
     }
 }
 
+impl Shaped for Str<'_> {
+    const SHAPE: Shape = Shape::Plain;
+}
+
 impl IntoOwned for Str<'_> {
     type Owned = Str<'static>;
 
@@ -165,6 +169,13 @@ impl<'a, V> Map<'a, V> {
         }
     }
 
+    /// Removes the value of `key`.
+    pub fn remove(&mut self, key: &str) {
+        if let Ok(index) = self.position(key) {
+            self.entries.remove(index);
+        }
+    }
+
     /// Entries in the order of their keys.
     pub fn iter(&self) -> core::slice::Iter<'_, (Str<'a>, V)> {
         self.entries.iter()
@@ -221,6 +232,10 @@ impl<V> Absent for Map<'_, V> {
     fn is_absent(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+impl<V: Shaped> Shaped for Map<'_, V> {
+    const SHAPE: Shape = Shape::Map(&V::SHAPE);
 }
 
 impl<V: IntoOwned> IntoOwned for Map<'_, V> {

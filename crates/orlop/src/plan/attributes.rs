@@ -51,12 +51,14 @@ impl Planner<'_> {
         let profile = Origin::field("/process/apparmorProfile");
         if !process.selinux_label.is_empty() {
             let proc = self.proc(PHASE, label);
-            self.write_proc(PHASE, label, proc, "thread-self/attr/exec", &process.selinux_label)?;
+            let written = self.write_proc(PHASE, label, proc, "thread-self/attr/exec", &process.selinux_label);
+            self.sound(written)?;
         }
         if !process.apparmor_profile.is_empty() {
             let proc = self.proc(PHASE, profile);
             let value = format!("exec {}", &*process.apparmor_profile);
-            self.write_proc(PHASE, profile, proc, "thread-self/attr/apparmor/exec", &value)?;
+            let written = self.write_proc(PHASE, profile, proc, "thread-self/attr/apparmor/exec", &value);
+            self.sound(written)?;
         }
         Ok(())
     }
@@ -75,7 +77,8 @@ impl Planner<'_> {
         };
         if let Some(scheduler) = &process.scheduler {
             let origin = Origin::field("/process/scheduler");
-            check_scheduler(scheduler, origin)?;
+            let checked = check_scheduler(scheduler, origin);
+            self.sound(checked)?;
             let step = Step::Scheduler {
                 policy: policy_number(scheduler.policy),
                 flags: scheduler.flags.iter().fold(0, |flags, &flag| flags | flag_bit(flag)),
@@ -90,7 +93,7 @@ impl Planner<'_> {
         if let Some(priority) = &process.io_priority {
             let origin = Origin::field("/process/ioPriority");
             if !(0..=7).contains(&priority.priority) {
-                return Err(invalid(format!("invalid ioPriority.Priority: {}", priority.priority), origin));
+                self.fault(invalid(format!("invalid ioPriority.Priority: {}", priority.priority), origin))?;
             }
             let class = match priority.class {
                 IoPriorityClass::RealTime => 1,
@@ -112,11 +115,14 @@ impl Planner<'_> {
             };
             self.init(PHASE, origin, Step::Personality { domain });
         }
-        self.memory_policy()?;
+        let policy = self.memory_policy();
+        self.sound(policy)?;
         let affinity = &process.exec_cpu_affinity;
         for (list, tail) in [(&affinity.initial, "/initial"), (&affinity.last, "/final")] {
             let origin = Origin::field("/process/execCPUAffinity").inside(tail);
-            ranges(list, PROCESSORS).ok_or_else(|| invalid(format!("invalid CPU list {:?}", &**list), origin))?;
+            if ranges(list, PROCESSORS).is_none() {
+                self.fault(invalid(format!("invalid CPU list {:?}", &**list), origin))?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,28 @@
 //! Capability names to sets; see capabilities(7).
 
-use alloc::vec::Vec;
+use alloc::format;
 
 use orlop_init::step::Capabilities as Bits;
 
-use super::{Origin, Planner};
+use super::{Origin, Planner, invalid};
 use crate::config::{Str, capability_number};
+use crate::error::Result;
+
+const BOUNDING: &str = "/process/capabilities/bounding";
+const EFFECTIVE: &str = "/process/capabilities/effective";
+const INHERITABLE: &str = "/process/capabilities/inheritable";
+const PERMITTED: &str = "/process/capabilities/permitted";
+const AMBIENT: &str = "/process/capabilities/ambient";
+
+/// Whether a name of a list is one of a set.
+fn is_in(names: &[Str<'_>], index: usize, set: u64) -> bool {
+    names.get(index).and_then(|name| capability_number(name)).is_some_and(|number| set & 1 << number != 0)
+}
+
+/// The first name of a list that is one of a set.
+fn first_of(names: &[Str<'_>], set: u64) -> Option<usize> {
+    if set == 0 { None } else { (0..names.len()).find(|&index| is_in(names, index, set)) }
+}
 
 /// The five sets of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,29 +41,37 @@ pub struct CapabilitySet {
 
 impl Planner<'_> {
     /// The sets that the configuration names. Without any, a process has none.
-    pub(super) fn capabilities(&mut self) -> CapabilitySet {
+    pub(super) fn capabilities(&mut self) -> Result<CapabilitySet> {
         let config = self.config;
         let Some(sets) = config.process.as_ref().and_then(|process| process.capabilities.as_ref()) else {
-            return CapabilitySet::default();
+            return Ok(CapabilitySet::default());
         };
-        let mut set = CapabilitySet {
-            bounding: self.bits(&sets.bounding, "/process/capabilities/bounding"),
-            effective: self.bits(&sets.effective, "/process/capabilities/effective"),
-            inheritable: self.bits(&sets.inheritable, "/process/capabilities/inheritable"),
-            permitted: self.bits(&sets.permitted, "/process/capabilities/permitted"),
-            ambient: self.bits(&sets.ambient, "/process/capabilities/ambient"),
+        let mut all = CapabilitySet {
+            bounding: self.bits(&sets.bounding, BOUNDING),
+            effective: self.bits(&sets.effective, EFFECTIVE),
+            inheritable: self.bits(&sets.inheritable, INHERITABLE),
+            permitted: self.bits(&sets.permitted, PERMITTED),
+            ambient: self.bits(&sets.ambient, AMBIENT),
         };
-        // What the kernel would not raise is left out, as in runc: it is a right less, and not one more.
-        let may = set.permitted & set.inheritable;
-        let lost = |name: &&Str<'_>| capability_number(name).is_some_and(|number| may & 1 << number == 0);
-        let lost: Vec<&str> = sets.ambient.iter().filter(lost).map(|name| name.as_str()).collect();
-        if !lost.is_empty() {
-            let names = lost.join(", ");
-            let text = alloc::format!("can't raise ambient capability {names}: not permitted and inheritable");
-            self.warn(Origin::field("/process/capabilities/ambient"), text);
+        // What capset(2) refuses.
+        for (names, pointer, set, limit, what) in [
+            (&sets.effective, EFFECTIVE, all.effective, all.permitted, "effective and not permitted"),
+            (&sets.inheritable, INHERITABLE, all.inheritable, all.bounding, "inheritable and not in the bounding set"),
+        ] {
+            if let Some(index) = first_of(names, set & !limit) {
+                let what = format!("unable to apply caps: {} is {what}", names.get(index).map_or("", Str::as_str));
+                self.fault(invalid(what, Origin::member(pointer, index)))?;
+            }
         }
-        set.ambient &= may;
-        set
+        // As in runc: what cannot be ambient is not, and the specification has no failure for it.
+        let possible = all.permitted & all.inheritable;
+        for index in (0..sets.ambient.len()).filter(|&index| is_in(&sets.ambient, index, all.ambient & !possible)) {
+            let name = sets.ambient.get(index).map_or("", Str::as_str);
+            let text = format!("can't raise ambient capability {name}: it is not both permitted and inheritable");
+            self.warn(Origin::member(AMBIENT, index), text);
+        }
+        all.ambient &= possible;
+        Ok(all)
     }
 
     /// A name that nobody knows is left out with a warning, as runc does: images are older and newer than kernels.
@@ -55,7 +80,7 @@ impl Planner<'_> {
         for (index, name) in names.iter().enumerate() {
             match capability_number(name) {
                 Some(number) => bits |= 1 << number,
-                None => self.warn(Origin::member(pointer, index), alloc::format!("ignoring unknown capability {name}")),
+                None => self.warn(Origin::member(pointer, index), format!("ignoring unknown capability {name}")),
             }
         }
         bits

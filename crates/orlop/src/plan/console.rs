@@ -45,7 +45,8 @@ impl Planner<'_> {
 
     /// The file that the terminal will cover, while the root can be written to.
     pub(super) fn console_target(&mut self) -> Result<()> {
-        if self.has_terminal()? {
+        let has_terminal = self.has_terminal();
+        if self.sound(has_terminal)? == Some(true) {
             let path = self.strings.text(b"/dev/console");
             self.init(Phase::Devices, ORIGIN, Step::File { root: slot::ROOT, path, out: slot::CONSOLE_FILE });
         }
@@ -54,7 +55,8 @@ impl Planner<'_> {
 
     /// In the root, for it is the container's own devpts that the terminal comes from.
     pub(super) fn console(&mut self) -> Result<()> {
-        if self.terminal()? {
+        let terminal = self.terminal();
+        if self.sound(terminal)? == Some(true) {
             let bind = Step::BindFile { from: slot::CONSOLE, target: slot::CONSOLE_FILE };
             self.init(Phase::Root, ORIGIN, bind);
             self.init(Phase::Root, ORIGIN, Step::Close { slot: slot::CONSOLE_FILE });

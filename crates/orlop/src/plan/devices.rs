@@ -5,7 +5,7 @@ use alloc::format;
 use orlop_init::step::{DeviceKind, NodeBy, Step};
 
 use super::{Origin, Phase, Planner, invalid, slot};
-use crate::config::{DeviceKind as Configured, NamespaceKind};
+use crate::config::{Device, DeviceKind as Configured, NamespaceKind};
 use crate::error::Result;
 use crate::path;
 
@@ -51,34 +51,10 @@ impl Planner<'_> {
         }
         for (index, device) in config.linux.devices.iter().enumerate() {
             let origin = Origin::member("/linux/devices", index);
-            let kind = match device.kind {
-                Configured::Char | Configured::Unbuffered => DeviceKind::Character,
-                Configured::Block => DeviceKind::Block,
-                Configured::Fifo => DeviceKind::Fifo,
-            };
-            if !device.path.starts_with('/') {
-                return Err(invalid("the path of a device must be absolute", origin.inside("/path")));
+            let step = self.device(device, node, origin);
+            if let Some(step) = self.sound(step)? {
+                self.init(phase, origin, step);
             }
-            let number = |n: i64, field| {
-                u32::try_from(n).map_err(|_| invalid(format!("{n} is no device number"), origin.inside(field)))
-            };
-            let (major, minor) = match kind {
-                DeviceKind::Fifo => (0, 0),
-                _ => (number(device.major, "/major")?, number(device.minor, "/minor")?),
-            };
-            let path = self.text(&path::clean_absolute(&device.path), origin.inside("/path"))?;
-            let step = Step::Device {
-                root: slot::ROOT,
-                path,
-                kind,
-                mode: device.file_mode.unwrap_or(0o666) & 0o7777,
-                major,
-                minor,
-                uid: device.uid.unwrap_or(0),
-                gid: device.gid.unwrap_or(0),
-                node: if kind == DeviceKind::Fifo { NodeBy::Mknod } else { node },
-            };
-            self.init(phase, origin, step);
         }
         for (link, target) in LINKS {
             let path = self.strings.text(link.as_bytes());
@@ -86,5 +62,37 @@ impl Planner<'_> {
             self.init(phase, Origin::NONE, Step::Symlink { root: slot::ROOT, path, target });
         }
         Ok(())
+    }
+
+    fn device(&mut self, device: &Device<'_>, node: NodeBy, origin: Origin) -> Result<Step> {
+        let kind = match device.kind {
+            Configured::Char | Configured::Unbuffered => DeviceKind::Character,
+            Configured::Block => DeviceKind::Block,
+            Configured::Fifo => DeviceKind::Fifo,
+        };
+        if !device.path.starts_with('/') {
+            self.fault(invalid("the path of a device must be absolute", origin.inside("/path")))?;
+        }
+        let number = |n: i64, field| {
+            u32::try_from(n).map_err(|_| invalid(format!("{n} is no device number"), origin.inside(field)))
+        };
+        let (major, minor) = match kind {
+            DeviceKind::Fifo => (0, 0),
+            _ => {
+                let numbers = (number(device.major, "/major"), number(device.minor, "/minor"));
+                (self.sound(numbers.0)?.unwrap_or(0), self.sound(numbers.1)?.unwrap_or(0))
+            }
+        };
+        Ok(Step::Device {
+            root: slot::ROOT,
+            path: self.text(&path::clean_absolute(&device.path), origin.inside("/path"))?,
+            kind,
+            mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+            major,
+            minor,
+            uid: device.uid.unwrap_or(0),
+            gid: device.gid.unwrap_or(0),
+            node: if kind == DeviceKind::Fifo { NodeBy::Mknod } else { node },
+        })
     }
 }

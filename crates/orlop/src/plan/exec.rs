@@ -9,7 +9,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Controller, Dir, Version};
-use orlop_init::image::Strings;
 use orlop_init::step::Step;
 use orlop_sys::process::{Clone as CloneFlags, Rights};
 
@@ -161,19 +160,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
     }
     let mut cgroup = orlop_cgroup::Plan::default();
     cgroup.dirs = directories(target)?;
-    let mut planner = Planner {
-        config,
-        host,
-        options,
-        entries: Vec::with_capacity(32),
-        strings: Strings::with_capacity(4096),
-        warnings: Vec::new(),
-        joined: Vec::new(),
-        rootfs: String::new(),
-        readonly_dev: false,
-        own_cgroup: String::new(),
-        maybe_proc: Vec::new(),
-    };
+    let mut planner = Planner::new(config, host, options, (32, 4096));
     planner.enter(&cgroup, target);
     if planner.terminal()? {
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });

@@ -75,16 +75,19 @@ impl HookEvent {
 
 impl Planner<'_> {
     /// What comes later than this plan is checked as well: a container that could never be deleted cleanly is not made.
-    pub(super) fn check_hooks(&self) -> Result<()> {
+    pub(super) fn check_hooks(&mut self) -> Result<()> {
+        let config = self.config;
         for event in HookEvent::ALL {
-            for (index, hook) in event.of(&self.config.hooks).iter().enumerate() {
+            for (index, hook) in event.of(&config.hooks).iter().enumerate() {
                 let origin = Origin::member(event.pointer(), index);
                 if !hook.path.starts_with('/') {
-                    return Err(invalid("the path of a hook must be absolute", origin.inside("/path")));
+                    self.fault(invalid("the path of a hook must be absolute", origin.inside("/path")))?;
                 }
-                super::no_nul(&hook.path, origin.inside("/path"))?;
+                let paths = super::no_nul(&hook.path, origin.inside("/path"));
+                self.sound(paths)?;
                 for text in hook.args.iter().chain(&hook.env) {
-                    super::no_nul(text, origin)?;
+                    let text = super::no_nul(text, origin);
+                    self.sound(text)?;
                 }
             }
         }
@@ -97,7 +100,8 @@ impl Planner<'_> {
         for event in [HookEvent::Prestart, HookEvent::CreateRuntime] {
             for (index, hook) in event.of(&config.hooks).iter().enumerate() {
                 let origin = Origin::member(event.pointer(), index);
-                let path = self.text(&hook.path, origin)?;
+                let path = self.text(&hook.path, origin);
+                let Some(path) = self.sound(path)? else { continue };
                 self.runtime(Phase::Hooks, origin, Task::Hook { event, index: index as u32, path });
             }
         }

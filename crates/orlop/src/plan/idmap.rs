@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// How many lines the kernel takes (UID_GID_MAP_MAX_EXTENTS).
 const MAX_LINES: usize = 340;
+/// It takes less than a page at once, and only one write(2).
+const LONGEST: usize = 4095;
 
 const UIDS: Origin = Origin::field("/linux/uidMappings");
 const GIDS: Origin = Origin::field("/linux/gidMappings");
@@ -50,6 +52,10 @@ pub(crate) fn lines(map: &[IdMapping], origin: Origin) -> Result<String> {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{} {} {}", line.container_id, line.host_id, line.size);
     }
+    if text.len() > LONGEST {
+        let what = format!("id mappings of {} bytes are more than the {LONGEST} that the kernel takes", text.len());
+        return Err(invalid(what, origin).hint("ranges that follow each other can be one"));
+    }
     Ok(text)
 }
 
@@ -68,17 +74,19 @@ impl Planner<'_> {
         !self.has_id_maps() || outside(&self.config.linux.uid_mappings, uid).is_some()
     }
 
-    pub(super) fn check_id_maps(&self) -> Result<()> {
-        let linux = &self.config.linux;
+    pub(super) fn check_id_maps(&mut self) -> Result<()> {
+        let config = self.config;
+        let linux = &config.linux;
         let given = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
         if !self.has_namespace(NamespaceKind::User) {
+            let origin = if self.config.linux.uid_mappings.is_empty() { GIDS } else { UIDS };
             return match given {
-                true => Err(invalid("user namespace mappings specified, but no user namespace", UIDS)),
-                false if self.host.euid != 0 => {
-                    Err(Error::new(crate::Kind::System, "rootless container requires user namespaces")
+                true => self.fault(invalid("user namespace mappings specified, but no user namespace", origin)),
+                false if self.host.euid != 0 => self.fault(
+                    Error::new(crate::Kind::System, "rootless container requires user namespaces")
                         .field("/linux/namespaces")
-                        .hint("`orlop spec --rootless` writes a configuration with one"))
-                }
+                        .hint("`orlop spec --rootless` writes a configuration with one"),
+                ),
                 false => Ok(()),
             };
         }
@@ -87,29 +95,30 @@ impl Planner<'_> {
         }
         for (what, map, origin) in [("uid", &linux.uid_mappings, UIDS), ("gid", &linux.gid_mappings, GIDS)] {
             if map.is_empty() {
-                return Err(invalid(format!("a new user namespace needs at least one {what} mapping"), origin));
-            }
-            if outside(map, 0).is_none() {
-                return Err(invalid(format!("{what} 0 of the container must be mapped"), origin));
+                self.fault(invalid(format!("a new user namespace needs at least one {what} mapping"), origin))?;
+            } else if outside(map, 0).is_none() {
+                self.fault(invalid(format!("{what} 0 of the container must be mapped"), origin))?;
             }
         }
         let Some(user) = self.config.process.as_ref().map(|process| &process.user) else {
             return Ok(());
         };
         let unmapped = |what: &str, id: u32, origin| {
-            Err(invalid(format!("{what} {id} is not mapped in the container's user namespace"), origin))
+            invalid(format!("{what} {id} is not mapped in the container's user namespace"), origin)
         };
         if !self.is_user_mapped(user.uid) {
-            return unmapped("user", user.uid, Origin::field("/process/user/uid"));
+            self.fault(unmapped("user", user.uid, Origin::field("/process/user/uid")))?;
         }
         if !self.is_group_mapped(user.gid) {
-            return unmapped("group", user.gid, Origin::field("/process/user/gid"));
+            self.fault(unmapped("group", user.gid, Origin::field("/process/user/gid")))?;
         }
-        let more = user.additional_gids.iter().enumerate();
-        match more.map(|(index, gid)| (index, *gid)).find(|(_, gid)| !self.is_group_mapped(*gid)) {
-            Some((index, gid)) => unmapped("group", gid, Origin::member("/process/user/additionalGids", index)),
-            None => Ok(()),
+        for (index, &gid) in user.additional_gids.iter().enumerate() {
+            if !self.is_group_mapped(gid) {
+                let origin = Origin::member("/process/user/additionalGids", index);
+                self.fault(unmapped("group", gid, origin))?;
+            }
         }
+        Ok(())
     }
 
     /// How the maps are written: the kernel lets an ordinary user map only itself, and then nobody may change groups
@@ -159,14 +168,16 @@ impl Planner<'_> {
     /// After the clone: init's ids are mapped, or those it has joined are looked at.
     pub(super) fn id_maps(&mut self) -> Result<()> {
         let linux = &self.config.linux;
-        if self.has_id_maps() {
-            let (uids, gids) = self.map_texts(&linux.uid_mappings, &linux.gid_mappings, (UIDS, GIDS))?;
-            let how = self.mapping();
-            self.runtime(Phase::Namespaces, UIDS, Task::IdMaps { uids, gids, how });
-        } else if !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty() {
-            let (uids, gids) = self.map_texts(&linux.uid_mappings, &linux.gid_mappings, (UIDS, GIDS))?;
-            self.runtime(Phase::Namespaces, UIDS, Task::CheckIdMaps { uids, gids });
+        if !self.has_id_maps() && linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty() {
+            return Ok(());
         }
+        let texts = self.map_texts(&linux.uid_mappings, &linux.gid_mappings, (UIDS, GIDS));
+        let Some((uids, gids)) = self.sound(texts)? else {
+            return Ok(());
+        };
+        let how = self.mapping();
+        let task = if self.has_id_maps() { Task::IdMaps { uids, gids, how } } else { Task::CheckIdMaps { uids, gids } };
+        self.runtime(Phase::Namespaces, UIDS, task);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod attributes;
 mod capability;
 mod console;
 mod devices;
+mod document;
 pub mod exec;
 #[cfg(test)]
 mod exec_tests;
@@ -16,6 +17,7 @@ mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+mod review;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
+pub(crate) use review::review;
 pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
@@ -517,43 +520,20 @@ pub(crate) mod slot {
     pub(crate) const TIME: Slot = Slot(25);
     /// A /dev that is to be read-only once it is filled.
     pub(crate) const DEV: Slot = Slot(26);
+    /// The folder of the v1 hierarchies, until all are in it.
+    pub(crate) const CGROUP_TREE: Slot = Slot(29);
+    /// What is mounted at /proc, until all of it that is to be covered is.
+    pub(crate) const PROC_TREE: Slot = Slot(30);
+    /// What is mounted at /sys.
+    pub(crate) const SYS_TREE: Slot = Slot(31);
     /// Joined namespaces, from here on.
     pub(crate) const NAMESPACES: u8 = 12;
 }
 
 /// Decides everything.
 pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
-    let mut planner = Planner {
-        config,
-        host,
-        options,
-        entries: Vec::with_capacity(128),
-        strings: Strings::with_capacity(8192),
-        warnings: Vec::new(),
-        joined: Vec::new(),
-        rootfs: String::new(),
-        readonly_dev: false,
-        own_cgroup: String::new(),
-        maybe_proc: Vec::new(),
-    };
-    planner.check_hooks()?;
-    let cgroup = crate::cgroup::plan(config, host, options)?;
-    planner.warnings.extend(crate::cgroup::warnings(&cgroup));
-    if planner.makes_network_ahead() {
-        planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
-    }
-    planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
-    if !cgroup.dirs.is_empty() {
-        planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
-    }
-    planner.namespaces(&cgroup)?;
-    let rootfs = planner.mounts(&cgroup)?;
-    planner.devices()?;
-    planner.console_target()?;
-    planner.network_devices()?;
-    planner.create_hooks()?;
-    planner.enter_root()?;
-    let (args, env) = planner.process(&cgroup)?;
+    let mut planner = Planner::new(config, host, options, (128, 8192));
+    let (cgroup, args, env) = planner.whole()?;
     Ok(Plan {
         entries: planner.entries,
         strings: planner.strings,
@@ -561,7 +541,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         env,
         warnings: planner.warnings,
         cgroup,
-        rootfs,
+        rootfs: planner.rootfs,
         joined: planner.joined,
         has_poststart: !config.hooks.poststart.is_empty(),
         has_poststop: !config.hooks.poststop.is_empty(),
@@ -584,9 +564,58 @@ pub(crate) struct Planner<'p> {
     own_cgroup: String,
     /// Where a procfs could be mounted by what is planned so far.
     maybe_proc: Vec<String>,
+    /// Where the mount that is planned is held.
+    mount_slot: Slot,
+    /// Mounts that are held until the root is entered.
+    kept: Vec<(String, Slot)>,
+    /// The faults found so far, where all are asked for; without it the first one ends the plan.
+    faults: Option<Vec<Error>>,
 }
 
-impl Planner<'_> {
+impl<'p> Planner<'p> {
+    /// One that has planned nothing, with room for so many entries and bytes of strings.
+    fn new(config: &'p Config<'p>, host: &'p Host, options: &'p Options<'p>, room: (usize, usize)) -> Planner<'p> {
+        Planner {
+            config,
+            host,
+            options,
+            entries: Vec::with_capacity(room.0),
+            strings: Strings::with_capacity(room.1),
+            warnings: Vec::new(),
+            joined: Vec::new(),
+            rootfs: String::new(),
+            readonly_dev: false,
+            own_cgroup: String::new(),
+            maybe_proc: Vec::new(),
+            mount_slot: slot::MOUNT,
+            kept: Vec::new(),
+            faults: None,
+        }
+    }
+
+    /// A container's plan, in order: the cgroup's, the program's arguments and its environment.
+    fn whole(&mut self) -> Result<(orlop_cgroup::Plan, List<Text>, List<Text>)> {
+        self.check_document()?;
+        self.check_hooks()?;
+        let cgroup = self.cgroup()?;
+        if self.makes_network_ahead() {
+            self.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
+        }
+        self.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
+        if !cgroup.dirs.is_empty() {
+            self.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
+        }
+        self.namespaces(&cgroup)?;
+        self.mounts(&cgroup)?;
+        self.devices()?;
+        self.console_target()?;
+        self.network_devices()?;
+        self.create_hooks()?;
+        self.enter_root()?;
+        let (args, env) = self.process(&cgroup)?;
+        Ok((cgroup, args, env))
+    }
+
     pub(crate) fn init(&mut self, phase: Phase, origin: Origin, step: Step) {
         self.entries.push(Entry { phase, origin, act: Act::Init(step) });
     }
@@ -613,6 +642,11 @@ impl Planner<'_> {
         no_nul(text, origin)?;
         Ok(self.strings.text(text.as_bytes()))
     }
+}
+
+/// A member of an object by its key, as a JSON pointer.
+pub(crate) fn member(pointer: &str, key: &str) -> String {
+    alloc::format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 pub(crate) fn no_nul(text: &str, origin: Origin) -> Result<()> {

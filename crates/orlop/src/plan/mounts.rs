@@ -68,18 +68,24 @@ const fn propagation(configured: Configured) -> (Propagation, Reach) {
 }
 
 impl Planner<'_> {
-    pub(super) fn mounts(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<String> {
+    pub(super) fn mounts(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<()> {
         let config = self.config;
         let origin = Origin::field("/root/path");
-        let root = config.root.as_ref().ok_or_else(|| invalid("root must be specified", Origin::field("/root")))?;
-        if root.path.is_empty() {
-            return Err(invalid("the path of the root file system is empty", origin));
+        let root = match &config.root {
+            Some(root) => &*root.path,
+            None => {
+                self.fault(invalid("root must be specified", Origin::field("/root")))?;
+                "/"
+            }
+        };
+        if root.is_empty() {
+            self.fault(invalid("the path of the root file system is empty", origin))?;
         }
         self.own_cgroup = match cgroup.dirs.iter().find(|dir| dir.version == Version::V2) {
             Some(dir) if self.has_new_namespace(NamespaceKind::Cgroup) => dir.path.clone(),
             _ => String::from("/sys/fs/cgroup"),
         };
-        let rootfs = path::join(self.options.bundle, &root.path);
+        let rootfs = path::join(self.options.bundle, root);
         self.rootfs.clone_from(&rootfs);
         let path = self.text(&rootfs, origin)?;
         // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
@@ -112,7 +118,8 @@ impl Planner<'_> {
                 // What is mounted is the cgroup itself, and systemd has to make it.
                 self.runtime(Phase::Namespaces, Origin::field("/linux/cgroupsPath"), super::Task::CgroupAdopt);
             }
-            self.mount(mount, cgroup, origin)?;
+            let planned = self.mount(mount, cgroup, origin);
+            self.sound(planned)?;
         }
         if network {
             self.join_network();
@@ -120,7 +127,7 @@ impl Planner<'_> {
         if cgroup_namespace {
             self.new_cgroup_namespace(cgroup);
         }
-        Ok(rootfs)
+        Ok(())
     }
 
     /// As late as possible: its root is the cgroup that init is in by then, and on v1 being put there takes the
@@ -149,15 +156,20 @@ impl Planner<'_> {
             destination = String::from(inside);
         }
         if options.copy_up && mount.kind != "tmpfs" {
-            return Err(invalid("only a tmpfs can begin with a copy", origin.inside("/options")));
+            self.fault(invalid("only a tmpfs can begin with a copy", origin.inside("/options")))?;
         }
         if destination == "/" {
-            return Err(invalid("a mount on top of the root file system", origin.inside("/destination")));
+            self.fault(invalid("a mount on top of the root file system", origin.inside("/destination")))?;
         }
         let ids = options.ids.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
         if ids && options.bind.is_none() {
-            return Err(invalid("id-mapped mounts are only supported for bind mounts", origin));
+            self.fault(invalid("id-mapped mounts are only supported for bind mounts", origin))?;
         }
+        self.mount_slot = match destination.as_str() {
+            "/proc" => slot::PROC_TREE,
+            "/sys" => slot::SYS_TREE,
+            _ => slot::MOUNT,
+        };
         let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
@@ -171,6 +183,14 @@ impl Planner<'_> {
             self.maybe_proc.push(destination);
         }
         Ok(())
+    }
+
+    /// Remembers where what was just mounted is held.
+    fn keep(&mut self, destination: &str) {
+        if self.mount_slot != slot::MOUNT {
+            self.kept.retain(|(kept, _)| kept != destination);
+            self.kept.push((String::from(destination), self.mount_slot));
+        }
     }
 
     /// What a mount may do to procfs: S5 and CVE-2019-16884.
@@ -208,13 +228,14 @@ impl Planner<'_> {
         let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
         self.copy(mount, options, path, reach, origin)?;
         if let Some((change, asked)) = options.bind_change() {
-            let step = Step::BindAttr { mount: slot::MOUNT, set: change.set, clear: change.clear, asked };
+            let step = Step::BindAttr { mount: self.mount_slot, set: change.set, clear: change.clear, asked };
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);
         let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
         self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
-        self.attach(options, slot::MOUNT, origin);
+        self.attach(options, self.mount_slot, origin);
+        self.keep(destination);
         Ok(())
     }
 
@@ -233,12 +254,12 @@ impl Planner<'_> {
         let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
         let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
         if ids == Ids::Same && !privileged {
-            self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT });
+            self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: self.mount_slot });
             return Ok(());
         }
         let ids_reach = options.ids.map_or(Reach::One, |(_, reach)| reach);
         self.runtime(PHASE, source, Task::SendMount { path, reach, follow, ids, ids_reach });
-        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: slot::MOUNT });
+        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: self.mount_slot });
         Ok(())
     }
 
@@ -288,7 +309,7 @@ impl Planner<'_> {
         let params = self.params(fstype, mount, options, origin)?;
         // Read-only only when all is in there that belongs there.
         let readonly_later = options.one.set.contains(Attr::RDONLY) && (destination == "/dev" || options.copy_up);
-        let out = if readonly_later && destination == "/dev" { slot::DEV } else { slot::MOUNT };
+        let out = if readonly_later && destination == "/dev" { slot::DEV } else { self.mount_slot };
         self.readonly_dev |= out == slot::DEV;
         let attr = if readonly_later { options.one.set.without(Attr::RDONLY) } else { options.one.set };
         let fstype_text = self.text(fstype, origin.inside("/type"))?;
@@ -312,6 +333,7 @@ impl Planner<'_> {
             self.init(PHASE, origin.inside("/options"), step);
         }
         self.attach(options, out, origin);
+        self.keep(destination);
         Ok(())
     }
 
@@ -382,7 +404,7 @@ impl Planner<'_> {
         let origin = origin.inside("/destination");
         let path = self.text(destination, origin)?;
         let step =
-            Step::Target { root: slot::ROOT, path, make, like: slot::MOUNT, over_proc, follow, out: slot::TARGET };
+            Step::Target { root: slot::ROOT, path, make, like: self.mount_slot, over_proc, follow, out: slot::TARGET };
         self.init(PHASE, origin, step);
         Ok(())
     }
@@ -418,6 +440,7 @@ impl Planner<'_> {
         let readonly = options.one.set.contains(Attr::RDONLY) && !VIRTUAL.contains(&fstype);
         let flags = if readonly { flags | MsFlags::RDONLY } else { flags };
         self.old_mount(fstype, mount, options, flags, destination, origin)?;
+        self.kept.retain(|(kept, _)| *kept != destination);
         if !options.one.is_empty() {
             let (set, clear) = (options.one.set, options.one.clear);
             let step = Step::SetAttr { mount: slot::MOUNT, set, clear, reach: Reach::One };
@@ -500,7 +523,9 @@ impl Planner<'_> {
             ..MountOptions::default()
         };
         let tmpfs = Mount { kind: "tmpfs".into(), source: "tmpfs".into(), ..mount.clone() };
+        self.mount_slot = slot::CGROUP_TREE;
         self.new_file_system(&tmpfs, &shell, destination, origin)?;
+        self.mount_slot = slot::MOUNT;
         let own = self.has_namespace(NamespaceKind::Cgroup);
         let attr = Attr::NOSUID | Attr::NODEV | Attr::NOEXEC | options.one.set;
         let host = self.host;
@@ -556,6 +581,12 @@ impl Planner<'_> {
                 self.init(PHASE, origin, Step::Symlink { root: slot::ROOT, path: link, target });
             }
         }
+        // Only now: the folders and links above are made in it.
+        if options.one.set.contains(Attr::RDONLY) {
+            let (set, clear) = (Attr::RDONLY, Attr::NONE);
+            let step = Step::SetAttr { mount: slot::CGROUP_TREE, set, clear, reach: Reach::One };
+            self.init(PHASE, origin.inside("/options"), step);
+        }
         Ok(())
     }
 
@@ -597,6 +628,23 @@ impl Planner<'_> {
         }
     }
 
+    /// The path of what is masked or made read-only, and where it begins. What lies in a procfs or sysfs of ours is
+    /// looked up in that mount: whoever shares the root file system may have put another folder in its place since
+    /// (CVE-2019-19921), and the mount, which moves with its folder, would stay open under another name.
+    fn covered(&mut self, path: &str, origin: Origin) -> Result<Option<(Slot, Text)>> {
+        if !path.starts_with('/') {
+            self.fault(invalid("a path in the container must be absolute here", origin))?;
+        }
+        let path = path::clean_absolute(path);
+        let inside = |(mount, slot): &(String, Slot)| {
+            let rest = path.strip_prefix(mount.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((*slot, rest))
+        };
+        let (root, rest) = self.kept.iter().find_map(inside).unwrap_or((slot::ROOT, &path));
+        let text = self.text(if rest.is_empty() { "/" } else { rest }, origin);
+        Ok(self.sound(text)?.map(|text| (root, text)))
+    }
+
     /// Makes the root read-only and covers what is to be covered, then changes into it.
     pub(super) fn enter_root(&mut self) -> Result<()> {
         let phase = Phase::Root;
@@ -604,12 +652,14 @@ impl Planner<'_> {
         if let Some(process) = &config.process {
             let origin = Origin::field("/process/cwd");
             if !process.cwd.starts_with('/') {
-                return Err(invalid("Cwd must be an absolute path", origin));
+                self.fault(invalid("Cwd must be an absolute path", origin))?;
             }
             let cwd = path::clean_absolute(&process.cwd);
             if cwd != "/" {
-                let path = self.text(&cwd, origin)?;
-                self.init(phase, origin, Step::Directory { root: slot::ROOT, path, mode: 0o755 });
+                let path = self.text(&cwd, origin);
+                if let Some(path) = self.sound(path)? {
+                    self.init(phase, origin, Step::Directory { root: slot::ROOT, path, mode: 0o755 });
+                }
             }
         }
         if !config.linux.masked_paths.is_empty() {
@@ -621,13 +671,13 @@ impl Planner<'_> {
                 continue;
             }
             let origin = Origin::member("/linux/maskedPaths", index);
-            let path = self.text(&path::clean_absolute(masked), origin)?;
-            self.init(phase, origin, Step::Mask { root: slot::ROOT, path, null: slot::NULL });
+            let Some((root, path)) = self.covered(masked, origin)? else { continue };
+            self.init(phase, origin, Step::Mask { root, path, null: slot::NULL });
         }
         for (index, readonly) in config.linux.readonly_paths.iter().enumerate() {
             let origin = Origin::member("/linux/readonlyPaths", index);
-            let path = self.text(&path::clean_absolute(readonly), origin)?;
-            self.init(phase, origin, Step::ReadOnlyPath { root: slot::ROOT, path });
+            let Some((root, path)) = self.covered(readonly, origin)? else { continue };
+            self.init(phase, origin, Step::ReadOnlyPath { root, path });
         }
         if self.readonly_dev {
             let step = Step::SetAttr { mount: slot::DEV, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };

@@ -10,6 +10,9 @@ use super::{Join, Origin, Phase, Planner, SessionKeyring, Task, invalid, slot};
 use crate::config::NamespaceKind;
 use crate::error::{Error, Result};
 
+/// `__NEW_UTS_LEN` of the kernel.
+const LONGEST_NAME: usize = 64;
+
 /// The bit of clone(2) for each kind.
 pub(crate) const fn flag(kind: NamespaceKind) -> CloneFlags {
     match kind {
@@ -44,20 +47,22 @@ impl Planner<'_> {
             let origin = Origin::member("/linux/namespaces", index);
             let flag = flag(namespace.kind);
             if seen.contains(flag) {
-                return Err(invalid(format!("a second {} namespace", namespace.kind.name()), origin));
+                self.fault(invalid(format!("a second {} namespace", namespace.kind.name()), origin))?;
             }
             seen |= flag;
             if namespace.path.is_empty() {
                 new |= flag;
             } else if !namespace.path.starts_with('/') {
-                return Err(invalid("the path of a namespace must be absolute", origin.inside("/path")));
+                self.fault(invalid("the path of a namespace must be absolute", origin.inside("/path")))?;
             }
         }
         if !seen.contains(CloneFlags::NEWNS) {
-            self.check_without_mount_namespace()?;
+            let possible = self.check_without_mount_namespace();
+            self.sound(possible)?;
         }
         self.check_id_maps()?;
-        let offsets = self.time_offsets(seen, new)?;
+        let offsets = self.time_offsets(seen, new);
+        let offsets = self.sound(offsets)?.flatten();
         // The cgroup namespace's root is the cgroup that its maker is in, so it waits for the cgroup. Nobody may be
         // in a time namespace whose offsets are still to be set. And what a user namespace is to own is made by its
         // root, for the ids of whoever makes it are written to mqueue's root and devpts's nodes.
@@ -175,6 +180,9 @@ impl Planner<'_> {
             if !matches!(clock.as_str(), "monotonic" | "boottime") {
                 return Err(invalid(format!("{:?} is no clock with an offset", clock.as_str()), origin));
             }
+            if offset.nanosecs > 999_999_999 {
+                return Err(invalid(format!("{} nanoseconds are more than a second", offset.nanosecs), origin));
+            }
             text += &format!("{} {} {}\n", clock.as_str(), offset.secs, offset.nanosecs);
         }
         Ok(Some(self.strings.text(text.as_bytes())))
@@ -245,9 +253,13 @@ impl Planner<'_> {
                 continue;
             }
             if !self.has_namespace(NamespaceKind::Uts) {
-                return Err(invalid(format!("unable to set {what} without a private UTS namespace"), origin));
+                self.fault(invalid(format!("unable to set {what} without a private UTS namespace"), origin))?;
             }
-            let name = self.text(name, origin)?;
+            if name.len() > LONGEST_NAME {
+                self.fault(invalid(format!("a {what} of more than {LONGEST_NAME} bytes"), origin))?;
+            }
+            let name = self.text(name, origin);
+            let Some(name) = self.sound(name)? else { continue };
             let step = if what == "hostname" { Step::Hostname { name } } else { Step::Domainname { name } };
             self.init(Phase::Namespaces, origin, step);
         }

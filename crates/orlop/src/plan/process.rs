@@ -8,7 +8,7 @@ use orlop_init::step::{Attempt, List, Step, Text};
 use super::seccomp::Filter;
 use super::{CapabilitySet, Gate, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
-use crate::config::{NamespaceKind, RlimitKind};
+use crate::config::{NamespaceKind, RlimitKind, User};
 use crate::error::Result;
 use crate::path;
 
@@ -19,10 +19,8 @@ pub(crate) const fn resource_number(kind: RlimitKind) -> u32 {
     kind as u32
 }
 
-/// An id that a process can have: the kernel means "none" by the last one.
-fn id(id: u32, origin: Origin) -> Result<u32> {
-    if id == u32::MAX { Err(invalid("4294967295 is no user or group id", origin)) } else { Ok(id) }
-}
+/// /proc/PID/oom_score_adj takes no other.
+const OOM_SCORES: core::ops::RangeInclusive<i32> = -1000..=1000;
 
 impl Planner<'_> {
     pub(super) fn process(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>)> {
@@ -37,19 +35,25 @@ impl Planner<'_> {
     pub(super) fn program(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>, Option<Filter>)> {
         let config = self.config;
         let Some(process) = &config.process else {
-            return Err(invalid("process property must not be empty", Origin::field("/process")));
+            self.fault(invalid("process property must not be empty", Origin::field("/process")))?;
+            return Ok((List::EMPTY, List::EMPTY, None));
         };
         if process.args.is_empty() {
-            return Err(invalid("args must not be empty", Origin::field("/process/args")));
+            self.fault(invalid("args must not be empty", Origin::field("/process/args")))?;
         }
         let args = self.strings_of(&process.args, "/process/args")?;
         let env = self.environment()?;
         self.limits()?;
-        let filter = self.filter()?;
+        let filter = self.filter();
+        let filter = self.sound(filter)?.flatten();
         self.credentials(cgroup, filter.as_ref())?;
         let umask = process.user.umask.unwrap_or(0o022);
         if umask > 0o777 {
-            return Err(invalid(format!("{umask:#o} is no file mode mask"), Origin::field("/process/user/umask")));
+            self.fault(invalid(format!("{umask:#o} is no file mode mask"), Origin::field("/process/user/umask")))?;
+        }
+        if let Some(score) = process.oom_score_adj.filter(|score| !OOM_SCORES.contains(score)) {
+            let origin = Origin::field("/process/oomScoreAdj");
+            self.fault(invalid(format!("{score} is no OOM score: it lies between -1000 and 1000"), origin))?;
         }
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
@@ -60,7 +64,8 @@ impl Planner<'_> {
     fn strings_of(&mut self, texts: &[crate::config::Str<'_>], pointer: &'static str) -> Result<List<Text>> {
         let mut list = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
-            list.push(self.text(text, Origin::member(pointer, index))?);
+            let text = self.text(text, Origin::member(pointer, index));
+            list.extend(self.sound(text)?);
         }
         Ok(self.strings.texts(&list))
     }
@@ -73,9 +78,12 @@ impl Planner<'_> {
         for (index, entry) in env.iter().enumerate() {
             let origin = Origin::member("/process/env", index);
             let Some((name, _)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-                return Err(invalid(format!("invalid environment variable {:?}: no name and value", &**entry), origin));
+                let what = format!("invalid environment variable {:?}: no name and value", &**entry);
+                self.fault(invalid(what, origin))?;
+                continue;
             };
-            let text = self.text(entry, origin)?;
+            let text = self.text(entry, origin);
+            let Some(text) = self.sound(text)? else { continue };
             match list.iter_mut().find(|(known, _)| *known == name) {
                 Some(known) => known.1 = text,
                 None => list.push((name, text)),
@@ -97,10 +105,25 @@ impl Planner<'_> {
         for (index, limit) in limits.iter().enumerate() {
             let origin = Origin::member("/process/rlimits", index);
             if limits.iter().take(index).any(|other| other.kind == limit.kind) {
-                return Err(invalid(format!("a second limit on {}", limit.kind.name()), origin));
+                self.fault(invalid(format!("a second limit on {}", limit.kind.name()), origin))?;
+            }
+            if limit.soft > limit.hard {
+                let what = format!("the soft limit on {} is above the hard one", limit.kind.name());
+                self.fault(invalid(what, origin.inside("/soft")))?;
             }
             let step = Step::Limit { resource: resource_number(limit.kind), soft: limit.soft, hard: limit.hard };
             self.init(PHASE, origin, step);
+        }
+        Ok(())
+    }
+
+    /// Ids that a process can have: the kernel means "none" by the last one.
+    fn ids(&mut self, user: &User) -> Result<()> {
+        let groups = user.additional_gids.iter().enumerate();
+        let groups = groups.map(|(index, &id)| (id, Origin::member("/process/user/additionalGids", index)));
+        let own = [(user.uid, Origin::field("/process/user/uid")), (user.gid, Origin::field("/process/user/gid"))];
+        for (_, origin) in own.into_iter().chain(groups).filter(|(id, _)| *id == u32::MAX) {
+            self.fault(invalid("4294967295 is no user or group id", origin))?;
         }
         Ok(())
     }
@@ -111,16 +134,18 @@ impl Planner<'_> {
         let Some(process) = &config.process else {
             return Ok(());
         };
-        let caps = self.capabilities();
+        self.ids(&process.user)?;
+        let caps = self.capabilities()?;
         let cwd = Origin::field("/process/cwd");
         // Entering the root has left init in `/`.
         let clean = path::clean_absolute(&process.cwd);
-        let path = if clean == "/" { None } else { Some(self.text(&clean, cwd)?) };
+        let path = if clean == "/" { Ok(None) } else { self.text(&clean, cwd).map(Some) };
+        let path = self.sound(path)?.flatten();
         if let Some(path) = path {
             self.init(PHASE, cwd, Step::Chdir { path, attempt: Attempt::First });
         }
         if process.user.uid != 0 || self.has_namespace(NamespaceKind::User) {
-            let step = Step::Stdio { uid: id(process.user.uid, Origin::field("/process/user/uid"))? };
+            let step = Step::Stdio { uid: process.user.uid };
             self.init(PHASE, Origin::field("/process/user/uid"), step);
         }
         self.init(PHASE, Origin::NONE, Step::Affinity {});
@@ -141,14 +166,12 @@ impl Planner<'_> {
         }
         let keep = CapabilitySet::step(caps.bounding);
         self.init(PHASE, Origin::field("/process/capabilities/bounding"), Step::Bounding { keep });
-        let uid = id(process.user.uid, Origin::field("/process/user/uid"))?;
-        let gid = id(process.user.gid, Origin::field("/process/user/gid"))?;
-        for (index, &group) in process.user.additional_gids.iter().enumerate() {
-            id(group, Origin::member("/process/user/additionalGids", index))?;
-        }
         let groups = self.strings.words(&process.user.additional_gids);
-        let step = Step::User { uid, gid, groups, set_groups: self.groups()? };
-        self.init(PHASE, Origin::field("/process/user"), step);
+        let set_groups = self.groups();
+        if let Some(set_groups) = self.sound(set_groups)? {
+            let step = Step::User { uid: process.user.uid, gid: process.user.gid, groups, set_groups };
+            self.init(PHASE, Origin::field("/process/user"), step);
+        }
         let step = Step::Capabilities {
             effective: CapabilitySet::step(caps.effective),
             permitted: CapabilitySet::step(caps.permitted),

@@ -55,6 +55,10 @@ impl Planner<'_> {
         let Some(seccomp) = &config.linux.seccomp else {
             return Ok(None);
         };
+        if seccomp.listener_path.is_empty() && flag(RECEIVER).is_none() && !seccomp.listener_metadata.is_empty() {
+            let origin = Origin::field("/linux/seccomp/listenerMetadata");
+            self.fault(invalid("seccomp listenerMetadata is set, and listenerPath is not", origin))?;
+        }
         let unknown = flag(FAIL_UNKNOWN).is_some_and(|value| value != "0" && value != "false");
         let program = compiled(seccomp, if unknown { UnknownNames::Fail } else { UnknownNames::Report })?;
         for name in &program.unknown {

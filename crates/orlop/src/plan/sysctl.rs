@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Origin, Phase, Planner, invalid};
+use super::{Origin, Phase, Planner, invalid, member};
 use crate::config::NamespaceKind;
 use crate::error::Result;
 
@@ -27,18 +27,20 @@ impl Planner<'_> {
             return Ok(());
         }
         for (name, _) in config.linux.sysctl.iter() {
-            self.check_sysctl(&dotted(name), origin)?;
+            let checked = self.check_sysctl(&dotted(name)).map_err(|error| error.field(member("/linux/sysctl", name)));
+            self.sound(checked)?;
         }
         let proc = self.proc(Phase::Process, origin);
         for (name, value) in config.linux.sysctl.iter() {
             let path = format!("sys/{}", swapped(&dotted(name)));
-            self.write_proc(Phase::Process, origin, proc, &path, value)?;
+            let written = self.write_proc(Phase::Process, origin, proc, &path, value);
+            self.sound(written)?;
         }
         Ok(())
     }
 
-    fn check_sysctl(&self, name: &str, origin: Origin) -> Result<()> {
-        let refused = |why: String| Err(invalid(why, origin));
+    fn check_sysctl(&self, name: &str) -> Result<()> {
+        let refused = |why: String| Err(invalid(why, Origin::NONE));
         if name.split('.').any(|part| matches!(part, "" | "/" | "//")) || name.contains("//") {
             return refused(format!("{name:?} is no name of a sysctl"));
         }
