@@ -8,6 +8,7 @@ mod control;
 mod crash;
 mod errors;
 mod exec;
+mod fields;
 mod hooks;
 mod lifecycle;
 mod lint;
@@ -56,6 +57,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         list::TESTS,
         memory::TESTS,
         process::TESTS,
+        fields::TESTS,
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,
