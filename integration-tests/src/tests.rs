@@ -4,6 +4,7 @@ mod attributes;
 mod calls;
 mod cgroup;
 mod cli;
+mod containerd;
 mod control;
 mod crash;
 mod errors;
@@ -36,6 +37,13 @@ pub struct Test {
     pub run: fn(&Context) -> Outcome,
 }
 
+impl Test {
+    /// Whether it drives a real engine, which drives the binary.
+    pub fn is_with_engine(&self) -> bool {
+        self.must == ENGINES
+    }
+}
+
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
@@ -46,6 +54,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where real engines are installed.
+const ENGINES: &[&str] = &["engines"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
 
 pub fn all() -> impl Iterator<Item = Test> {
@@ -73,6 +83,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
+        containerd::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -253,7 +253,20 @@ pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result
     {
         ctx.leave(parent);
     }
-    mount::attach(ctx.fd(mount)?, ctx.fd(target)?).at(Call::MoveMount)
+    let (mount, target) = (ctx.fd(mount)?, ctx.fd(target)?);
+    let attached = mount::attach(mount, target).at(Call::MoveMount);
+    match attached {
+        // mount(2) says ENOTDIR where a directory meets a file, and engines look for its words; move_mount(2) says only
+        // that something is wrong.
+        Err(Failure { errno: Errno::INVAL, .. }) if is_directory(mount)? != is_directory(target)? => {
+            Err(Failure { call: Call::MoveMount, errno: Errno::NOTDIR })
+        }
+        other => other,
+    }
+}
+
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own
