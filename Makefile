@@ -3,7 +3,8 @@
 # lint   formatting, clippy, and the rules of the tree
 # bench  orlop beside runc and crun (RUNC= and CRUN= name others), and the least that is possible
 # package  every crate's package, and the binary built from the packages alone
-# fuzz, doc, install (PREFIX, DESTDIR), clean
+# fuzz   the fuzz targets, each for FUZZ_SECONDS (30); needs a C++ compiler
+# doc, install (PREFIX, DESTDIR), clean
 CARGO ?= cargo
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -38,6 +39,7 @@ integration: all
 
 lint:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	rustfmt --edition 2024 --check $(wildcard $(BARE))
 	$(CARGO) clippy --workspace --exclude orlop-cli --all-targets -- -D warnings
 	$(CARGO) clippy -p orlop-cli --all-targets -- -D warnings
@@ -60,7 +62,6 @@ doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --features orlop/std,orlop/oci-spec
 
 fuzz:
-	@[ -x fuzz/run ] || { echo 'fuzz: there is no target yet'; exit 1; }
 	fuzz/run
 
 clean:

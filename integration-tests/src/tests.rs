@@ -9,6 +9,7 @@ mod control;
 mod crash;
 mod errors;
 mod exec;
+mod fields;
 mod hooks;
 mod lifecycle;
 mod limits;
@@ -76,6 +77,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         netdev::TESTS,
         process::TESTS,
         rdt::TESTS,
+        fields::TESTS,
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,

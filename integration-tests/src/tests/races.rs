@@ -58,7 +58,8 @@ fn race_with(_: &Context, one: &Path, other: &Path, run: impl Fn() -> Done, mut 
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             while Instant::now() < end {
                 let done = run();
-                if done.code() == 0 {
+                // What the container's program then finds is its own affair.
+                if done.code() == 0 || !done.stdout().is_empty() {
                     worked += 1
                 } else {
                     refused += 1
@@ -331,12 +332,12 @@ fn cve_2025_52565_pts_is_exchanged(t: &Context) -> Outcome {
 /// The working folder is made and entered in the root.
 fn cwd_is_exchanged(t: &Context) -> Outcome {
     let outside = outside(t);
-    let bundle = t.bundle().with("/root/readonly", json!(false)).with("/process/cwd", json!("/work/below"));
+    let bundle = t.bundle().with("/root/readonly", json!(false)).with("/process/cwd", json!("/place/below"));
     let bundle = bundle.args(&["cwd", "--", "ls", "/"]);
-    let (work, link) = (bundle.rootfs("work"), bundle.rootfs("link"));
-    fs::create_dir(&work).expect("writable");
+    let (place, link) = (bundle.rootfs("place"), bundle.rootfs("link"));
+    fs::create_dir(&place).expect("writable");
     symlink(&outside, &link).expect("writable");
-    race(t, &bundle, &work, &link, |done| {
+    race(t, &bundle, &place, &link, |done| {
         is_empty(&outside);
         if done.code() == 0 {
             assert!(done.stdout().contains("\nbin\n"), "another root: {}", done.stdout());

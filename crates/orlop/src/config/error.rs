@@ -48,7 +48,8 @@ impl ParseError {
             // The last byte is the one that is not JSON.
             Category::Io | Category::Syntax | Category::Eof => {
                 let read = text.get(..end.saturating_sub(1)).unwrap_or(text);
-                (locate(read, end), (line, column))
+                // It counts what it has read of the line: nothing, at the end of an empty one.
+                (locate(read, end), (line, column.max(1)))
             }
         };
         let message = error.to_string();

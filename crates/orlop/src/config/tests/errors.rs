@@ -145,7 +145,7 @@ fn errors_of_members() {
 #[test]
 fn text_that_is_not_json() {
     let table = [
-        ("", "1:0: EOF while parsing a value"),
+        ("", "1:1: EOF while parsing a value"),
         ("null", "1:1: invalid type: null, expected a config object"),
         ("[]", "1:1: invalid type: sequence, expected a config object"),
         ("{}", "1:1: missing field `ociVersion`"),
@@ -157,7 +157,7 @@ fn text_that_is_not_json() {
         ("{\"process\": {\"args\": [\"a\" \"b\"", "1:27: /process/args/0: expected `,` or `]`"),
         (
             "{\"hostname\": \"a\nb\"}",
-            "2:0: /hostname: control character (\\u0000-\\u001F) found while parsing a string",
+            "2:1: /hostname: control character (\\u0000-\\u001F) found while parsing a string",
         ),
         ("{\"hostname\": \"\\ud800\"}", "1:21: /hostname: unexpected end of hex escape"),
         ("{\"hostname\": nul}", "1:17: /hostname: expected ident"),

@@ -5,6 +5,7 @@
 mod errors;
 mod examples;
 mod oci;
+mod properties;
 
 use std::borrow::ToOwned;
 use std::path::{Path, PathBuf};
