@@ -35,8 +35,8 @@ pub(crate) fn bind_root(
 
 /// pivot_root(2) refuses a root whose parent mount is shared. The mount that holds `path` is the nearest
 /// one above it, so walk up until one is found.
-pub(crate) fn private_parent(ctx: &Context<'_>, path: Text) -> Result<()> {
-    let attr = MountAttr { propagation: Propagation::PRIVATE, ..MountAttr::default() };
+pub(crate) fn private_parent(ctx: &Context<'_>, path: Text, propagation: Propagation) -> Result<()> {
+    let attr = MountAttr { propagation, ..MountAttr::default() };
     let mut buf = [0u8; 4096];
     let path = ctx.text(path)?.to_bytes();
     buf.get_mut(..path.len())

@@ -56,7 +56,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
         Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, Propagation::NONE, out),
         Step::BindRootOutside { path, out } => mount::bind_root(ctx, path, Reach::Tree, Propagation::PRIVATE, out),
-        Step::PrivateParent { path } => mount::private_parent(ctx, path),
+        Step::PrivateParent { path, propagation } => mount::private_parent(ctx, path, propagation),
         Step::MakeFs { fstype, params, attr, mode_of, target, host, out } => {
             mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target, host }, out)
         }

@@ -220,8 +220,8 @@ steps! {
     BindRoot "bind-root" { path: Text, reach: Reach, out: Slot }
     /// The same where there is no mount namespace: what is mounted below stays out of the mounts that were there.
     BindRootOutside "bind-root-outside" { path: Text, out: Slot }
-    /// Makes the mount that holds the root file system private, as pivot_root(2) asks.
-    PrivateParent "private-parent" { path: Text }
+    /// Takes the mount that holds the root file system out of its peer group, as pivot_root(2) asks.
+    PrivateParent "private-parent" { path: Text, propagation: Propagation }
     /// A new file system, as a detached mount.
     MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, host: Text, out: Slot }
     /// A copy of the mount at a host path, detached; of a symbolic link itself where none is followed. Where nothing

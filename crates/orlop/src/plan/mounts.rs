@@ -92,7 +92,10 @@ impl Planner<'_> {
         if self.has_namespace(NamespaceKind::Mount) {
             self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
             if reach == Reach::One {
-                self.init(PHASE, spread, Step::PrivateParent { path });
+                // The root is a copy of it, and a slave is to hear of the host's mounts.
+                let slave = config.linux.rootfs_propagation == Some(Configured::Slave);
+                let propagation = if slave { Propagation::SLAVE } else { Propagation::PRIVATE };
+                self.init(PHASE, spread, Step::PrivateParent { path, propagation });
             }
             self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
         } else {
