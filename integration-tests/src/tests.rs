@@ -1,5 +1,6 @@
 //! The tests, by what of the binary they are about.
 
+mod annotations;
 mod attributes;
 mod calls;
 mod cgroup;
@@ -75,6 +76,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         hooks::TESTS,
         security::TESTS,
         seccomp::TESTS,
+        annotations::TESTS,
         attributes::TESTS,
         calls::TESTS,
         cgroup::TESTS,

@@ -7,7 +7,7 @@ use crate::hook::{self, Hook};
 use crate::mount::{MountPoint, NewFs, OldMount};
 use crate::plan::Status;
 use crate::root::Node;
-use crate::step::Step;
+use crate::step::{Follow, Make, Step};
 use crate::{attributes, console, copy, credentials, exec, mount, namespace, root};
 use orlop_sys::mount::{Propagation, Reach};
 use orlop_sys::thread::{self, SchedAttr};
@@ -75,6 +75,11 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
             mount::target(ctx, &MountPoint { root, path, make, like, over_proc, follow }, out)
         }
         Step::Attach { mount, target } => mount::attach(ctx, mount, target),
+        Step::AttachOrLink { mount, root, path, over_proc, out } => {
+            let point =
+                MountPoint { root, path, make: Make::LikeSource, like: mount, over_proc, follow: Follow::Links };
+            mount::attach_or_link(ctx, &point, out)
+        }
         Step::File { root, path, out } => root::file(ctx, root, path, out),
         Step::Console { socket, rows, columns, uid, newlines, out } => {
             let size = WindowSize { rows: rows as u16, columns: columns as u16, ..WindowSize::default() };

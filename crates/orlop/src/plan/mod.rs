@@ -3,6 +3,7 @@
 //! The planner turns a configuration, the host's facts and the caller's options into one list. It does no I/O.
 //! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
 
+mod annotations;
 mod attributes;
 mod capability;
 mod console;
@@ -34,12 +35,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
+pub(crate) use annotations::CARRIED_OUT as UNSAFE_ANNOTATIONS;
 pub use capability::CapabilitySet;
 pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
-pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,6 +209,11 @@ pub enum Task {
     Record,
     /// Tells init which signals its caller ignores.
     IgnoredSignals,
+    /// Sends a pidfd of init to a socket that an annotation names.
+    PidfdReceiver {
+        /// The socket.
+        path: Text,
+    },
     /// Hands the listener of the filter over to whoever answers for it.
     SeccompListener {
         /// The socket.
@@ -248,6 +254,7 @@ impl Task {
             Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
+            Task::PidfdReceiver { .. } => "pidfd-receiver",
         }
     }
 
@@ -263,6 +270,7 @@ impl Task {
                 | Task::CgroupLimits
                 | Task::CgroupOwner { .. }
                 | Task::ClassOfService { .. }
+                | Task::PidfdReceiver { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
                 | Task::IgnoredSignals
@@ -537,6 +545,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         maybe_proc: Vec::new(),
     };
     planner.check_hooks()?;
+    planner.refuse_annotations()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     if planner.makes_network_ahead() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);

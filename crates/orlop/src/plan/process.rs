@@ -147,7 +147,7 @@ impl Planner<'_> {
             id(group, Origin::member("/process/user/additionalGids", index))?;
         }
         let groups = self.strings.words(&process.user.additional_gids);
-        let step = Step::User { uid, gid, groups, set_groups: self.groups()? };
+        let step = Step::User { uid, gid, groups, set_groups: self.kept_groups(self.groups()?) };
         self.init(PHASE, Origin::field("/process/user"), step);
         let step = Step::Capabilities {
             effective: CapabilitySet::step(caps.effective),
@@ -210,6 +210,7 @@ impl Planner<'_> {
         self.cgroup_tasks(phase, cgroup);
         self.cgroup_owner(cgroup);
         self.class_of_service()?;
+        self.pidfd_receiver()?;
         if !self.has_namespace(NamespaceKind::User) {
             self.oom_score();
         }
