@@ -1,5 +1,6 @@
 //! The tests, by what of the binary they are about.
 
+mod annotations;
 mod attributes;
 mod calls;
 mod cgroup;
@@ -85,6 +86,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         security::TESTS,
         races::TESTS,
         seccomp::TESTS,
+        annotations::TESTS,
         attributes::TESTS,
         calls::TESTS,
         cgroup::TESTS,

@@ -35,8 +35,8 @@ pub(crate) fn bind_root(
 
 /// pivot_root(2) refuses a root whose parent mount is shared. The mount that holds `path` is the nearest
 /// one above it, so walk up until one is found.
-pub(crate) fn private_parent(ctx: &Context<'_>, path: Text) -> Result<()> {
-    let attr = MountAttr { propagation: Propagation::PRIVATE, ..MountAttr::default() };
+pub(crate) fn private_parent(ctx: &Context<'_>, path: Text, propagation: Propagation) -> Result<()> {
+    let attr = MountAttr { propagation, ..MountAttr::default() };
     let mut buf = [0u8; 4096];
     let path = ctx.text(path)?.to_bytes();
     buf.get_mut(..path.len())
@@ -280,6 +280,20 @@ pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result
 
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
+}
+
+/// The link is read from the mount, and so is what was looked at.
+pub(crate) fn attach_or_link(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Result<()> {
+    if fs::stat(ctx.fd(point.like)?).at(Call::Statx)?.file_type() != FileType::Symlink {
+        target(ctx, point, out)?;
+        return attach(ctx, point.like, out);
+    }
+    let mut buf = [0u8; 4096];
+    let len = fs::readlink_at(ctx.fd(point.like)?, c"", &mut buf).at(Call::Readlinkat)?;
+    // What fills the buffer may be longer.
+    let link = buf.get(..=len).and_then(|link| CStr::from_bytes_with_nul(link).ok());
+    let link = link.ok_or(Failure { call: Call::Readlinkat, errno: Errno::NAMETOOLONG })?;
+    root::copied_link(ctx, point.root, point.path, link)
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own

@@ -339,6 +339,22 @@ fn bind_device(path: &CStr, parent: BorrowedFd<'_>, name: &CStr, node: &Node) ->
     mount::attach(&tree, &point).at(Call::MoveMount)
 }
 
+/// A link, or the same one that is there already.
+pub(crate) fn copied_link(ctx: &mut Context<'_>, root: Slot, path: Text, target: &CStr) -> Result<()> {
+    let mut buf = PathBuf::new();
+    let name = enter_parent(ctx, root, path, &mut buf)?;
+    match fs::symlink_at(target, parent(ctx)?, name) {
+        Err(Errno::EXIST) => {}
+        done => return done.at(Call::Symlinkat),
+    }
+    let mut there = [0u8; 4096];
+    match fs::readlink_at(parent(ctx)?, name, &mut there) {
+        Ok(len) if there.get(..len) == Some(target.to_bytes()) => Ok(()),
+        Ok(_) | Err(Errno::INVAL) => Err(Failure { call: Call::LinkCheck, errno: Errno::EXIST }),
+        Err(errno) => Err(Failure { call: Call::Readlinkat, errno }),
+    }
+}
+
 pub(crate) fn symlink(ctx: &mut Context<'_>, root: Slot, path: Text, target: Text) -> Result<()> {
     let mut buf = PathBuf::new();
     let name = enter_parent(ctx, root, path, &mut buf)?;

@@ -7,7 +7,7 @@ use crate::hook::{self, Hook};
 use crate::mount::{MountPoint, NewFs, OldMount};
 use crate::plan::Status;
 use crate::root::Node;
-use crate::step::Step;
+use crate::step::{Follow, Make, Step};
 use crate::{attributes, console, copy, credentials, exec, mount, namespace, root};
 use orlop_sys::mount::{Propagation, Reach};
 use orlop_sys::thread::{self, SchedAttr};
@@ -56,7 +56,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::RootPropagation { propagation, reach } => mount::root_propagation(propagation, reach),
         Step::BindRoot { path, reach, out } => mount::bind_root(ctx, path, reach, Propagation::NONE, out),
         Step::BindRootOutside { path, out } => mount::bind_root(ctx, path, Reach::Tree, Propagation::PRIVATE, out),
-        Step::PrivateParent { path } => mount::private_parent(ctx, path),
+        Step::PrivateParent { path, propagation } => mount::private_parent(ctx, path, propagation),
         Step::MakeFs { fstype, params, attr, mode_of, target, host, out } => {
             mount::make_fs(ctx, &NewFs { fstype, params, attr, mode_of, target, host }, out)
         }
@@ -75,6 +75,11 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
             mount::target(ctx, &MountPoint { root, path, make, like, over_proc, follow }, out)
         }
         Step::Attach { mount, target } => mount::attach(ctx, mount, target),
+        Step::AttachOrLink { mount, root, path, over_proc, out } => {
+            let point =
+                MountPoint { root, path, make: Make::LikeSource, like: mount, over_proc, follow: Follow::Links };
+            mount::attach_or_link(ctx, &point, out)
+        }
         Step::File { root, path, out } => root::file(ctx, root, path, out),
         Step::Console { socket, rows, columns, uid, newlines, out } => {
             let size = WindowSize { rows: rows as u16, columns: columns as u16, ..WindowSize::default() };

@@ -220,8 +220,8 @@ steps! {
     BindRoot "bind-root" { path: Text, reach: Reach, out: Slot }
     /// The same where there is no mount namespace: what is mounted below stays out of the mounts that were there.
     BindRootOutside "bind-root-outside" { path: Text, out: Slot }
-    /// Makes the mount that holds the root file system private, as pivot_root(2) asks.
-    PrivateParent "private-parent" { path: Text }
+    /// Takes the mount that holds the root file system out of its peer group, as pivot_root(2) asks.
+    PrivateParent "private-parent" { path: Text, propagation: Propagation }
     /// A new file system, as a detached mount.
     MakeFs "fsmount" { fstype: Text, params: List<Param>, attr: Attr, mode_of: ModeOf, target: Slot, host: Text, out: Slot }
     /// A copy of the mount at a host path, detached; of a symbolic link itself where none is followed. Where nothing
@@ -243,6 +243,8 @@ steps! {
     Target "target" { root: Slot, path: Text, make: Make, like: Slot, over_proc: OverProc, follow: Follow, out: Slot }
     /// move_mount(2).
     Attach "attach" { mount: Slot, target: Slot }
+    /// A copied mount at its mount point; but where it is of a symbolic link, a link like it is made there.
+    AttachOrLink "attach-or-link" { mount: Slot, root: Slot, path: Text, over_proc: OverProc, out: Slot }
     /// Opens a file inside the root, made where missing; the path's last component may be no link.
     File "file" { root: Slot, path: Text, out: Slot }
     /// A new terminal: standard input, output and error, and the session's. Its master goes through the socket.
@@ -480,6 +482,7 @@ calls! {
     Poll "ppoll"
     Write "write"
     LockedFlags "clearing locked mount flags"
+    LinkCheck "check of an existing link"
     Getdents "getdents64"
     Readlinkat "readlinkat"
     CopyDepth "copying directories that deep"

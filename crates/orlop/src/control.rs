@@ -140,9 +140,10 @@ impl Container {
     /// schemata file. `stand_in` is as [`CreateOptions::resctrl`](crate::CreateOptions::resctrl).
     pub fn update_class(&self, l3_cache: Option<&str>, memory: Option<&str>, stand_in: Option<&str>) -> Result<()> {
         let schemata: String = l3_cache.iter().chain(&memory).map(|line| alloc::format!("{line}\n")).collect();
+        let needs = crate::resctrl::Needs { cache: l3_cache.is_some(), memory: memory.is_some() };
         self.changed("update", || match self.dir().read_head()?.and_then(|record| record.class) {
-            Some(class) => class.update(&schemata),
-            None => Err(crate::resctrl::refuse_update(&schemata, stand_in)),
+            Some(class) => class.update(&schemata, needs),
+            None => Err(crate::resctrl::refuse_update(needs, stand_in)),
         })
     }
 

@@ -437,6 +437,10 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             group.adopt(launch.pid(), joined).map_err(from_cgroup)
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
+        Task::PidfdReceiver { path } => {
+            let path = crate::state::c_string(&plan.string(path))?;
+            console::send_pidfd(&console::connect(&path)?, "standard", launch.pidfd().borrow())
+        }
         Task::ClassOfService { schemata, .. } => {
             made.class.as_ref().ok_or_else(broken)?.make(&plan.string(schemata), launch.pid())
         }

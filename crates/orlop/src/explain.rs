@@ -197,6 +197,7 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
                 list.push(("ids_reach", shown(plan, ids_reach)));
             }
         }
+        Act::Runtime(Task::PidfdReceiver { path }) => list.push(("path", shown(plan, path))),
         Act::Runtime(Task::ClassOfService { class, schemata, monitor }) => {
             list.push(("class", shown(plan, class)));
             list.push(("schemata", one_line(&plan.string(*schemata))));
@@ -266,9 +267,19 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             if let (Some(Call::Fsconfig), Some(param)) = (call, blob.params(params).get(detail as usize)) {
                 let _ = write!(what, ": option {:?}", text(param.key));
             }
-            system(what)
+            let error = system(what);
+            let label =
+                blob.params(params).get(detail as usize).is_some_and(|param| text(param.key).ends_with("context"));
+            if call == Some(Call::Fsconfig) && errno == Errno::INVAL && label {
+                return error.hint("SELinux is not available on this host, or does not know the label");
+            }
+            error
         }
-        Step::Target { path, .. } => match call {
+        Step::AttachOrLink { path, .. } if call == Some(Call::LinkCheck) => {
+            let what = format!("{:?} is there already, as something else than the link of the source", text(path));
+            Error::new(Kind::InvalidConfig, what)
+        }
+        Step::Target { path, .. } | Step::AttachOrLink { path, .. } => match call {
             Some(Call::ProcCheck) => {
                 let what = format!("{:?} cannot be mounted because it is inside /proc", text(path));
                 Error::new(Kind::InvalidConfig, what)

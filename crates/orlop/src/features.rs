@@ -48,7 +48,7 @@ pub fn features() -> Features<'static> {
             net_devices: enabled(true),
         }),
         annotations,
-        potentially_unsafe_config_annotations: list(plan::SECCOMP_ANNOTATIONS.iter().copied()),
+        potentially_unsafe_config_annotations: list(plan::UNSAFE_ANNOTATIONS.iter().copied()),
     }
 }
 

@@ -30,6 +30,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
+use orlop_cgroup::Tell;
 use serde::de::IgnoredAny;
 
 use crate::config::{self, Config, ParseError, Shaped};
@@ -182,7 +183,7 @@ impl<'t> Review<'t> {
         let mut notes: Vec<Note> = plan.faults.iter().map(Note::of_error).collect();
         let told = plan.warnings.iter().filter(|warning| warning.weight == Weight::Warning);
         notes.extend(told.map(|warning| Note::warning(warning.origin.as_str(), warning.text.as_str())));
-        for ignored in &plan.cgroup.ignored {
+        for ignored in plan.cgroup.ignored.iter().filter(|ignored| ignored.tell != Tell::Warn) {
             notes.push(Note::warning(ignored.origin.as_str(), format!("not set: {}", ignored.why)));
         }
         advice::of(&config, &mut notes);

@@ -78,14 +78,27 @@ fn mount_point(line: &str) -> Option<String> {
     (after.split(' ').next()? == "resctrl").then(|| place.to_owned())
 }
 
-/// What the words of an update are refused with where the machine lacks it.
-fn check(root: &str, schemata: &str) -> Result<()> {
-    for (resource, lacking) in [
-        ("L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
-        ("MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+/// What the machine may lack.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) cache: bool,
+    pub(crate) memory: bool,
+}
+
+impl Needs {
+    fn of(schemata: &str) -> Needs {
+        let has =
+            |resource| schemata.lines().any(|line| line.split_once(':').is_some_and(|(name, _)| name == resource));
+        Needs { cache: has("L3"), memory: has("MB") }
+    }
+}
+
+fn check(root: &str, needs: Needs) -> Result<()> {
+    for (needed, resource, lacking) in [
+        (needs.cache, "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        (needs.memory, "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
     ] {
-        let asked = schemata.lines().any(|line| line.split_once(':').is_some_and(|(name, _)| name.trim() == resource));
-        if asked && !exists(&format!("{root}/info/{resource}"))? {
+        if needed && !exists(&format!("{root}/info/{resource}"))? {
             return Err(Error::new(Kind::NotSupported, lacking));
         }
     }
@@ -121,7 +134,7 @@ impl Class {
             let what = "intelRdt is specified in config, but Intel RDT is not enabled";
             return Err(Error::new(Kind::NotSupported, what).hint("no resctrl file system is mounted"));
         };
-        check(&root, wanted.schemata)?;
+        check(&root, Needs::of(wanted.schemata))?;
         let group = match wanted.class {
             "/" => root.clone(),
             "" => format!("{root}/{id}"),
@@ -179,8 +192,8 @@ impl Class {
     }
 
     /// Changes what the class may use.
-    pub(crate) fn update(&self, schemata: &str) -> Result<()> {
-        check(&self.root, schemata)?;
+    pub(crate) fn update(&self, schemata: &str, needs: Needs) -> Result<()> {
+        check(&self.root, needs)?;
         self.write_schemata(schemata).map_err(|error| explained(&self.root, error))
     }
 
@@ -194,9 +207,9 @@ impl Class {
 }
 
 /// Why a container that was made without a class gets none.
-pub(crate) fn refuse_update(schemata: &str, given_root: Option<&str>) -> Error {
+pub(crate) fn refuse_update(needs: Needs, given_root: Option<&str>) -> Error {
     let checked = match root(given_root) {
-        Ok(root) => check(root.as_deref().unwrap_or("/"), schemata),
+        Ok(root) => check(root.as_deref().unwrap_or("/"), needs),
         Err(error) => Err(error),
     };
     let what = "changing the class of service of a container that was made without intelRdt is not supported";

@@ -164,7 +164,7 @@ fn areas() {
     let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
         "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
         "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
-    let table: [(&str, &str, &Options<'_>, &Value); 23] = [
+    let table: [(&str, &str, &Options<'_>, &Value); 24] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -179,6 +179,17 @@ fn areas() {
             &CREATE,
             &json!({"linux": {"intelRdt": {"closID": "gold", "schemata": ["L2:0=f"], "memBwSchema": "MB:0=20",
                 "l3CacheSchema": "L3:0=7f0", "enableMonitoring": true}}}),
+        ),
+        (
+            "annotations",
+            V2,
+            &CREATE,
+            &json!({"annotations": {"run.oci.keep_original_groups": "1", "run.oci.pidfd_receiver": "/run/pidfd.sock",
+                "run.oci.systemd.force_cgroup_v1": "/sys/fs/cgroup", "run.oci.mount_context_type": "fscontext"},
+                "linux": {"mountLabel": "a:b:c:s0"}, "mounts": [
+                {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+                {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
+                {"destination": "/own", "type": "tmpfs", "options": ["rootcontext=x:y:z:s0"]}]}),
         ),
         ("net-devices", V2, &CREATE, &net_devices),
         ("covered", V2, &CREATE, &covered),

@@ -164,6 +164,9 @@ fn missing_options() -> String {
             let id = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
             let mount = match option.ends_with("idmap") {
                 true => json!({"destination": "/a", "source": "/b", "options": ["bind", option], "uidMappings": id, "gidMappings": id}),
+                false if option.ends_with("copy-symlink") => {
+                    json!({"destination": "/a", "source": "/b", "options": ["bind", option]})
+                }
                 false => json!({"destination": "/a", "type": "tmpfs", "options": [option]}),
             };
             let document = patch(base(), &json!({"mounts": [mount]})).to_string();

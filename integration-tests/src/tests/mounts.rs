@@ -11,6 +11,7 @@ use crate::tests::{Outcome, tests};
 tests! { "mounts":
     HOST_ROOT {
         flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go, without_a_mount_namespace,
+        slave_root_hears_of_the_host,
     }
 }
 
@@ -110,5 +111,20 @@ fn without_a_mount_namespace(t: &Context) -> Outcome {
     assert_eq!(mounted(), 0, "delete has left some");
     t.run(&bundle.with("/hooks/createRuntime/-", json!({"path": "/bin/false"}))).fails_with("hook");
     assert_eq!(mounted(), 0, "a failure has left some");
+    Ok(())
+}
+
+/// The root is a copy of the mount that holds it: as a slave it hears of the host's mounts.
+fn slave_root_hears_of_the_host(t: &Context) -> Outcome {
+    for (mode, heard) in [("slave", true), ("private", false)] {
+        let bundle = t.bundle().with("/linux/rootfsPropagation", json!(mode)).args(&["mounts"]);
+        let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]);
+        let script =
+            "exec unshare --mount --propagation private bash -c 'mount --make-rshared / && \"$@\"' bash \"$@\"";
+        let table = run.through_bash(script).end().ok().stdout();
+        let root = table.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("it is mounted");
+        assert_eq!(root.contains(" master:"), heard, "{mode}: {root}");
+        std::fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
     Ok(())
 }

@@ -22,6 +22,11 @@ const SIX: &str = "fd00:98::54/64";
 
 /// Runs the bundle in a new network namespace with a device `orlop0`, and then says what is left there.
 fn run(t: &Context, bundle: &Bundle) -> Result<Done, Skip> {
+    run_and(t, bundle, "true")
+}
+
+/// The same, and another command while the namespace is still there.
+fn run_and(t: &Context, bundle: &Bundle, then: &str) -> Result<Done, Skip> {
     let device = format!(
         "ip link add orlop0 type veth peer name peer0 && ip link set orlop0 mtu 1789 address 00:11:22:33:44:55 &&
          ip addr add {ADDRESS} dev orlop0 && ip addr add 10.98.76.55/32 scope link dev orlop0 &&
@@ -29,7 +34,7 @@ fn run(t: &Context, bundle: &Bundle) -> Result<Done, Skip> {
     );
     let script = format!(
         "exec unshare --net bash -c '{device}
-         \"$@\"; status=$?; echo left; ip -o addr show; ip -o link show; exit $status' bash \"$@\""
+         \"$@\"; status=$?; echo left; ip -o addr show; ip -o link show; {then}; exit $status' bash \"$@\""
     );
     let done = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).through_bash(&script).end();
     if done.code() == 90 { Err(Skip("no veth devices on this kernel".into())) } else { Ok(done) }
@@ -135,11 +140,12 @@ fn device_stays_where_it_was_joined(t: &Context) -> Outcome {
     let bundle = bundle.retain("/linux/namespaces", |space| space["type"] != "network");
     let bundle = bundle.with("/linux/namespaces/-", json!({"type": "network", "path": path}));
     // The new sysfs shows the namespace that is joined.
-    let first = run(t, &bundle.args(&["cat", &device("there0", "mtu")])).map(|done| halves(&done.ok()).0);
-    let table = fs::read_to_string(format!("/proc/{}/net/dev", t.pid(&id))).expect("it runs");
+    let then = format!("cat /proc/{}/net/dev", t.pid(&id));
+    let done = run_and(t, &bundle.args(&["cat", &device("there0", "mtu")]), &then).map(|done| halves(&done.ok()));
     t.delete(&id);
-    assert_eq!(first?, "1789\n");
-    assert!(table.contains("there0:"), "{table}");
+    let (inside, outside) = done?;
+    assert_eq!(inside, "1789\n");
+    assert!(outside.contains("there0:"), "{outside}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! The planner turns a configuration, the host's facts and the caller's options into one list. It does no I/O.
 //! The list is what `orlop explain` prints, what the runtime and init work through, and what an error points into.
 
+mod annotations;
 mod attributes;
 mod capability;
 mod console;
@@ -36,13 +37,13 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
+pub(crate) use annotations::CARRIED_OUT as UNSAFE_ANNOTATIONS;
 pub use capability::CapabilitySet;
 pub use console::Console;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
 pub(crate) use review::review;
-pub(crate) use seccomp::ANNOTATIONS as SECCOMP_ANNOTATIONS;
 
 /// A part of a container's making.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,6 +212,11 @@ pub enum Task {
     Record,
     /// Tells init which signals its caller ignores.
     IgnoredSignals,
+    /// Sends a pidfd of init to a socket that an annotation names.
+    PidfdReceiver {
+        /// The socket.
+        path: Text,
+    },
     /// Hands the listener of the filter over to whoever answers for it.
     SeccompListener {
         /// The socket.
@@ -251,6 +257,7 @@ impl Task {
             Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
+            Task::PidfdReceiver { .. } => "pidfd-receiver",
         }
     }
 
@@ -266,6 +273,7 @@ impl Task {
                 | Task::CgroupLimits
                 | Task::CgroupOwner { .. }
                 | Task::ClassOfService { .. }
+                | Task::PidfdReceiver { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
                 | Task::IgnoredSignals
@@ -597,7 +605,10 @@ impl<'p> Planner<'p> {
     fn whole(&mut self) -> Result<(orlop_cgroup::Plan, List<Text>, List<Text>)> {
         self.check_document()?;
         self.check_hooks()?;
+        let annotations = self.refuse_annotations();
+        self.sound(annotations)?;
         let cgroup = self.cgroup()?;
+        self.warnings.extend(crate::cgroup::warnings(&cgroup));
         if self.makes_network_ahead() {
             self.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::NetworkNamespace);
         }

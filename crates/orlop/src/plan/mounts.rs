@@ -13,7 +13,7 @@ use super::options::MountOptions;
 use super::{Ids, Origin, Phase, Planner, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
 use crate::config::{IdMapping, Mount, NamespaceKind, Propagation as Configured};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::path;
 
 const PHASE: Phase = Phase::Mounts;
@@ -40,6 +40,11 @@ const OVER_PROC: &[&str] = &[
 /// Whether fsconfig(2), which takes keys and values of up to 255 bytes, does not take an option.
 fn is_long(option: &str) -> bool {
     option.split_once('=').map_or(option.len(), |(_, value)| value.len()) > 255
+}
+
+/// Whether a mount has its label already.
+fn is_context(option: &str) -> bool {
+    option.split_once('=').is_some_and(|(key, _)| matches!(key, "context" | "fscontext" | "defcontext" | "rootcontext"))
 }
 
 /// mount(2)'s flag for a superblock option.
@@ -98,7 +103,10 @@ impl Planner<'_> {
         if self.has_namespace(NamespaceKind::Mount) {
             self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
             if reach == Reach::One {
-                self.init(PHASE, spread, Step::PrivateParent { path });
+                // The root is a copy of it, and a slave is to hear of the host's mounts.
+                let slave = config.linux.rootfs_propagation == Some(Configured::Slave);
+                let propagation = if slave { Propagation::SLAVE } else { Propagation::PRIVATE };
+                self.init(PHASE, spread, Step::PrivateParent { path, propagation });
             }
             self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
         } else {
@@ -142,11 +150,7 @@ impl Planner<'_> {
     }
 
     fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
-        let mut options =
-            MountOptions::parse(mount.options.iter().map(|option| option.as_str())).map_err(|option| {
-                let error = Error::not_supported(format!("the mount option {option:?} is not supported yet"));
-                error.field(format!("{origin}/options"))
-            })?;
+        let mut options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
         if options.bind.is_none() && mount.kind == "bind" {
             options.bind = Some(Reach::One);
         }
@@ -154,6 +158,9 @@ impl Planner<'_> {
         // As runc: a destination may be given as the host sees it.
         if let Some(inside) = destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
             destination = String::from(inside);
+        }
+        if options.copy_symlink && options.bind.is_none() {
+            return Err(invalid("only a bind mount can copy a symbolic link", origin.inside("/options")));
         }
         if options.copy_up && mount.kind != "tmpfs" {
             self.fault(invalid("only a tmpfs can begin with a copy", origin.inside("/options")))?;
@@ -172,6 +179,7 @@ impl Planner<'_> {
         };
         let maybe_proc = options.bind.is_some() || mount.kind == "proc";
         match options.bind {
+            _ if self.is_forced_v1(&destination) => self.systemd_v1(&options, &destination, origin),
             Some(reach) => self.bind(mount, &options, reach, &destination, origin),
             None if options.remount => self.remount(mount, &options, &destination, origin),
             None if mount.kind == "cgroup" && self.host.cgroups.mode != Mode::Unified => {
@@ -232,6 +240,18 @@ impl Planner<'_> {
             self.init(PHASE, origin.inside("/options"), step);
         }
         let over_proc = self.over_proc(mount, destination, true);
+        if options.copy_symlink {
+            if options.source_nofollow || options.target_nofollow {
+                let what = "copy-symlink excludes src-nofollow and dest-nofollow";
+                return Err(invalid(what, origin.inside("/options")));
+            }
+            self.set_tree(options, slot::MOUNT, origin);
+            let path = self.text(destination, origin.inside("/destination"))?;
+            let step = Step::AttachOrLink { mount: slot::MOUNT, root: slot::ROOT, path, over_proc, out: slot::TARGET };
+            self.init(PHASE, origin, step);
+            self.spread(options, slot::MOUNT, origin);
+            return Ok(());
+        }
         let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
         self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
         self.attach(options, self.mount_slot, origin);
@@ -251,7 +271,7 @@ impl Planner<'_> {
     ) -> Result<()> {
         let source = origin.inside("/source");
         let ids = self.mount_ids(mount, options, origin)?;
-        let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
+        let follow = if options.source_nofollow || options.copy_symlink { Follow::Nothing } else { Follow::Links };
         let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
         if ids == Ids::Same && !privileged {
             self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: self.mount_slot });
@@ -386,9 +406,9 @@ impl Planner<'_> {
         }
         let label = self.config.linux.mount_label.as_str();
         let labelled = !matches!(fstype, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2");
-        if labelled && !label.is_empty() && !options.data.iter().any(|option| option.starts_with("context=")) {
+        if labelled && !label.is_empty() && !options.data.iter().any(|option| is_context(option)) {
             super::no_nul(label, Origin::field("/linux/mountLabel"))?;
-            params.push((b"context", Some(label.as_bytes())));
+            params.push((self.context_option()?, Some(label.as_bytes())));
         }
         Ok(self.strings.params(params))
     }
@@ -412,12 +432,16 @@ impl Planner<'_> {
     /// What every mount ends with: it is attached, and only then do attributes reach what came with it, and
     /// events spread.
     fn attach(&mut self, options: &MountOptions<'_>, mount: Slot, origin: Origin) {
+        self.set_tree(options, mount, origin);
+        self.init(PHASE, origin, Step::Attach { mount, target: slot::TARGET });
+        self.spread(options, mount, origin);
+    }
+
+    fn set_tree(&mut self, options: &MountOptions<'_>, mount: Slot, origin: Origin) {
         if !options.tree.is_empty() {
             let step = Step::SetAttr { mount, set: options.tree.set, clear: options.tree.clear, reach: Reach::Tree };
             self.init(PHASE, origin.inside("/options"), step);
         }
-        self.init(PHASE, origin, Step::Attach { mount, target: slot::TARGET });
-        self.spread(options, mount, origin);
     }
 
     fn spread(&mut self, options: &MountOptions<'_>, mount: Slot, origin: Origin) {
@@ -587,6 +611,25 @@ impl Planner<'_> {
             let step = Step::SetAttr { mount: slot::CGROUP_TREE, set, clear, reach: Reach::One };
             self.init(PHASE, origin.inside("/options"), step);
         }
+        Ok(())
+    }
+
+    /// The v1 hierarchy that an old systemd expects, on a host that has it mounted somewhere.
+    fn systemd_v1(&mut self, options: &MountOptions<'_>, destination: &str, origin: Origin) -> Result<()> {
+        self.target(destination, Make::Directory, OverProc::Refused, Follow::Nothing, origin)?;
+        let params: [(&[u8], Option<&[u8]>); 4] =
+            [(b"source", Some(b"cgroup")), (b"none", None), (b"name", Some(b"systemd")), (b"xattr", None)];
+        let step = Step::MakeFs {
+            fstype: self.strings.text(b"cgroup"),
+            params: self.strings.params(params),
+            attr: options.one.set,
+            mode_of: ModeOf::Nothing,
+            target: slot::TARGET,
+            host: NO_VALUE,
+            out: slot::MOUNT,
+        };
+        self.init(PHASE, origin, step);
+        self.attach(options, slot::MOUNT, origin);
         Ok(())
     }
 

@@ -42,12 +42,12 @@ enum Effect {
     TargetNofollow,
     /// What the image has there is copied into the new file system.
     CopyUp,
-    /// Known to the field, not done yet.
-    NotYet,
+    /// A symbolic link at the source is made again at the destination.
+    CopySymlink,
 }
 
 use Effect::{
-    Atime, AtimeOff, AtimeTree, Bind, Clear, ClearTree, CopyUp, Idmap, NotYet, Nothing, Remount, Set, SetTree,
+    Atime, AtimeOff, AtimeTree, Bind, Clear, ClearTree, CopySymlink, CopyUp, Idmap, Nothing, Remount, Set, SetTree,
     SourceNofollow, Spread, Superblock, TargetNofollow,
 };
 
@@ -55,7 +55,7 @@ const OPTIONS: &[(&str, Effect)] = &[
     ("async", Superblock(c"async")),
     ("atime", AtimeOff(Attr::NOATIME)),
     ("bind", Bind(Reach::One)),
-    ("copy-symlink", NotYet),
+    ("copy-symlink", CopySymlink),
     ("defaults", Nothing),
     ("dest-nofollow", TargetNofollow),
     ("dev", Clear(Attr::NODEV)),
@@ -121,7 +121,7 @@ const OPTIONS: &[(&str, Effect)] = &[
 
 /// The options that this version carries out, sorted; for `features`.
 pub fn supported() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(|(_, effect)| *effect != NotYet).map(|(name, _)| *name)
+    OPTIONS.iter().map(|(name, _)| *name)
 }
 
 /// Attributes to set and to clear.
@@ -196,13 +196,15 @@ pub struct MountOptions<'a> {
     pub target_nofollow: bool,
     /// Whether what is there is copied.
     pub copy_up: bool,
+    /// Whether a symbolic link at the source is made again, instead of mounted.
+    pub copy_symlink: bool,
     /// What goes to the file system as it is.
     pub data: Vec<&'a str>,
 }
 
 impl<'a> MountOptions<'a> {
-    /// Sorts them out; an option that the field knows and this version does not do is the error.
-    pub fn parse(options: impl IntoIterator<Item = &'a str>) -> Result<MountOptions<'a>, &'a str> {
+    /// Sorts them out.
+    pub fn parse(options: impl IntoIterator<Item = &'a str>) -> MountOptions<'a> {
         let mut parsed = MountOptions::default();
         for option in options {
             let Ok(row) = OPTIONS.binary_search_by_key(&option, |(name, _)| name) else {
@@ -236,10 +238,10 @@ impl<'a> MountOptions<'a> {
                 CopyUp => parsed.copy_up = true,
                 SourceNofollow => parsed.source_nofollow = true,
                 Nothing => {}
-                NotYet => return Err(option),
+                CopySymlink => parsed.copy_symlink = true,
             }
         }
-        Ok(parsed)
+        parsed
     }
 }
 
@@ -285,14 +287,14 @@ mod tests {
             (&["nosuid", "nodev", "dev"], Attr::NOSUID, Attr::NODEV),
         ];
         for (options, set, clear) in cases {
-            let parsed = MountOptions::parse(options.iter().copied()).unwrap();
+            let parsed = MountOptions::parse(options.iter().copied());
             assert_eq!((parsed.one.set, parsed.one.clear), (*set, *clear), "{options:?}");
         }
     }
 
     #[test]
     fn unknown_options_are_data() {
-        let parsed = MountOptions::parse(["size=64k,mode=755", "nosuid", "x"]).unwrap();
+        let parsed = MountOptions::parse(["size=64k,mode=755", "nosuid", "x"]);
         assert_eq!(parsed.data, ["size=64k", "mode=755", "x"]);
     }
 }

@@ -15,13 +15,11 @@ use crate::error::{Error, Result};
 const FIELD: &str = "/linux/seccomp";
 
 /// crun's: an unknown name of a system call is an error.
-const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+pub(super) const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
 /// crun's: a whole BPF program in base64, instead of a profile.
-const RAW_PROGRAM: &str = "run.oci.seccomp_bpf_data";
+pub(super) const RAW_PROGRAM: &str = "run.oci.seccomp_bpf_data";
 /// crun's: the socket that gets the listener, where the profile names none.
-const RECEIVER: &str = "run.oci.seccomp.receiver";
-/// All of them: `features` lists them, as whoever may set them decides on the filter.
-pub(crate) const ANNOTATIONS: [&str; 3] = [RECEIVER, RAW_PROGRAM, FAIL_UNKNOWN];
+pub(super) const RECEIVER: &str = "run.oci.seccomp.receiver";
 
 /// What init calls before anybody can listen: with a listener on it, it would wait for ever.
 const NEVER_NOTIFY: &[&str] = &["write"];
