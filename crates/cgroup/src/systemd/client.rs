@@ -171,29 +171,29 @@ impl Client {
         let mut body = Writer::default();
         body.text(unit);
         body.text("replace");
-        let answer = self.ask(call("StopUnit", "ss"), body, &[], unit, &mut ended, deadline)?;
+        let stop = self.connection.post(call("StopUnit", "ss"), &body.into_bytes(), &[])?;
+        // One that has failed stays until it is told to go, and systemd hears nobody who has gone himself: the answer
+        // to this is waited for, too.
+        let reset = self.connection.post(call("ResetFailedUnit", "s"), &name(unit), &[])?;
+        let answer = self.connection.answer(stop, unit, &mut ended, deadline)?;
         if answer.kind == Kind::Error {
             return if answer.error == NO_SUCH_UNIT { Ok(()) } else { Err(refusal("removing", unit, &answer)) };
         }
+        self.connection.answer(reset, unit, &mut ended, deadline)?;
         let result = self.job(&answer, unit, &mut ended, "to remove the unit")?;
-        self.forget(unit)?;
-        match result.as_str() {
-            "done" => Ok(()),
-            result => Err(Error::Systemd {
-                what: "removing",
-                unit: unit.into(),
-                name: String::new(),
-                message: format!("got `{result}`"),
-            }),
+        if result == "done" {
+            return Ok(());
         }
+        let reset = self.connection.post(call("ResetFailedUnit", "s"), &name(unit), &[])?;
+        self.connection.answer(reset, unit, &mut ended, deadline)?;
+        let message = format!("got `{result}`");
+        Err(Error::Systemd { what: "removing", unit: unit.into(), name: String::new(), message })
     }
 
-    /// Has systemd drop a unit that failed; any other is not touched.
+    /// Has systemd drop a unit that failed, before it hears the next call; any other is not touched.
     fn forget(&mut self, unit: &str) -> Result<(), Error> {
-        let mut body = Writer::default();
-        body.text(unit);
         let reset = Call { reply: Reply::Unwanted, ..call("ResetFailedUnit", "s") };
-        self.connection.post(reset, &body.into_bytes(), &[]).map(drop)
+        self.connection.post(reset, &name(unit), &[]).map(drop)
     }
 
     /// Changes properties of a unit that runs, until the next boot.
@@ -257,6 +257,13 @@ impl Client {
         let ping = Call { interface: "org.freedesktop.DBus.Peer", ..call("Ping", "") };
         self.ask(ping, Writer::default(), &[], unit, &mut Vec::new(), deadline).map(drop)
     }
+}
+
+/// The arguments of a call that has a unit's name alone.
+fn name(unit: &str) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.text(unit);
+    body.into_bytes()
 }
 
 /// Whether a refusal is about the property of that name.
