@@ -7,6 +7,7 @@ mod cli;
 mod containerd;
 mod control;
 mod crash;
+mod docker;
 mod errors;
 mod exec;
 mod hooks;
@@ -78,6 +79,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         control::TESTS,
         systemd::TESTS,
         containerd::TESTS,
+        docker::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -6,10 +6,9 @@ use rustix::process::Signal;
 
 use crate::context::Context;
 use crate::engines::containerd::Containerd;
-use crate::engines::until;
+use crate::engines::{parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
-use crate::terminal::Terminal;
 use crate::tests::{Outcome, tests};
 
 tests! { "containerd":
@@ -63,14 +62,6 @@ fn foreground(t: &Context) -> Outcome {
     containerd.ctr(&["run", "--rm", "--runc-binary", binary, "--rootfs", root, "c", "/bin/true"]).end().ok();
     containerd.engine.end();
     Ok(())
-}
-
-/// A shell's answer. The client listens, and sets the size, at its leisure once the program runs.
-fn answers(terminal: &mut Terminal, command: &str, answer: &str) {
-    until(&format!("{command} shows {answer}"), || {
-        terminal.types(&format!("{command}\n"));
-        terminal.has_shown(answer)
-    });
 }
 
 fn foreground_terminal(t: &Context) -> Outcome {
@@ -240,18 +231,11 @@ fn terminal_in_background(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// The pid of a container's shim: its parent.
-fn shim_of(pid: i32) -> i32 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("it has one");
-    parent.trim().parse().expect("a pid")
-}
-
 fn shim_killed(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
     containerd.detach(&[], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
     let (pid, _) = containerd.status("c").expect("it is listed");
-    processes::kill(shim_of(pid), Signal::KILL);
+    processes::kill(parent_of(pid), Signal::KILL);
     until("the container is gone", || !processes::lives(pid));
     until("its task is gone", || containerd.status("c").is_none_or(|(_, status)| status != "RUNNING"));
     containerd.ctr(&["task", "delete", "--force", "c"]).end();
@@ -292,7 +276,7 @@ fn killed(t: &Context) -> Outcome {
     }
     containerd.ctr(&["task", "pause", "paused"]).end().ok();
     let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(shim_of);
+    let shims = pids.map(parent_of);
     containerd.stop(Signal::KILL);
     for shim in shims {
         processes::kill(shim, Signal::KILL);

@@ -1,0 +1,99 @@
+//! Docker's daemon with the binary as its default runtime, driven by the client of the same package.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::command::{Done, Orlop};
+use crate::context::{Context, Skip};
+use crate::engines::{Engine, image, runtime, tool};
+
+/// Another runtime of the same daemon, for what is compared with it.
+pub const OTHER: &str = "other";
+const OTHER_PATH: &str = "/usr/sbin/runc";
+
+pub struct Docker<'t> {
+    pub engine: Engine<'t>,
+}
+
+impl<'t> Docker<'t> {
+    pub fn start(t: &'t Context) -> Result<Docker<'t>, Skip> {
+        Docker::with(t, &json!({}))
+    }
+
+    /// A daemon with the image, and these settings besides. It starts a containerd of its own.
+    pub fn with(t: &'t Context, settings: &Value) -> Result<Docker<'t>, Skip> {
+        let engine = Engine::new(t)?;
+        let folder = engine.folder("docker");
+        // The recipe of README, and what keeps this daemon to itself.
+        let mut config = json!({
+            "runtimes": { "orlop": { "path": runtime(t) }, OTHER: { "path": OTHER_PATH } },
+            "default-runtime": "orlop",
+            "data-root": folder.join("data"),
+            "cgroup-parent": format!("/{}", t.tag()),
+            "storage-driver": "overlay2",
+        });
+        for (key, value) in settings.as_object().expect("settings are an object") {
+            config[key] = value.clone();
+        }
+        fs::write(folder.join("daemon.json"), config.to_string()).expect("the test's folder is writable");
+        let mut docker = Docker { engine };
+        for folder in ["runtime-orlop/moby", "containerd/daemon/io.containerd.runtime.v2.task/moby"] {
+            docker.engine.watch(format!("/run/docker/{folder}"));
+        }
+        docker.launch()?;
+        // It stays from the first container in the host's network on.
+        docker.engine.expect_mount("/run/docker/netns/default");
+        let archive = image::archive(t.dir())?;
+        docker.call(&["load", "--input", archive.to_str().expect("a plain path")]).end().ok();
+        Ok(docker)
+    }
+
+    /// Starts the daemon, anew after `stop`.
+    pub fn launch(&mut self) -> Result<(), Skip> {
+        let config = self.engine.t.dir().join("docker/daemon.json");
+        let call = self.engine.call("dockerd", &["--config-file", config.to_str().expect("a plain path")])?;
+        let (t, docker) = (self.engine.t, tool("docker")?);
+        self.engine.start("dockerd", call, || {
+            Orlop::program(t, &docker, &["version"]).env("HOME", "/nonexistent").end().code() == 0
+        });
+        Ok(())
+    }
+
+    pub fn stop(&mut self, signal: Signal) {
+        self.engine.stop("dockerd", signal);
+    }
+
+    /// `docker WORD...`
+    pub fn call(&self, words: &[&str]) -> Orlop {
+        let call = self.engine.call("docker", words).unwrap_or_else(|skip| panic!("{}", skip.0));
+        call.env("HOME", "/nonexistent")
+    }
+
+    /// `docker run OPTION... IMAGE WORD...`
+    pub fn run(&self, options: &[&str], words: &[&str]) -> Orlop {
+        self.call(&[&["run"], options, &[image::NAME], words].concat())
+    }
+
+    /// A container of that name in the background.
+    #[track_caller]
+    pub fn detach(&self, options: &[&str], name: &str, words: &[&str]) {
+        self.run(&[&["--detach", "--name", name], options].concat(), words).end().ok();
+    }
+
+    pub fn exec(&self, options: &[&str], name: &str, words: &[&str]) -> Done {
+        self.call(&[&["exec"], options, &[name], words].concat()).end()
+    }
+
+    /// A field of `docker inspect`, by Go's template.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, field: &str) -> String {
+        self.call(&["inspect", "--format", &format!("{{{{{field}}}}}"), name]).end().ok().stdout().trim().to_owned()
+    }
+
+    #[track_caller]
+    pub fn remove(&self, name: &str) {
+        self.call(&["rm", "--force", "--volumes", name]).end().ok();
+    }
+}
