@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where Debian's packages put programs; a client of another origin may come before them in `PATH`.
 const PROGRAMS: [&str; 5] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman"];
 
+/// The runtime that every engine's package brings, which ours is measured beside.
+pub const OTHER: &str = "/usr/sbin/runc";
+
 /// What may run when no container does.
 const DAEMONS: [&str; 2] = ["containerd", "dockerd"];
 

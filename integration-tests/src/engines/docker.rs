@@ -9,10 +9,6 @@ use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
 use crate::engines::{Engine, image, runtime, tool};
 
-/// Another runtime of the same daemon, for what is compared with it.
-pub const OTHER: &str = "other";
-const OTHER_PATH: &str = "/usr/sbin/runc";
-
 pub struct Docker<'t> {
     pub engine: Engine<'t>,
 }
@@ -28,7 +24,7 @@ impl<'t> Docker<'t> {
         let folder = engine.folder("docker");
         // The recipe of README, and what keeps this daemon to itself.
         let mut config = json!({
-            "runtimes": { "orlop": { "path": runtime(t) }, OTHER: { "path": OTHER_PATH } },
+            "runtimes": { "orlop": { "path": runtime(t) } },
             "default-runtime": "orlop",
             "data-root": folder.join("data"),
             "cgroup-parent": format!("/{}", t.tag()),

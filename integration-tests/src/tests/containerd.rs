@@ -1,12 +1,13 @@
 //! containerd's daily work: its shim calls the binary, `ctr` says what to do.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::context::Context;
 use crate::engines::containerd::Containerd;
-use crate::engines::{parent_of, terminal_answers as answers, until};
+use crate::engines::{OTHER, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::{Outcome, tests};
@@ -14,7 +15,7 @@ use crate::tests::{Outcome, tests};
 tests! { "containerd":
     ENGINES {
         foreground, foreground_terminal, failing_create, user_namespace, executes, controls, limits_and_a_shared_namespace, terminal_in_background,
-        shim_killed, restarted, killed,
+        shim_killed, restarted, killed, two_hundred_at_once,
     }
 }
 
@@ -289,6 +290,41 @@ fn killed(t: &Context) -> Outcome {
     }
     containerd.engine.is_clean();
     containerd.run(&["--rm"], "one", &["true"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+/// In CI fewer: there it is one test of many, and this takes a minute.
+fn two_hundred_at_once(t: &Context) -> Outcome {
+    let many = if std::env::var_os("CI").is_some() { 60 } else { 200 };
+    let containerd = Containerd::start(t)?;
+    for runtime in [containerd.runtime.as_str(), OTHER] {
+        let names: Vec<String> = (0..many).map(|i| format!("c{i}")).collect();
+        let began = Instant::now();
+        // As many calls at a time as keep two processors busy.
+        for some in names.chunks(many / 10) {
+            let run = |id: &String| {
+                let words = ["run", "--detach", "--runc-binary", runtime, image::NAME, id, "sleep", "1000"];
+                containerd.ctr(&words).start()
+            };
+            some.iter().map(run).collect::<Vec<_>>().into_iter().for_each(|running| drop(running.end().ok()));
+        }
+        let created = began.elapsed();
+        let list = containerd.ctr(&["task", "list"]).end().ok().stdout();
+        assert_eq!(list.lines().filter(|line| line.ends_with("RUNNING")).count(), many, "{list}");
+        let began = Instant::now();
+        let all = |words: &[&str]| {
+            let words: Vec<&str> = words.iter().copied().chain(names.iter().map(String::as_str)).collect();
+            containerd.ctr(&words).end().ok();
+        };
+        all(&["task", "delete", "--force"]);
+        let deleted = began.elapsed();
+        all(&["container", "delete"]);
+        containerd.engine.is_clean();
+        let each = |time: Duration| time.as_secs_f64() * 1e3 / many as f64;
+        let name = if runtime == OTHER { "runc" } else { "the runtime under test" };
+        println!("# {many} with {name}: run {:.0} ms, delete {:.0} ms each", each(created), each(deleted));
+    }
     containerd.engine.end();
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! Docker's daily work, with the binary as the daemon's default runtime.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::engines::docker::Docker;
-use crate::engines::{image, parent_of, terminal_answers as answers, until};
+use crate::engines::{OTHER, image, parent_of, runtime, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::{Outcome, tests};
@@ -16,6 +19,7 @@ tests! { "docker":
     ENGINES {
         foreground, failures, streams_and_terminals, background, controls, restart_policies, health, networks,
         classic_build, buildkit, fifty_at_once, shim_killed, daemon_restarted, daemon_killed,
+        time_of_hello,
     }
 }
 
@@ -286,9 +290,7 @@ fn networks(t: &Context) -> Outcome {
     docker.call(&["network", "create", "--subnet", "172.30.0.0/24", "private"]).end().ok();
     let serve = "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp";
     docker.detach(&["--network", "private", "--publish", "127.0.0.1:8080:80"], "server", &["sh", "-c", serve]);
-    let get = |options: &[&str], url: &str| {
-        docker.run(&[&["--rm"], options].concat(), &["wget", "-qO-", url]).end()
-    };
+    let get = |options: &[&str], url: &str| docker.run(&[&["--rm"], options].concat(), &["wget", "-qO-", url]).end();
     // A static program of the C library looks no names up; this applet does it itself.
     let found =
         docker.run(&["--rm", "--network", "private"], &["nslookup", "server", "127.0.0.11"]).end().ok().stdout();
@@ -419,6 +421,62 @@ fn daemon_killed(t: &Context) -> Outcome {
     }
     docker.engine.is_clean();
     docker.run(&["--rm"], &["true"]).end().ok();
+    docker.engine.end();
+    Ok(())
+}
+
+/// How long `docker run --rm` takes from beginning to end, beside runc, and how much of that are the runtime's calls:
+/// these in the host's network, as Docker's own hook for another one takes longer than they do.
+fn time_of_hello(t: &Context) -> Outcome {
+    const ROUNDS: usize = 11;
+    const VERBS: [&str; 3] = ["create", "start", "delete"];
+    let log = |name: &str| t.dir().join(format!("{name}.times"));
+    // The same runtime, with a note of how long each of its calls took.
+    let timed = |name: &str, path: &Path| {
+        let script = t.dir().join(format!("timed-{name}"));
+        let text = format!(
+            "#!/bin/bash\nbegan=${{EPOCHREALTIME/./}}\n{path:?} \"$@\"\nstatus=$?\n\
+             echo $((${{EPOCHREALTIME/./}} - began)) \"$@\" >>{:?}\nexit $status\n",
+            log(name)
+        );
+        fs::write(&script, text).expect("the test's folder is writable");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        json!({ "path": script })
+    };
+    let (ours, other) = (runtime(t), Path::new(OTHER));
+    let runtimes = json!({
+        "orlop": { "path": ours }, "other": { "path": other },
+        "timed-orlop": timed("orlop", &ours), "timed-other": timed("other", other),
+    });
+    let docker = Docker::with(t, &json!({ "runtimes": runtimes }))?;
+    let hello = |runtime: &str, network: &str| {
+        let began = Instant::now();
+        let options = ["--rm", "--network", network, "--runtime", runtime];
+        docker.run(&options, &["echo", "hello"]).end().ok().prints(&["hello"]);
+        began.elapsed().as_secs_f64() * 1e3
+    };
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().expect("it was measured")
+    };
+    let names = [("orlop", "the runtime under test"), ("other", "runc")];
+    let mut times = names.map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for ((name, _), times) in names.iter().zip(&mut times) {
+            times.push(hello(name, "none"));
+            hello(&format!("timed-{name}"), "host");
+        }
+    }
+    for ((name, shown), times) in names.into_iter().zip(times) {
+        let calls = fs::read_to_string(log(name)).expect("calls were noted");
+        let of = |verb: &str| {
+            let calls = calls.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let time = |words: Vec<&str>| words.contains(&verb).then(|| words[0].parse::<f64>().expect("microseconds"));
+            median(calls.filter_map(time).collect()) / 1e3
+        };
+        let share: f64 = VERBS.iter().map(|verb| of(verb)).sum();
+        println!("# {shown}: median {:.0} ms; the runtime's calls take {share:.1} ms", median(times));
+    }
     docker.engine.end();
     Ok(())
 }
