@@ -4,23 +4,27 @@
 //! `RUNTIME` names another runtime for the same scenarios.
 
 pub mod containerd;
+pub mod cri;
 pub mod docker;
 pub mod image;
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::command::{Orlop, Running};
 use crate::context::{Context, Skip};
 use crate::terminal::Terminal;
 use crate::{host, leaks, processes};
+
+const README: &str = include_str!("../../README.md");
 
 /// How long a daemon may take to answer or to end, and a container to be cleared away.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -149,7 +153,8 @@ impl<'t> Engine<'t> {
             self.stop(name, Signal::TERM);
         }
         // A daemon that was killed left the mount of its own folder, which the next one covered.
-        for mount in host::mounts().iter().filter(|mount| mount.target.starts_with(self.t.dir())) {
+        let ours = |mount: &&host::Mount| mount.target.starts_with(self.t.dir()) || mount.line.contains(self.t.tag());
+        for mount in host::mounts().iter().rev().filter(ours) {
             unmount(&mount.target, UnmountFlags::DETACH).expect("it is ours");
         }
         for cgroup in leaks::cgroups_of(self.t.tag()).iter().rev() {
@@ -186,6 +191,35 @@ impl Drop for Engine<'_> {
 /// The runtime that the engines call.
 pub fn runtime(t: &Context) -> PathBuf {
     std::env::var_os("RUNTIME").map_or_else(|| t.binary().to_owned(), PathBuf::from)
+}
+
+/// Whether the engines call the binary of this tree, which has commands that no other runtime has.
+pub fn is_orlop(t: &Context) -> bool {
+    runtime(t) == t.binary()
+}
+
+/// README's recipe of that name, word for word.
+pub fn recipe(name: &str) -> &'static str {
+    let mark = format!("<!-- recipe:{name} -->\n```");
+    let (_, text) = README.split_once(&mark).unwrap_or_else(|| panic!("README has no recipe for {name}"));
+    let (_, text) = text.split_once('\n').expect("the fence is a line");
+    text.split_once("```").expect("the fence ends").0
+}
+
+/// Puts the runtime where `make install` does, and gives the test an `/etc` to write into. Nobody else sees either.
+pub fn install(t: &Context) {
+    for (target, name) in [("/etc", "etc"), ("/usr/local/bin", "bin")] {
+        let folder = |kind: &str| {
+            let path = t.dir().join(format!("{name}.{kind}"));
+            fs::create_dir(&path).expect("the test's folder is writable");
+            path
+        };
+        let (upper, work) = (folder("upper"), folder("work"));
+        let options = format!("lowerdir={target},upperdir={},workdir={}", upper.display(), work.display());
+        let options = CString::new(options).expect("a plain path");
+        mount("overlay", target, "overlay", MountFlags::empty(), Some(&*options)).expect("overlayfs is there");
+    }
+    fs::copy(runtime(t), "/usr/local/bin/orlop").expect("it can be read");
 }
 
 /// Where a program of the distribution is.

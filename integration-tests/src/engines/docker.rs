@@ -1,6 +1,7 @@
 //! Docker's daemon with the binary as its default runtime, driven by the client of the same package.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use crate::engines::{Engine, image, runtime, tool};
 
 pub struct Docker<'t> {
     pub engine: Engine<'t>,
+    options: Vec<String>,
 }
 
 impl<'t> Docker<'t> {
@@ -20,21 +22,27 @@ impl<'t> Docker<'t> {
 
     /// A daemon with the image, and these settings besides. It starts a containerd of its own.
     pub fn with(t: &'t Context, settings: &Value) -> Result<Docker<'t>, Skip> {
-        let engine = Engine::new(t)?;
-        let folder = engine.folder("docker");
-        // The recipe of README, and what keeps this daemon to itself.
-        let mut config = json!({
-            "runtimes": { "orlop": { "path": runtime(t) } },
-            "default-runtime": "orlop",
-            "data-root": folder.join("data"),
-            "cgroup-parent": format!("/{}", t.tag()),
-            "storage-driver": "overlay2",
-        });
+        let mut config = json!({ "runtimes": { "orlop": { "path": runtime(t) } }, "default-runtime": "orlop" });
         for (key, value) in settings.as_object().expect("settings are an object") {
             config[key] = value.clone();
         }
-        fs::write(folder.join("daemon.json"), config.to_string()).expect("the test's folder is writable");
-        let mut docker = Docker { engine };
+        let file = t.dir().join("daemon.json");
+        fs::write(&file, config.to_string()).expect("the test's folder is writable");
+        Docker::configured(t, &file)
+    }
+
+    /// A daemon of that configuration, and what keeps it to itself.
+    pub fn configured(t: &'t Context, config: &Path) -> Result<Docker<'t>, Skip> {
+        let engine = Engine::new(t)?;
+        let data = engine.folder("docker");
+        let options = [
+            ("--config-file", config.display().to_string()),
+            ("--data-root", data.display().to_string()),
+            ("--cgroup-parent", format!("/{}", t.tag())),
+            ("--storage-driver", "overlay2".to_owned()),
+        ];
+        let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let mut docker = Docker { engine, options };
         for folder in ["runtime-orlop/moby", "containerd/daemon/io.containerd.runtime.v2.task/moby"] {
             docker.engine.watch(format!("/run/docker/{folder}"));
         }
@@ -48,8 +56,8 @@ impl<'t> Docker<'t> {
 
     /// Starts the daemon, anew after `stop`.
     pub fn launch(&mut self) -> Result<(), Skip> {
-        let config = self.engine.t.dir().join("docker/daemon.json");
-        let call = self.engine.call("dockerd", &["--config-file", config.to_str().expect("a plain path")])?;
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        let call = self.engine.call("dockerd", &options)?;
         let (t, docker) = (self.engine.t, tool("docker")?);
         self.engine.start("dockerd", call, || {
             Orlop::program(t, &docker, &["version"]).env("HOME", "/nonexistent").end().code() == 0

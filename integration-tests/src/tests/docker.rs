@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::engines::docker::Docker;
-use crate::engines::{OTHER, image, parent_of, runtime, terminal_answers as answers, until};
+use crate::engines::{self, OTHER, image, parent_of, runtime, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::{Outcome, tests};
@@ -19,7 +19,7 @@ tests! { "docker":
     ENGINES {
         foreground, failures, streams_and_terminals, background, controls, restart_policies, health, networks,
         classic_build, buildkit, fifty_at_once, shim_killed, daemon_restarted, daemon_killed,
-        time_of_hello,
+        time_of_hello, recipe,
     }
 }
 
@@ -477,6 +477,24 @@ fn time_of_hello(t: &Context) -> Outcome {
         let share: f64 = VERBS.iter().map(|verb| of(verb)).sum();
         println!("# {shown}: median {:.0} ms; the runtime's calls take {share:.1} ms", median(times));
     }
+    docker.engine.end();
+    Ok(())
+}
+
+/// README's words, where README says that they go.
+fn recipe(t: &Context) -> Outcome {
+    t.needs_root()?;
+    engines::install(t);
+    let file = Path::new("/etc/docker/daemon.json");
+    fs::create_dir_all("/etc/docker").expect("this /etc is the test's own");
+    fs::write(file, engines::recipe("docker")).expect("this /etc is the test's own");
+    let docker = Docker::configured(t, file)?;
+    docker.call(&["info", "--format", "{{.DefaultRuntime}}"]).end().ok().prints(&["orlop"]);
+    docker.run(&["--rm"], &["echo", "hello"]).end().ok().prints(&["hello"]);
+    docker.run(&["--rm", "--runtime", "orlop"], &["echo", "hello"]).end().ok().prints(&["hello"]);
+    docker.detach(&[], "box", &["sleep", "1000"]);
+    assert_eq!(docker.inspect("box", ".HostConfig.Runtime"), "orlop");
+    docker.remove("box");
     docker.engine.end();
     Ok(())
 }
