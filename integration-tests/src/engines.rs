@@ -4,20 +4,27 @@
 //! `RUNTIME` names another runtime for the same scenarios.
 
 pub mod containerd;
+pub mod cri;
+pub mod docker;
 pub mod image;
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::command::{Orlop, Running};
 use crate::context::{Context, Skip};
+use crate::terminal::Terminal;
 use crate::{host, leaks, processes};
+
+const README: &str = include_str!("../../README.md");
 
 /// How long a daemon may take to answer or to end, and a container to be cleared away.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,8 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where Debian's packages put programs; a client of another origin may come before them in `PATH`.
 const PROGRAMS: [&str; 5] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman"];
 
+/// The runtime that every engine's package brings, which ours is measured beside.
+pub const OTHER: &str = "/usr/sbin/runc";
+
 /// What may run when no container does.
 const DAEMONS: [&str; 2] = ["containerd", "dockerd"];
+
+/// The folder that BuildKit puts its steps' cgroups in, below the parent that it was given.
+const BUILDKIT: &str = "buildkit";
 
 /// A command that runs the rest of its arguments as this program, with no network but the loopback device, and with
 /// mounts and a `/run` that nobody else sees.
@@ -94,6 +107,11 @@ impl<'t> Engine<'t> {
         self.empty.push(folder.into());
     }
 
+    /// A mount that may be there without a container.
+    pub fn expect_mount(&mut self, target: &str) {
+        self.mounts.insert(PathBuf::from(target));
+    }
+
     /// What there is of containers: nothing, when all have been removed.
     fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
@@ -104,7 +122,8 @@ impl<'t> Engine<'t> {
         }
         left.extend(targets().difference(&self.mounts).map(|target| format!("mount {}", target.display())));
         let tag = self.t.tag();
-        let cgroups = leaks::cgroups_of(tag).into_iter().filter(|path| !path.ends_with(tag));
+        let cgroups =
+            leaks::cgroups_of(tag).into_iter().filter(|path| !path.ends_with(tag) && !path.ends_with(BUILDKIT));
         left.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         for folder in &self.empty {
             left.extend(leaks::names(folder).iter().map(|name| format!("file {}", folder.join(name).display())));
@@ -133,8 +152,13 @@ impl<'t> Engine<'t> {
         while let Some((name, _)) = self.daemons.last() {
             self.stop(name, Signal::TERM);
         }
-        for cgroup in leaks::cgroups_of(self.t.tag()) {
-            fs::remove_dir(&cgroup).unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
+        // A daemon that was killed left the mount of its own folder, which the next one covered.
+        let ours = |mount: &&host::Mount| mount.target.starts_with(self.t.dir()) || mount.line.contains(self.t.tag());
+        for mount in host::mounts().iter().rev().filter(ours) {
+            unmount(&mount.target, UnmountFlags::DETACH).expect("it is ours");
+        }
+        for cgroup in leaks::cgroups_of(self.t.tag()).iter().rev() {
+            fs::remove_dir(cgroup).unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
         }
     }
 }
@@ -144,7 +168,18 @@ impl Drop for Engine<'_> {
     fn drop(&mut self) {
         for (name, daemon) in &self.daemons {
             let log = daemon.output().stderr();
-            let serious = |line: &&str| ["level=error", "level=fatal", "level=warn"].iter().any(|w| line.contains(w));
+            let has = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
+            // With any runtime, and after each container.
+            let usual = [
+                "after shim disconnected",
+                "cleanup warnings",
+                "copy shim log",
+                "closed fifo",
+                "devmapper",
+                "does not support cgroup",
+                "has been deprecated",
+            ];
+            let serious = |line: &&str| has(line, &["level=error", "level=fatal", "level=warn"]) && !has(line, &usual);
             let lines: Vec<&str> = log.lines().filter(serious).collect();
             for line in &lines[lines.len().saturating_sub(12)..] {
                 println!("{name}: {line}");
@@ -156,6 +191,35 @@ impl Drop for Engine<'_> {
 /// The runtime that the engines call.
 pub fn runtime(t: &Context) -> PathBuf {
     std::env::var_os("RUNTIME").map_or_else(|| t.binary().to_owned(), PathBuf::from)
+}
+
+/// Whether the engines call the binary of this tree, which has commands that no other runtime has.
+pub fn is_orlop(t: &Context) -> bool {
+    runtime(t) == t.binary()
+}
+
+/// README's recipe of that name, word for word.
+pub fn recipe(name: &str) -> &'static str {
+    let mark = format!("<!-- recipe:{name} -->\n```");
+    let (_, text) = README.split_once(&mark).unwrap_or_else(|| panic!("README has no recipe for {name}"));
+    let (_, text) = text.split_once('\n').expect("the fence is a line");
+    text.split_once("```").expect("the fence ends").0
+}
+
+/// Puts the runtime where `make install` does, and gives the test an `/etc` to write into. Nobody else sees either.
+pub fn install(t: &Context) {
+    for (target, name) in [("/etc", "etc"), ("/usr/local/bin", "bin")] {
+        let folder = |kind: &str| {
+            let path = t.dir().join(format!("{name}.{kind}"));
+            fs::create_dir(&path).expect("the test's folder is writable");
+            path
+        };
+        let (upper, work) = (folder("upper"), folder("work"));
+        let options = format!("lowerdir={target},upperdir={},workdir={}", upper.display(), work.display());
+        let options = CString::new(options).expect("a plain path");
+        mount("overlay", target, "overlay", MountFlags::empty(), Some(&*options)).expect("overlayfs is there");
+    }
+    fs::copy(runtime(t), "/usr/local/bin/orlop").expect("it can be read");
 }
 
 /// Where a program of the distribution is.
@@ -171,6 +235,22 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "still waiting until {what}");
         sleep(Duration::from_millis(10));
     }
+}
+
+/// A shell's answer. The client listens, and sets the size, at its leisure once the program runs.
+#[track_caller]
+pub fn terminal_answers(terminal: &mut Terminal, command: &str, answer: &str) {
+    until(&format!("{command} shows {answer}"), || {
+        terminal.types(&format!("{command}\n"));
+        terminal.has_shown(answer)
+    });
+}
+
+/// The parent of a container's first process: its shim.
+pub fn parent_of(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("it has one");
+    parent.trim().parse().expect("a pid")
 }
 
 fn targets() -> HashSet<PathBuf> {

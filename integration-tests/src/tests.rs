@@ -8,6 +8,7 @@ mod cli;
 mod containerd;
 mod control;
 mod crash;
+mod docker;
 mod errors;
 mod exec;
 mod fields;
@@ -98,6 +99,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,
+        docker::TESTS,
     ]
     .into_iter()
     .flatten()

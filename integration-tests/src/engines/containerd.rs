@@ -28,11 +28,15 @@ pub struct Containerd<'t> {
 impl<'t> Containerd<'t> {
     /// A daemon with the image. Its sockets and states are where they are by default, in this test's own `/run`.
     pub fn start(t: &'t Context) -> Result<Containerd<'t>, Skip> {
-        let engine = Engine::new(t)?;
-        let folder = engine.folder("containerd");
-        let config = folder.join("config.toml");
-        let text = format!("version = 2\nroot = {:?}\ndisabled_plugins = {DISABLED:?}\n", folder.join("root"));
+        let config = t.dir().join("config.toml");
+        let text = format!("version = 2\ndisabled_plugins = {DISABLED:?}\n");
         fs::write(&config, text).expect("the test's folder is writable");
+        Containerd::configured(t, config)
+    }
+
+    /// A daemon of that configuration.
+    pub fn configured(t: &'t Context, config: PathBuf) -> Result<Containerd<'t>, Skip> {
+        let engine = Engine::new(t)?;
         let runtime = runtime(t).to_str().expect("a plain path").to_owned();
         let mut containerd = Containerd { engine, config, runtime };
         // The namespace is the folder of its containers' cgroups.
@@ -47,7 +51,9 @@ impl<'t> Containerd<'t> {
 
     /// Starts the daemon, anew after `stop`.
     pub fn launch(&mut self) -> Result<(), Skip> {
-        let call = self.engine.call("containerd", &["--config", self.config.to_str().expect("a plain path")])?;
+        let root = self.engine.folder("containerd");
+        let (root, config) = (root.to_str().expect("a plain path"), self.config.to_str().expect("a plain path"));
+        let call = self.engine.call("containerd", &["--root", root, "--config", config])?;
         let t = self.engine.t;
         let ctr = super::tool("ctr")?;
         self.engine.start("containerd", call, || Orlop::program(t, &ctr, &["version"]).end().code() == 0);

@@ -41,26 +41,32 @@ pub fn root_file_system(dir: &Path) -> Result<PathBuf, Skip> {
 /// Writes the image as `DIR/box.tar`, in the form of `docker save`, which every engine reads.
 pub fn archive(dir: &Path) -> Result<PathBuf, Skip> {
     let root = root_file_system(dir)?;
+    Ok(archive_of(dir, &root, "box", &["sh"]))
+}
+
+/// An image `localhost/NAME:latest` of that root file system, with a command of its own.
+pub fn archive_of(dir: &Path, root: &Path, name: &str, command: &[&str]) -> PathBuf {
+    let archive = dir.join(format!("{name}.tar"));
     let parts = dir.join("parts");
     fs::create_dir_all(&parts).expect("the test's folder is writable");
-    pack(&parts.join("layer.tar"), &root);
+    pack(&parts.join("layer.tar"), root);
     let config = json!({
         "architecture": match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other },
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
-        "config": { "Cmd": ["sh"], "Env": ["PATH=/bin"] },
+        "config": { "Cmd": command, "Env": ["PATH=/bin"] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(&parts.join("layer.tar")))] },
         "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "the tests" }],
     });
     fs::write(parts.join("config"), config.to_string()).expect("the test's folder is writable");
-    let name = format!("{}.json", digest(&parts.join("config")));
-    fs::rename(parts.join("config"), parts.join(&name)).expect("the test's folder is writable");
-    let manifest = json!([{ "Config": name, "RepoTags": [NAME], "Layers": ["layer.tar"] }]);
+    let file = format!("{}.json", digest(&parts.join("config")));
+    fs::rename(parts.join("config"), parts.join(&file)).expect("the test's folder is writable");
+    let manifest =
+        json!([{ "Config": file, "RepoTags": [format!("localhost/{name}:latest")], "Layers": ["layer.tar"] }]);
     fs::write(parts.join("manifest.json"), manifest.to_string()).expect("the test's folder is writable");
-    let archive = dir.join("box.tar");
     pack(&archive, &parts);
     fs::remove_dir_all(&parts).expect("it is ours");
-    Ok(archive)
+    archive
 }
 
 fn pack(archive: &Path, folder: &Path) {

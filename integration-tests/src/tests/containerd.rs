@@ -1,21 +1,23 @@
 //! containerd's daily work: its shim calls the binary, `ctr` says what to do.
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::context::Context;
 use crate::engines::containerd::Containerd;
-use crate::engines::until;
+use crate::engines::cri::{self, Message};
+use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
-use crate::terminal::Terminal;
 use crate::tests::{Outcome, tests};
 
 tests! { "containerd":
     ENGINES {
         foreground, foreground_terminal, failing_create, user_namespace, executes, controls, limits_and_a_shared_namespace, terminal_in_background,
-        shim_killed, restarted, killed,
+        shim_killed, restarted, killed, killed_with_all_it_had, two_hundred_at_once, recipe, pods,
     }
 }
 
@@ -63,14 +65,6 @@ fn foreground(t: &Context) -> Outcome {
     containerd.ctr(&["run", "--rm", "--runc-binary", binary, "--rootfs", root, "c", "/bin/true"]).end().ok();
     containerd.engine.end();
     Ok(())
-}
-
-/// A shell's answer. The client listens, and sets the size, at its leisure once the program runs.
-fn answers(terminal: &mut Terminal, command: &str, answer: &str) {
-    until(&format!("{command} shows {answer}"), || {
-        terminal.types(&format!("{command}\n"));
-        terminal.has_shown(answer)
-    });
 }
 
 fn foreground_terminal(t: &Context) -> Outcome {
@@ -240,18 +234,11 @@ fn terminal_in_background(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// The pid of a container's shim: its parent.
-fn shim_of(pid: i32) -> i32 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("it has one");
-    parent.trim().parse().expect("a pid")
-}
-
 fn shim_killed(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
     containerd.detach(&[], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
     let (pid, _) = containerd.status("c").expect("it is listed");
-    processes::kill(shim_of(pid), Signal::KILL);
+    processes::kill(parent_of(pid), Signal::KILL);
     until("the container is gone", || !processes::lives(pid));
     until("its task is gone", || containerd.status("c").is_none_or(|(_, status)| status != "RUNNING"));
     containerd.ctr(&["task", "delete", "--force", "c"]).end();
@@ -292,7 +279,7 @@ fn killed(t: &Context) -> Outcome {
     }
     containerd.ctr(&["task", "pause", "paused"]).end().ok();
     let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(shim_of);
+    let shims = pids.map(parent_of);
     containerd.stop(Signal::KILL);
     for shim in shims {
         processes::kill(shim, Signal::KILL);
@@ -305,6 +292,167 @@ fn killed(t: &Context) -> Outcome {
     }
     containerd.engine.is_clean();
     containerd.run(&["--rm"], "one", &["true"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+/// Nobody is left who knows of the containers: doctor finds what the runtime had of them, the next daemon the rest.
+fn killed_with_all_it_had(t: &Context) -> Outcome {
+    let mut containerd = Containerd::start(t)?;
+    let names = ["one", "two"];
+    for name in names {
+        containerd.detach(&[], name, &["sleep", "1000"]);
+    }
+    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
+    let shims = pids.map(parent_of);
+    containerd.stop(Signal::KILL);
+    for pid in shims.into_iter().chain(pids) {
+        processes::kill(pid, Signal::KILL);
+    }
+    until("the containers are gone", || !pids.into_iter().any(processes::lives));
+    let root = format!("/run/containerd/runc/{}", t.tag());
+    // Another runtime has no such command.
+    if engines::is_orlop(t) {
+        let doctor = |words: &[&str]| t.bare_orlop(&[&["--root", &root, "doctor"], words].concat()).end();
+        let found = doctor(&[]).exits(1).stdout();
+        for name in names {
+            assert!(found.contains(&format!("{name}: found: a container that has stopped")), "{found}");
+        }
+        doctor(&["--fix"]).ok();
+        doctor(&[]).ok().prints(&[]);
+        assert_eq!(fs::read_dir(&root).expect("it stays").count(), 0);
+    }
+    containerd.launch()?;
+    for name in names {
+        containerd.ctr(&["task", "delete", "--force", name]).end();
+        containerd.ctr(&["container", "delete", name]).end().ok();
+    }
+    containerd.engine.end();
+    Ok(())
+}
+
+/// In CI fewer: there it is one test of many, and this takes a minute.
+fn two_hundred_at_once(t: &Context) -> Outcome {
+    let many = if std::env::var_os("CI").is_some() { 60 } else { 200 };
+    let containerd = Containerd::start(t)?;
+    for runtime in [containerd.runtime.as_str(), OTHER] {
+        let names: Vec<String> = (0..many).map(|i| format!("c{i}")).collect();
+        let began = Instant::now();
+        // As many calls at a time as keep two processors busy.
+        for some in names.chunks(many / 10) {
+            let run = |id: &String| {
+                let words = ["run", "--detach", "--runc-binary", runtime, image::NAME, id, "sleep", "1000"];
+                containerd.ctr(&words).start()
+            };
+            some.iter().map(run).collect::<Vec<_>>().into_iter().for_each(|running| drop(running.end().ok()));
+        }
+        let created = began.elapsed();
+        let list = containerd.ctr(&["task", "list"]).end().ok().stdout();
+        assert_eq!(list.lines().filter(|line| line.ends_with("RUNNING")).count(), many, "{list}");
+        let began = Instant::now();
+        let all = |words: &[&str]| {
+            let words: Vec<&str> = words.iter().copied().chain(names.iter().map(String::as_str)).collect();
+            containerd.ctr(&words).end().ok();
+        };
+        all(&["task", "delete", "--force"]);
+        let deleted = began.elapsed();
+        all(&["container", "delete"]);
+        containerd.engine.is_clean();
+        let each = |time: Duration| time.as_secs_f64() * 1e3 / many as f64;
+        let name = if runtime == OTHER { "runc" } else { "the runtime under test" };
+        println!("# {many} with {name}: run {:.0} ms, delete {:.0} ms each", each(created), each(deleted));
+    }
+    containerd.engine.end();
+    Ok(())
+}
+
+/// README's words, where README says that they go.
+fn recipe(t: &Context) -> Outcome {
+    t.needs_root()?;
+    engines::install(t);
+    let file = PathBuf::from("/etc/containerd/config.toml");
+    fs::create_dir_all("/etc/containerd").expect("this /etc is the test's own");
+    fs::write(&file, engines::recipe("containerd")).expect("this /etc is the test's own");
+    let containerd = Containerd::configured(t, file)?;
+    let plugins = containerd.ctr(&["plugins", "list"]).end().ok().stdout();
+    let cri = plugins.lines().find(|line| line.contains("io.containerd.grpc.v1 ") && line.contains(" cri "));
+    assert!(cri.is_some_and(|line| line.trim_end().ends_with("ok")), "{plugins}");
+    // The words of the command line, for an image that there is.
+    let line = engines::recipe("ctr").trim().replace("IMAGE", image::NAME);
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    containerd.ctr(&words).end().ok().prints(&["hello"]);
+    containerd.engine.end();
+    Ok(())
+}
+
+/// A pod in the host's network, as the kubelet asks for it, by the handler of README's RuntimeClass.
+fn pods(t: &Context) -> Outcome {
+    t.needs_root()?;
+    engines::install(t);
+    let handler = engines::recipe("kubernetes").lines().find_map(|line| line.strip_prefix("handler: ")).expect("one");
+    let file = t.dir().join("cri.toml");
+    // Some hosts' root may not lower a score, which containerd asks for otherwise.
+    let own = "[plugins.\"io.containerd.grpc.v1.cri\"]\n\
+        sandbox_image = \"localhost/pause:latest\"\nrestrict_oom_score_adj = true\n";
+    fs::write(&file, format!("{}\n{own}", engines::recipe("containerd"))).expect("the test's folder is writable");
+    let mut containerd = Containerd::configured(t, file)?;
+    for folder in ["runc/k8s.io", "io.containerd.runtime.v2.task/k8s.io", "io.containerd.grpc.v1.cri/sandboxes"] {
+        containerd.engine.watch(format!("/run/containerd/{folder}"));
+    }
+    let pause = image::archive_of(t.dir(), &t.dir().join("rootfs"), "pause", &["sleep", "1000000"]);
+    for archive in [pause, t.dir().join("box.tar")] {
+        let words = ["--namespace", "k8s.io", "image", "import", archive.to_str().expect("plain")];
+        containerd.ctr(&words).end().ok();
+    }
+    let call = |method: &str, request: &Message| cri::call(&containerd.engine, method, request);
+    let asked = |method: &str, request: &Message| call(method, request).unwrap_or_else(|why| panic!("{method}: {why}"));
+    let new = Message::new;
+
+    // The network and, for the second pod, the pids are the node's.
+    for pids in [0, 2] {
+        let namespaces = new().number(1, 2).number(2, pids);
+        let linux = new().text(1, &format!("/{}", t.tag())).message(2, &new().message(1, &namespaces));
+        let metadata = new().text(1, "pod").text(2, "uid").text(3, "default");
+        let pod = new().message(1, &metadata).text(3, t.dir().to_str().expect("plain")).message(8, &linux);
+        let sandbox = asked("RunPodSandbox", &new().message(1, &pod).text(2, handler)).text(1);
+
+        let create = |name: &str, command: &[&str]| {
+            let security = new().message(3, &namespaces);
+            let resources = new().number(3, 512).number(4, 64 << 20);
+            let linux = new().message(1, &resources).message(2, &security);
+            let mut config = new().message(1, &new().text(1, name)).message(2, &new().text(1, image::NAME));
+            for word in command {
+                config = config.text(3, word);
+            }
+            let config = config.text(11, &format!("{name}.log")).message(15, &linux);
+            asked("CreateContainer", &new().text(1, &sandbox).message(2, &config).message(3, &pod)).text(1)
+        };
+        let container = create("box", &["sh", "-c", "echo hello; sleep 1000 & exec sleep 1000"]);
+        asked("StartContainer", &new().text(1, &container));
+        let log = t.dir().join("box.log");
+        until("it says hello", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with("stdout F hello\n")));
+        let exec = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "cat /proc/1/comm; exit 9");
+        let answer = asked("ExecSync", &exec);
+        let first =
+            if pids == 0 { "sleep\n".to_owned() } else { fs::read_to_string("/proc/1/comm").expect("it lives") };
+        assert_eq!((answer.text(1), answer.number(3)), (first, 9));
+
+        let limits = new().number(3, 256).number(4, 32 << 20);
+        asked("UpdateContainerResources", &new().text(1, &container).message(2, &limits));
+        let device = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "echo x >/dev/null");
+        assert_eq!(asked("ExecSync", &device).number(3), 0, "an update leaves the devices alone");
+
+        let missing = create("missing", &["missing"]);
+        let why = call("StartContainer", &new().text(1, &missing)).err().expect("there is no such program");
+        assert!(why.contains("executable file not found in $PATH"), "{why}");
+        asked("RemoveContainer", &new().text(1, &missing));
+
+        asked("StopContainer", &new().text(1, &container).number(2, 1));
+        asked("RemoveContainer", &new().text(1, &container));
+        asked("StopPodSandbox", &new().text(1, &sandbox));
+        asked("RemovePodSandbox", &new().text(1, &sandbox));
+        containerd.engine.is_clean();
+    }
     containerd.engine.end();
     Ok(())
 }
