@@ -62,7 +62,7 @@ fn mounts(config: &Config<'_>, notes: &mut Vec<Note>) {
 }
 
 fn mount_options(mount: &Mount<'_>, pointer: &str, notes: &mut Vec<Note>) {
-    let Ok(parsed) = MountOptions::parse(mount.options.iter().map(|option| option.as_str())) else { return };
+    let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
     let bind = parsed.bind.is_some() || mount.kind == "bind";
     for (index, option) in mount.options.iter().enumerate() {
         if !option.split(',').any(|part| parsed.data.contains(&part)) {

@@ -64,7 +64,7 @@ fn files(config: &Config<'_>, options: &Options<'_>, notes: &mut Vec<Note>) {
     }
     for (index, mount) in config.mounts.iter().enumerate() {
         let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        let bind = mount.kind == "bind" || parsed.is_ok_and(|parsed| parsed.bind.is_some());
+        let bind = mount.kind == "bind" || parsed.bind.is_some();
         if bind && !mount.source.is_empty() {
             let source = path::join(options.bundle, &mount.source);
             needs(format!("/mounts/{index}/source"), &source, "the source");
@@ -175,7 +175,7 @@ fn mounts(config: &Config<'_>, notes: &mut Vec<Note>) {
     let Some(known) = read(c"/proc/filesystems") else { return };
     for (index, mount) in config.mounts.iter().enumerate() {
         let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        let is_new = parsed.is_ok_and(|parsed| parsed.bind.is_none() && !parsed.remount);
+        let is_new = parsed.bind.is_none() && !parsed.remount;
         let kind = &*mount.kind;
         if is_new
             && !matches!(kind, "" | "bind" | "none")

@@ -169,7 +169,12 @@ impl Planner<'_> {
         let groups = self.strings.words(&process.user.additional_gids);
         let set_groups = self.groups();
         if let Some(set_groups) = self.sound(set_groups)? {
-            let step = Step::User { uid: process.user.uid, gid: process.user.gid, groups, set_groups: self.kept_groups(set_groups) };
+            let step = Step::User {
+                uid: process.user.uid,
+                gid: process.user.gid,
+                groups,
+                set_groups: self.kept_groups(set_groups),
+            };
             self.init(PHASE, Origin::field("/process/user"), step);
         }
         let step = Step::Capabilities {
