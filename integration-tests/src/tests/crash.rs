@@ -63,6 +63,10 @@ const TOLERATED: &[(&str, &[i32], &str)] = &[
     ("child close_range", PERMISSION, "the same"),
     ("init read anon_inode", ANY, "there is no signal to read; one that comes is read the next time"),
     ("runtime unlinkat /sys/fs/cgroup/", ANY, "tried again once the processes in it have ended"),
+    ("init mkdirat shm", ANY, "made beside the mount point before it; else looked for by its path"),
+    ("init openat2 shm", ANY, "the same"),
+    ("init mkdirat mqueue", ANY, "the same"),
+    ("init openat2 mqueue", ANY, "the same"),
     ("init sched_setaffinity", PERMISSION, "what the caller may not do stays as it is, as in runc"),
     ("init setsid", PERMISSION, "who leads a process group has a session already"),
     (
