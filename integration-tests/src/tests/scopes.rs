@@ -178,7 +178,7 @@ fn other_commands_know_the_driver(t: &Context) -> Outcome {
 fn two_hundred_creates(t: &Context) -> Outcome {
     needs_systemd(t)?;
     let bundle = t.bundle();
-    let many = if t.host.layout == Layout::V2 { 200 } else { 48 };
+    let many = if t.host.layout == Layout::V2 { 200 } else { 32 };
     let ids: Vec<String> = (0..many).map(|n| t.id(&format!("n{n}"))).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let began = std::time::Instant::now();

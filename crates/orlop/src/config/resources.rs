@@ -394,6 +394,16 @@ object! {
 mod tests {
     use super::*;
 
+    /// A test of runc's writes both.
+    #[test]
+    fn names_in_other_case() {
+        let text =
+            br#"{"hugepageLimits": [{"pagesize": "2MB", "limit": 5}], "cpu": {"shares": 2}, "CPU": {"shares": 3}}"#;
+        let resources = Resources::parse(text).unwrap();
+        assert_eq!(resources.hugepage_limits.first().map(|limit| limit.page_size.as_str()), Some("2MB"));
+        assert_eq!(resources.cpu.shares, Some(2));
+    }
+
     #[test]
     fn letters() {
         for (text, want) in
