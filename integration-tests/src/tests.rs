@@ -1,6 +1,7 @@
 //! The tests, by what of the binary they are about.
 
 mod annotations;
+mod apparmor;
 mod attributes;
 mod calls;
 mod cgroup;
@@ -49,6 +50,8 @@ impl Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where the kernel has AppArmor.
+const APPARMOR: &[&str] = &["vm-v2"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
@@ -77,6 +80,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         security::TESTS,
         seccomp::TESTS,
         annotations::TESTS,
+        apparmor::TESTS,
         attributes::TESTS,
         calls::TESTS,
         cgroup::TESTS,
