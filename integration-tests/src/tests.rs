@@ -1,6 +1,7 @@
 //! The tests, by what of the binary they are about.
 
 mod annotations;
+mod apparmor;
 mod attributes;
 mod calls;
 mod cgroup;
@@ -57,6 +58,8 @@ const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 /// Where an ordinary user's own systemd does.
 const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
+/// Where the kernel has AppArmor.
+const APPARMOR: &[&str] = &["vm-v2"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
@@ -88,6 +91,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         races::TESTS,
         seccomp::TESTS,
         annotations::TESTS,
+        apparmor::TESTS,
         attributes::TESTS,
         calls::TESTS,
         cgroup::TESTS,

@@ -28,6 +28,7 @@ fn annotated(t: &Context, name: &str, value: &str) -> Bundle {
 }
 
 fn original_groups_stay(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (value, kept) in [("1", true), ("0", false)] {
         let bundle = annotated(t, "run.oci.keep_original_groups", value).args(&["cat", "/proc/self/status"]);
         let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]);
