@@ -203,7 +203,16 @@ fn limits(t: &Context) -> Outcome {
             continue;
         }
         if let Some((controller, name, value)) = file {
-            let path = folder(t.pid(&id), controller).join(name);
+            let folder = folder(t.pid(&id), controller);
+            // Without BFQ a kernel of v2 has weights from 1 to 10000.
+            let (name, value) = match (name, value.rsplit_once(' ')) {
+                ("io.bfq.weight", Some((whose, weight))) if !folder.join(name).exists() => {
+                    let weight = weight.parse::<u32>().expect("a number");
+                    ("io.weight", format!("{whose} {}", 1 + (weight - 10) * 9999 / 990))
+                }
+                _ => (name, value.to_owned()),
+            };
+            let path = folder.join(name);
             let text = fs::read_to_string(&path);
             let text = text.unwrap_or_else(|error| panic!("{field} is taken, and {}: {error}", path.display()));
             assert!(text.lines().any(|line| line.trim() == value), "{field}: {name} is {text:?}, not {value:?}");
