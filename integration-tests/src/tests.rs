@@ -20,6 +20,7 @@ mod seccomp;
 mod security;
 mod systemd;
 mod terminal;
+mod trace;
 mod users;
 
 use crate::context::{Context, Skip};
@@ -75,6 +76,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         users::TESTS,
         exec::TESTS,
         terminal::TESTS,
+        trace::TESTS,
         control::TESTS,
         systemd::TESTS,
         containerd::TESTS,

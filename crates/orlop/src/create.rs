@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Group, Joined, PATIENCE, systemd};
-use orlop_init::step::Follow;
+use orlop_init::step::{Follow, Text};
+use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{Clone as CloneFlags, Pid};
@@ -25,9 +26,10 @@ use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::idmap;
-use crate::launch::{Birth, Launch};
+use crate::launch::{Birth, Launch, Thread};
 use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
+use crate::trace::Tracing;
 
 /// How a container is made, besides its configuration.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +56,7 @@ pub struct CreateOptions {
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
 struct Made<'a> {
+    tracing: Tracing<'a>,
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
@@ -112,6 +115,7 @@ pub(crate) struct Created {
 /// Makes a container: to the point where it waits for `start`, or runs.
 pub(crate) fn create(
     root: &CStr,
+    tracing: Tracing<'_>,
     bundle: &Bundle,
     plan: Plan,
     gate: Gate,
@@ -119,6 +123,7 @@ pub(crate) fn create(
     subject: &Subject<'_>,
 ) -> Result<Created> {
     let mut made = Made {
+        tracing,
         root,
         state: None,
         network: None,
@@ -172,7 +177,9 @@ fn make(
         let Act::Runtime(task) = entry.act else {
             continue;
         };
-        prepare(made, bundle, plan, task, gate, options, subject).map_err(|error| placed(error, entry))?;
+        let tracing = made.tracing;
+        let prepared = tracing.task(entry, || prepare(made, bundle, plan, task, gate, options, subject));
+        prepared.map_err(|error| placed(error, entry))?;
     }
     // What needs nothing of init is done while init works; then the rest in order.
     let mut done: Vec<bool> = after.iter().map(|entry| matches!(entry.act, Act::Init(_))).collect();
@@ -185,9 +192,10 @@ fn make(
                 continue;
             }
             if !overlaps && let Some(launch) = &made.launch {
-                launch.await_init(plan, (born + 1 + index) as u32)?;
+                made.tracing.time("await-init", || launch.await_init(plan, (born + 1 + index) as u32))?;
             }
-            accompany(made, subject, plan, task).map_err(|error| placed(error, entry))?;
+            let tracing = made.tracing;
+            tracing.task(entry, || accompany(made, subject, plan, task)).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
@@ -202,7 +210,8 @@ fn make(
     };
     if gate == Gate::Start {
         let waits = plan.entries.len().saturating_sub(1 + plan.after_gate());
-        launch.await_init(plan, waits as u32)?;
+        made.tracing.time("await-init", || launch.await_init(plan, waits as u32))?;
+        made.tracing.steps(&plan.entries, launch.times());
     }
     if let Some(socket) = &options.pidfd_socket {
         console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
@@ -250,6 +259,7 @@ fn prepare(
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
+                callers_keyring: options.keyring == SessionKeyring::Callers,
                 shares_pids: !config
                     .linux
                     .namespaces
@@ -295,8 +305,11 @@ fn prepare(
                 slots: slots.chain(mounts.iter().map(|fd| (slot::MOUNTS, fd.borrow()))).collect(),
                 preserve_fds: options.preserve_fds,
                 pid_namespace: None,
+                thread: Thread::Returns,
+                timed: made.tracing.trace.is_some(),
+                ignored: None,
             };
-            made.launch = Some(Launch::start(plan, &birth)?);
+            made.launch = Some(Launch::start(plan, &birth, &mut Bin::default())?);
             made.console = console.ours;
             Ok(())
         }
@@ -351,24 +364,8 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
         Task::SeccompListener { path, metadata } => {
-            let blob = plan.strings.blob();
-            let text = |text| blob.text(text).unwrap_or_default();
-            let config = subject.config;
-            let process = ContainerProcessState {
-                oci_version: Str::new(SPEC_VERSION),
-                fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
-                pid: launch.pid(),
-                metadata: text(metadata).to_string_lossy().into_owned().into(),
-                state: State {
-                    oci_version: Str::new(SPEC_VERSION),
-                    id: subject.id.into(),
-                    status: Status::Creating,
-                    pid: launch.pid(),
-                    bundle: subject.bundle.into(),
-                    annotations: config.annotations.clone(),
-                },
-            };
-            hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
+            let state = subject.state(Status::Creating, launch.pid());
+            offer(&launch.listener()?, plan, launch.pid(), (path, metadata), state)
         }
         Task::Hook { event, index, .. } => subject.run(event, index as usize, Status::Creating, launch.pid()),
         _ => Err(broken()),
@@ -438,6 +435,26 @@ fn send_mount(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Err(Errno::PIPE | Errno::CONNRESET) => Err(launch.failure(plan)),
         Err(errno) => Err(Error::system("sendmsg", "sending a mount to init", errno)),
     }
+}
+
+/// Offers a seccomp listener to the process at `path`, and tells it whose it is.
+pub(crate) fn offer(
+    listener: &OwnedFd,
+    plan: &Plan,
+    pid: Pid,
+    (path, metadata): (Text, Text),
+    state: State<'_>,
+) -> Result<()> {
+    let blob = plan.strings.blob();
+    let text = |text| blob.text(text).unwrap_or_default();
+    let process = ContainerProcessState {
+        oci_version: Str::new(SPEC_VERSION),
+        fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
+        pid,
+        metadata: text(metadata).to_string_lossy().into_owned().into(),
+        state,
+    };
+    hand_over(listener, text(path), &process.to_json(Layout::Compact))
 }
 
 /// Sends a seccomp listener to the process that is to serve it.

@@ -38,11 +38,13 @@ mod idmap;
 mod launch;
 mod path;
 pub mod plan;
+mod program;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;
 mod state;
 pub mod time;
+mod trace;
 
 pub use bundle::Bundle;
 pub use console::Console;
@@ -63,3 +65,4 @@ pub mod stats {
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};
+pub use trace::Trace;

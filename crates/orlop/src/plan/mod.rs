@@ -190,8 +190,6 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
-    /// Tells init which signals its caller ignores.
-    IgnoredSignals,
     /// Hands the listener of the filter over to whoever answers for it.
     SeccompListener {
         /// The socket.
@@ -227,7 +225,6 @@ impl Task {
             Task::CgroupOwner { .. } => "cgroup-owner",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
-            Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
         }
@@ -246,7 +243,6 @@ impl Task {
                 | Task::CgroupOwner { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
-                | Task::IgnoredSignals
         )
     }
 }
@@ -497,6 +493,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         config,
         host,
         options,
+        kind: ProcessKind::First,
+        command: None,
         entries: Vec::with_capacity(128),
         strings: Strings::with_capacity(8192),
         warnings: Vec::new(),
@@ -517,6 +515,8 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
     }
     planner.namespaces(&cgroup)?;
+    // Files get the modes that are asked for.
+    planner.init(Phase::Mounts, Origin::NONE, Step::Umask { mask: 0 });
     let rootfs = planner.mounts(&cgroup)?;
     planner.devices()?;
     planner.console_target()?;
@@ -537,11 +537,23 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     })
 }
 
+/// Which of a container's processes is planned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ProcessKind {
+    /// The one that makes the container.
+    First,
+    /// One that joins it.
+    Further,
+}
+
 /// The plan under construction.
 pub(crate) struct Planner<'p> {
     pub(crate) config: &'p Config<'p>,
     pub(crate) host: &'p Host,
     pub(crate) options: &'p Options<'p>,
+    kind: ProcessKind,
+    /// What a further process was asked for with, byte by byte.
+    command: Option<&'p exec::Command<'p>>,
     entries: Vec<Entry>,
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
