@@ -50,6 +50,8 @@ const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
 const UNIFIED: &[&str] = &["host-v2view"];
+/// Where AppArmor is on.
+const APPARMOR: &[&str] = &["vm-v2"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where real engines are installed.

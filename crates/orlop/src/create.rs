@@ -14,20 +14,20 @@ use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{Clone as CloneFlags, Pid};
 use orlop_sys::time::{self, Clock};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, tty};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread, tty};
 
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::config::{
-    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+    Config, ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
 };
 use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::idmap;
 use crate::launch::{Birth, Launch, Thread};
-use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
+use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, Warning, slot};
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 use crate::trace::Tracing;
 
@@ -117,7 +117,7 @@ pub(crate) fn create(
     root: &CStr,
     tracing: Tracing<'_>,
     bundle: &Bundle,
-    plan: Plan,
+    mut plan: Plan,
     gate: Gate,
     options: &CreateOptions,
     subject: &Subject<'_>,
@@ -142,6 +142,7 @@ pub(crate) fn create(
     match done {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, console, .. } => {
+                plan.warnings.extend(cannot_be_killed_whole(subject.config, group.as_ref()));
                 Ok(Created { launch, plan, group, state, console })
             }
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
@@ -152,6 +153,23 @@ pub(crate) fn create(
             Err(if was_started && plan.has_poststop { after_failure(error, subject) } else { error })
         }
     }
+}
+
+/// Whoever shares pids and has no cgroup leaves processes that nobody finds again.
+fn cannot_be_killed_whole(config: &Config<'_>, group: Option<&Group>) -> Option<Warning> {
+    let grouped = group.is_some_and(|group| group.dirs().next().is_some());
+    if !shares_pids(config) || grouped || thread::euid() == 0 {
+        return None;
+    }
+    // As runc words it.
+    let text = "Creating a rootless container with no cgroup and no private pid namespace. \
+        Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)";
+    Some(Warning::new(Origin::field("/linux/namespaces"), text.into()))
+}
+
+fn shares_pids(config: &Config<'_>) -> bool {
+    let mut namespaces = config.linux.namespaces.iter();
+    !namespaces.any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty())
 }
 
 /// The spec has what follows a container's end follow its failed beginning, too.
@@ -260,11 +278,7 @@ fn prepare(
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
                 callers_keyring: options.keyring == SessionKeyring::Callers,
-                shares_pids: !config
-                    .linux
-                    .namespaces
-                    .iter()
-                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
+                shares_pids: shares_pids(config),
             };
             state.write_record(&record, bundle.text())
         }

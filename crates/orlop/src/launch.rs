@@ -555,10 +555,12 @@ fn memory_hint(plan: &Plan) -> String {
     const FIELD: &str = "/linux/resources/memory/limit";
     let limit = plan.cgroup.writes.iter().find(|write| write.origin.as_str() == FIELD);
     match limit.and_then(|write| write.value.parse::<u64>().ok()) {
-        Some(bytes) if bytes < ENOUGH => format!(
-            "the memory limit of {} MiB (config.json {FIELD}) is below what making this container took",
-            Tenths((bytes * 10) >> 20)
-        ),
+        Some(bytes) if bytes < ENOUGH => {
+            format!(
+                "the memory limit of {} (config.json {FIELD}) is below what making this container took",
+                Size(bytes)
+            )
+        }
         Some(_) => String::from("somebody killed it, or the host, or a cgroup above, is out of memory"),
         None => String::from("somebody killed it, or there is no memory left for it"),
     }
@@ -567,13 +569,15 @@ fn memory_hint(plan: &Plan) -> String {
 /// What no container takes to start, but for its program and what its mounts copy.
 const ENOUGH: u64 = 64 << 20;
 
-struct Tenths(u64);
+struct Size(u64);
 
-impl fmt::Display for Tenths {
+impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 % 10 {
-            0 => write!(f, "{}", self.0 / 10),
-            tenth => write!(f, "{}.{tenth}", self.0 / 10),
+        let tenths = (self.0 * 10) >> 20;
+        match (self.0 >> 20, tenths % 10) {
+            (0, _) => write!(f, "{} KiB", self.0 >> 10),
+            (whole, 0) => write!(f, "{whole} MiB"),
+            (whole, tenth) => write!(f, "{whole}.{tenth} MiB"),
         }
     }
 }

@@ -19,6 +19,65 @@ tests! { "exec":
         many_in_a_row, many_at_once, hostile_container_sees_nothing, why_a_program_does_not_run,
         execve_error_of_runc, arguments_of_any_bytes, cpu_affinity, keyring_is_the_containers,
     }
+    APPARMOR { apparmor }
+}
+
+/// Profiles of AppArmor, loaded as long as this lives.
+struct Profiles(String);
+
+impl Profiles {
+    fn load(names: &[&str]) -> Result<Profiles, Skip> {
+        let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+        if !enabled.is_ok_and(|enabled| enabled.trim() == "Y") {
+            return Err(Skip("no AppArmor".into()));
+        }
+        let rules = "flags=(attach_disconnected,mediate_deleted) { file, signal, capability, mount, network, unix, }";
+        let text: String = names.iter().map(|name| format!("profile {name} {rules}\n")).collect();
+        Self::parse(&text, "--replace");
+        Ok(Profiles(text))
+    }
+
+    fn parse(text: &str, how: &str) {
+        use std::io::Write;
+        let mut parser = std::process::Command::new("apparmor_parser");
+        let mut child = parser.arg(how).stdin(std::process::Stdio::piped()).spawn().expect("it is installed");
+        child.stdin.take().expect("it is a pipe").write_all(text.as_bytes()).expect("it reads");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+impl Drop for Profiles {
+    fn drop(&mut self) {
+        Self::parse(&self.0, "--remove");
+    }
+}
+
+/// The container's profile, or the one that is asked for; and the kernel's no to one that is not there.
+fn apparmor(t: &Context) -> Outcome {
+    let (own, other) = (t.id("own"), t.id("other"));
+    let _profiles = Profiles::load(&[&own, &other])?;
+    let id = t.id("c");
+    let said = |options: &[&str]| {
+        let done = t.orlop(&exec(options, &id, &["cat", "/proc/self/attr/current"])).end().ok();
+        done.stdout().trim().to_owned()
+    };
+    t.detach(&t.bundle().args(SLEEP).with("/process/apparmorProfile", json!(own)), &id);
+    assert_eq!(said(&[]), format!("{own} (enforce)"));
+    assert_eq!(said(&["--apparmor", &other]), format!("{other} (enforce)"));
+    let file = t.dir().join("process.json");
+    let args = ["/bin/probe", "cat", "/proc/self/attr/current"];
+    let process = json!({"args": args, "cwd": "/", "apparmorProfile": other});
+    fs::write(&file, process.to_string()).expect("the test's folder is writable");
+    let done = t.orlop(&["exec", "--process", file.to_str().expect("a plain path"), &id]).end().ok();
+    assert_eq!(done.stdout().trim(), format!("{other} (enforce)"));
+    t.orlop(&exec(&["--apparmor", "nobodys"], &id, &["true"])).end().exits(255).fails_with("nobodys");
+    t.delete(&id);
+    let id = t.id("d");
+    t.detach(&t.bundle_again().args(SLEEP), &id);
+    let done = t.orlop(&exec(&["--apparmor", &other], &id, &["cat", "/proc/self/attr/current"])).end().ok();
+    assert_eq!(done.stdout().trim(), format!("{other} (enforce)"));
+    t.delete(&id);
+    Ok(())
 }
 
 const SLEEP: &[&str] = &["sleep", "600"];

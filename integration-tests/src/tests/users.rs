@@ -20,6 +20,7 @@ tests! { "users":
         image_is_copied_up, long_overlay_options, remounted_read_only, readonly_dev_is_filled, flags_are_replaced,
         destination_as_the_host_sees_it, dangling_link_is_followed, oom_score_is_set, init_is_not_dumpable,
         ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace, ordinary_user_executes,
+        ordinary_user_without_cgroup_or_pids,
         root_of_a_namespace_executes,
     }
 }
@@ -423,6 +424,19 @@ fn ordinary_user_executes(t: &Context) -> Outcome {
     // Root joins it as any other.
     t.orlop(&["exec", &id, "/bin/probe", "exit", "8"]).end().exits(8);
     t.delete_with_executed(&id);
+    Ok(())
+}
+
+/// What shares pids and has no cgroup cannot be killed as a whole: that is said.
+fn ordinary_user_without_cgroup_or_pids(t: &Context) -> Outcome {
+    let proc = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind", "nosuid"]});
+    let words = "no cgroup and no private pid namespace";
+    let bundle = rootless(t.bundle());
+    assert!(!run_as_user(t, &bundle).ok().log().contains(words));
+    let bundle = bundle.retain("/linux/namespaces", |space| space["type"] != "pid");
+    let bundle = bundle.retain("/mounts", |mount| mount["destination"] != "/proc").with("/mounts/-", proc);
+    let done = as_user(t, &["run", "--bundle", bundle.path(), &t.id("d")]).ok();
+    assert!(done.log().contains(words), "{}", done.log());
     Ok(())
 }
 
