@@ -65,6 +65,11 @@ impl Orlop {
         Orlop { command, files }
     }
 
+    /// The call itself, for who runs it otherwise.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Orlop {
         self.command.env(name, value);
         self

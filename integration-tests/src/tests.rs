@@ -31,6 +31,7 @@ mod seccomp;
 mod security;
 mod systemd;
 mod terminal;
+mod trace;
 mod users;
 
 use crate::context::{Context, Skip};
@@ -64,6 +65,8 @@ const APPARMOR: &[&str] = &["vm-v2"];
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
 const UNIFIED: &[&str] = &["host-v2view"];
+/// Where AppArmor is on.
+const APPARMOR: &[&str] = &["vm-v2"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where real engines are installed.
@@ -99,6 +102,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         users::TESTS,
         exec::TESTS,
         terminal::TESTS,
+        trace::TESTS,
         control::TESTS,
         systemd::TESTS,
         scopes::TESTS,

@@ -84,7 +84,10 @@ pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Resu
         executed.wait()?;
         return Err(failure);
     }
-    Ok(executed.wait()?.code())
+    let ended = executed.wait()?;
+    // The program ends here: the kernel takes back the rest at once.
+    core::mem::forget(executed);
+    Ok(ended.code())
 }
 
 /// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it, and what

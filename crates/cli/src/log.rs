@@ -33,12 +33,15 @@ pub struct Failure {
     pub status: i32,
     /// More for the log: container, phase, origin, call, errno, hint.
     pub fields: Vec<(&'static str, String)>,
+    /// All that standard error gets, where that is something else: runc's init prints an execve(2) that fails there
+    /// by itself, and tools look for it.
+    pub plain: Option<String>,
 }
 
 impl Failure {
     /// A failure that ends the program with 1.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), status: 1, fields: Vec::new() }
+        Failure { message: message.into(), status: 1, fields: Vec::new(), plain: None }
     }
 
     /// With another exit status.
@@ -119,6 +122,12 @@ impl Log {
 
     /// Writes the one record of a failure, and its message to standard error.
     pub fn fail(&self, failure: &Failure) {
+        if let Some(plain) = &failure.plain {
+            complain(plain);
+            if matches!(self.sink, Sink::Stderr) {
+                return;
+            }
+        }
         let warnings: Vec<String> = self.held.take().into_iter().map(|(_, _, message)| message).collect();
         self.write(&Record {
             level: Level::Error,
@@ -127,7 +136,7 @@ impl Log {
             fields: &failure.fields,
             warnings: &warnings,
         });
-        if !matches!(self.sink, Sink::Stderr) {
+        if !matches!(self.sink, Sink::Stderr) && failure.plain.is_none() {
             complain(&failure.message);
         }
     }

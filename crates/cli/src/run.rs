@@ -5,8 +5,10 @@ use core::fmt::Write as _;
 use core::panic::PanicInfo;
 
 use liballoc::format;
+use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
+use orlop::Trace;
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fd::{CWD, STDERR, STDIN, STDOUT};
 use orlop_sys::fs::{self, OFlags, OnExec};
@@ -20,6 +22,7 @@ use crate::command::{
 };
 use crate::environment::{Caller, Environment, Root};
 use crate::log::{Failure, Log, complain};
+use crate::table::COMMANDS;
 use crate::{completion, help, man, output};
 
 /// What every command is given.
@@ -36,6 +39,8 @@ pub struct Context<'a> {
     pub root: Root,
     /// The log.
     pub log: &'a Log,
+    /// Where times go, if anywhere.
+    pub trace: Option<Arc<Trace>>,
     /// The environment as the kernel gave it, for programs that are executed.
     pub args: Args,
 }
@@ -153,16 +158,22 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
             return failure.status;
         }
     };
-    let outcome = match &parsed {
-        Ok(Invocation { command, .. }) => verbs.call(program, command, || context(program, global, args, &log)),
-        Err(refused) => Err(refuse(program, refused)),
+    let outcome = match (&parsed, trace(global, args)) {
+        (_, Err(failure)) => Err(failure),
+        (Ok(Invocation { command, .. }), Ok(trace)) => {
+            let given = trace.clone();
+            let outcome = verbs.call(program, command, || context(program, global, args, &log, given));
+            end_trace(trace.as_deref(), program, &arguments, outcome)
+        }
+        (Err(refused), _) => Err(refuse(program, refused)),
     };
     match outcome {
         Ok(status) => {
             log.settle();
             status
         }
-        Err(failure) => {
+        Err(mut failure) => {
+            failure.plain = failure.plain.filter(|_| program == Program::Runc);
             log.fail(&failure);
             failure.status
         }
@@ -189,12 +200,41 @@ fn hold_standard() -> Result<(), Failure> {
     Ok(())
 }
 
-fn context<'a>(program: Program, global: &'a Global<'a>, args: Args, log: &'a Log) -> Result<Context<'a>, Failure> {
+/// Opens the file of `--trace`, to append to it.
+fn trace(global: &Global<'_>, args: Args) -> Result<Option<Arc<Trace>>, Failure> {
+    let Some(path) = global.trace else { return Ok(None) };
+    let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::APPEND;
+    let file = fs::open_at(CWD, path, flags, 0o600)
+        .map_err(|errno| Failure::new(format!("--trace: open {}: {errno}", path.to_string_lossy())))?;
+    let parent = Environment::new(args.env()).traceparent.and_then(|text| text.to_str().ok());
+    Ok(Some(Arc::new(Trace::begin(file, parent)?)))
+}
+
+/// Writes the last line. What cannot be written is a failure, unless there is another one.
+fn end_trace(trace: Option<&Trace>, program: Program, arguments: &[&CStr], outcome: Outcome) -> Outcome {
+    let Some(trace) = trace else { return outcome };
+    let status = outcome.as_ref().map_or_else(|failure| failure.status, |status| *status);
+    // Its options may be nobody else's business.
+    let named = |word: &&CStr| COMMANDS.iter().find(|command| command.name.as_bytes() == word.to_bytes());
+    let command = arguments.iter().skip(1).find_map(named).map_or("", |command| command.name);
+    match (trace.end(&format!("{} {command}", program.name()), status), outcome) {
+        (Err(error), Ok(_)) => Err(error.into()),
+        (_, outcome) => outcome,
+    }
+}
+
+fn context<'a>(
+    program: Program,
+    global: &'a Global<'a>,
+    args: Args,
+    log: &'a Log,
+    trace: Option<Arc<Trace>>,
+) -> Result<Context<'a>, Failure> {
     let env = Environment::new(args.env());
     let caller = Caller::this(args);
     let root = Root::find(global, &env, caller)?;
     root.prepare()?;
-    Ok(Context { program, global, env, caller, root, log, args })
+    Ok(Context { program, global, env, caller, root, log, trace, args })
 }
 
 /// Shows the help that would have helped, as runc does, and hands the reason on.

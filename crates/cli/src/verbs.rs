@@ -9,14 +9,15 @@ use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
-use orlop::exec::Paused;
+use orlop::exec::{Paused, Thread};
 use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight, exec};
 use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Program, Run, Spec,
+    Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::log::Failure;
@@ -53,6 +54,9 @@ pub const VERBS: Verbs = Verbs {
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
         let mut failure = Failure::new(error.to_string());
+        if error.kind() == Kind::Program && error.call() == Some("execve") {
+            failure.plain = error.reason().rsplit_once("\": ").map(|(_, what)| what.to_owned());
+        }
         let text = |value: Option<&str>| value.map(ToOwned::to_owned);
         let fields = [
             ("container", text(error.container())),
@@ -72,14 +76,17 @@ impl From<orlop::Error> for Failure {
 }
 
 pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
-    Runtime::new(&context.root.path)
+    let runtime = Runtime::new(&context.root.path);
+    match &context.trace {
+        Some(trace) => runtime.traced(trace.clone()),
+        None => runtime,
+    }
 }
 
-/// A global option that only some commands understand, and none yet.
+/// A global option that no command understands yet.
 fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
-    let asked = [(context.global.trace.is_some(), "--trace"), (context.global.criu.is_some(), "--criu")];
-    match asked.iter().find(|(asked, _)| *asked) {
-        Some((_, option)) => Err(Failure::new(format!("{option}: not supported yet"))),
+    match context.global.criu {
+        Some(_) => Err(Failure::new("--criu: not supported yet")),
         None => Ok(()),
     }
 }
@@ -178,10 +185,22 @@ pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     }
 }
 
+/// What runc says of a process on its way; its users' tests look for that.
+fn say_as_runc(context: &Context<'_>, last: &str) {
+    if context.program == Program::Runc {
+        for text in ["nsexec container setup", "child process in init()", last] {
+            context.log.note(Level::Debug, text);
+        }
+    }
+}
+
+const INIT_IS_DONE: &str = "init: closing the pipe to signal completion";
+
 fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
     let how = create_options(context, options, Attendance::Detached)?;
     let bundle = bundle(options.bundle, options.config)?;
     let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
+    say_as_runc(context, INIT_IS_DONE);
     warn(context, &warnings);
     Ok(0)
 }
@@ -192,6 +211,7 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let bundle = bundle(options.create.bundle, options.create.config)?;
     if options.detach {
         let running = runtime(context).run(options.create.id, &bundle, &how)?;
+        say_as_runc(context, INIT_IS_DONE);
         warn(context, running.warnings());
         running.detach()?;
         return Ok(0);
@@ -199,6 +219,7 @@ fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     // Before there is a child that a signal could be meant for.
     let signals = foreground::Signals::take_over()?;
     let running = runtime(context).run(options.create.id, &bundle, &how)?;
+    say_as_runc(context, INIT_IS_DONE);
     warn(context, running.warnings());
     context.log.settle();
     drop(how);
@@ -229,6 +250,7 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         paused: if options.ignore_paused { Paused::Ignored } else { Paused::Refused },
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
+        thread: Thread::Stays,
     };
     // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
     orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
@@ -240,12 +262,15 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         Some(path) => container.exec(exec::Program::Document(&orlop::exec::read_process(path)?), &how)?,
         None => container.exec(exec::Program::Command(&exec_command(options)?), &how)?,
     };
+    say_as_runc(context, "setns_init: about to exec");
     warn(context, executed.warnings());
     drop(how);
     match signals {
         Some(signals) => {
             context.log.settle();
-            foreground::attend_executed(executed, &signals)
+            let status = foreground::attend_executed(executed, &signals)?;
+            core::mem::forget((signals, container));
+            Ok(status)
         }
         None => Ok(executed.detach().map(|()| 0)?),
     }
@@ -255,11 +280,11 @@ fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
     let text = |text: &&'a CStr| {
         text.to_str().map_err(|_| Failure::new(format!("{:?} is not UTF-8 text", text.to_string_lossy())))
     };
-    let texts = |list: &[&'a CStr]| list.iter().map(text).collect::<Result<Vec<&'a str>, Failure>>();
+    let bytes = |list: &[&'a CStr]| list.iter().map(|text| text.to_bytes()).collect();
     Ok(exec::Command {
-        args: texts(&options.args)?,
+        args: bytes(&options.args),
         cwd: options.cwd.as_ref().map(text).transpose()?,
-        env: texts(&options.env)?,
+        env: bytes(&options.env),
         terminal: options.tty,
         user: options.user.map(|user| (user.uid, user.gid)),
         additional_gids: options.additional_gids.clone(),

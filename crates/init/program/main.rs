@@ -38,7 +38,6 @@ fn main(args: Args) -> i32 {
     if args.count() == 1 {
         return if guarded.is_ok() { hold() } else { 1 };
     }
-    let umask = fs::umask(0);
     let number = |n| args.iter().nth(n).and_then(|text| text.to_str().ok()?.parse::<u32>().ok());
     let (Some(plan), Some(size)) = (number(1), number(2)) else { return 1 };
     // SAFETY: the runtime gave us this descriptor, and nobody else here knows of it.
@@ -53,7 +52,8 @@ fn main(args: Args) -> i32 {
     // Left open: its number is one of those that init is born with, and no other file may get it.
     core::mem::forget(plan);
     // SAFETY: the runtime passed these descriptors for init to own.
-    let mut context = unsafe { Context::new(&view, scratch, umask) };
+    let mut context = unsafe { Context::new(&view, scratch) };
+    context.is_all_root = args.is_all_root();
     if let Err(failure) = guarded {
         context.fail(failure);
     }

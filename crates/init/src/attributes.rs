@@ -31,7 +31,12 @@ pub(crate) fn write_proc(ctx: &Context<'_>, proc: Slot, path: Text, value: Text)
 /// More processors than any kernel has: it takes those that there are, now or later, as the cpuset allows.
 const PROCESSORS: usize = 8192;
 
-pub(crate) fn affinity() -> Result<()> {
+pub(crate) fn affinity(ctx: &Context<'_>, processors: List<u32>) -> Result<()> {
+    if processors.len > 0 {
+        let mut mask = [0u64; PROCESSORS / 64];
+        fill(&mut mask, ctx.blob.words(processors))?;
+        return thread::set_affinity(0, &mask).at(Call::SchedSetaffinity);
+    }
     match thread::set_affinity(0, &[u64::MAX; PROCESSORS / 64]) {
         // A filter that the runtime itself runs under may forbid it. Then the caller's processors it is.
         Ok(()) | Err(Errno::PERM | Errno::NOSYS) => Ok(()),
@@ -54,11 +59,16 @@ pub(crate) fn personality(domain: u32) -> Result<()> {
 /// How many nodes the kernel can be built for (`MAX_NUMNODES`).
 const NODES: usize = 1024;
 
-pub(crate) fn memory_policy(ctx: &Context<'_>, mode: u32, nodes: List<u32>) -> Result<()> {
-    let mut mask = [0u64; NODES / 64];
-    for (index, &word) in ctx.blob.words(nodes).iter().enumerate() {
+fn fill(mask: &mut [u64], words: &[u32]) -> Result<()> {
+    for (index, &word) in words.iter().enumerate() {
         *mask.get_mut(index / 2).ok_or(BROKEN)? |= u64::from(word) << (32 * (index % 2));
     }
+    Ok(())
+}
+
+pub(crate) fn memory_policy(ctx: &Context<'_>, mode: u32, nodes: List<u32>) -> Result<()> {
+    let mut mask = [0u64; NODES / 64];
+    fill(&mut mask, ctx.blob.words(nodes))?;
     let mask: &[u64] = if nodes.len == 0 { &[] } else { &mask };
     thread::set_memory_policy(mode, mask).at(Call::SetMempolicy)
 }

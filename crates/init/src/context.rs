@@ -3,10 +3,10 @@
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::mem;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::{Errno, fs, net, process};
+use orlop_sys::{Errno, fs, net, process, time};
 
 use crate::plan::{ARRAYS_AT, Blob, EXCERPT_AREA, EXCERPT_AT, Header, Status, View, index};
 use crate::step::{Call, SLOTS, Slot, Text};
@@ -61,8 +61,10 @@ pub struct Context<'a> {
     pub(crate) go_unread: bool,
     /// Memory for the program's path, `HOME`, and the arrays of execve(2).
     pub(crate) scratch: &'a mut [u8],
-    /// The file mode mask that the caller had.
-    pub(crate) umask: u32,
+    /// Where the times of the steps go; none where nobody asked for them.
+    times: &'a [AtomicU64],
+    /// Whether every user and group id of this process is 0.
+    pub is_all_root: bool,
     /// Whether the working directory is set.
     pub(crate) cwd_set: bool,
     /// Whether the last mount point was there already.
@@ -83,7 +85,7 @@ impl<'a> Context<'a> {
     /// # Safety
     /// The header's slots and wake name open descriptors that nobody else closes.
     #[allow(unsafe_code)] // taking the inherited descriptors over
-    pub unsafe fn new(view: &View<'a>, scratch: &'a mut [u8], umask: u32) -> Context<'a> {
+    pub unsafe fn new(view: &View<'a>, scratch: &'a mut [u8]) -> Context<'a> {
         // SAFETY: the caller vouches for the number.
         let own = |raw: i32| (raw >= 0).then(|| unsafe { OwnedFd::from_raw(raw) });
         Context {
@@ -98,7 +100,8 @@ impl<'a> Context<'a> {
             starter: None,
             go_unread: true,
             scratch,
-            umask,
+            times: view.times,
+            is_all_root: false,
             cwd_set: false,
             target_was_there: false,
             home: None,
@@ -176,6 +179,15 @@ impl<'a> Context<'a> {
     /// A string of the plan.
     pub(crate) fn text(&self, text: Text) -> Result<&'a CStr> {
         self.blob.text(text).ok_or(BROKEN)
+    }
+
+    /// Notes the time at which the first `done` steps were done, where that was asked for.
+    #[inline]
+    pub(crate) fn note_time(&self, done: usize) {
+        if let Some(time) = self.times.get(done) {
+            let now = time::now(time::Clock::Monotonic);
+            time.store((now.sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.nsec as u64), Ordering::Release);
+        }
     }
 
     /// More about a failure that is on its way.

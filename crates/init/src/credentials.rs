@@ -6,7 +6,7 @@ use orlop_sys::thread::{self, Limit};
 use orlop_sys::{Errno, OwnedFd, fs, process};
 
 use crate::context::{At, Context, Failure, Result};
-use crate::step::{CALLERS_UMASK, Call, Capabilities, Groups, List, Slot};
+use crate::step::{Call, Capabilities, Groups, List, Slot};
 use orlop_sys::thread::SockFilter;
 
 pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
@@ -63,8 +63,10 @@ pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set
             done => done.at(Call::Setgroups)?,
         }
     }
-    thread::set_gid(gid).at(Call::Setresgid)?;
-    thread::set_uid(uid).at(Call::Setresuid)?;
+    if !(ctx.is_all_root && uid == 0 && gid == 0) {
+        thread::set_gid(gid).at(Call::Setresgid)?;
+        thread::set_uid(uid).at(Call::Setresuid)?;
+    }
     if uid != 0 {
         thread::keep_capabilities(false).at(Call::Keepcaps)?;
         // A change of user leaves the kernel's default, which an administrator may have loosened.
@@ -86,8 +88,8 @@ pub(crate) fn ambient(ctx: &Context<'_>, set: Capabilities) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn umask(ctx: &Context<'_>, mask: u32) {
-    fs::umask(if mask == CALLERS_UMASK { ctx.umask } else { mask });
+pub(crate) fn umask(mask: u32) {
+    fs::umask(mask);
 }
 
 /// Ignored signals survive execve(2), and so does the mask: Python's SIGPIPE, nohup's SIGHUP.

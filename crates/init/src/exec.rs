@@ -5,11 +5,12 @@ use core::sync::atomic::Ordering;
 
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{AtFlags, FileType, OFlags};
+use orlop_sys::mount::Attr;
 use orlop_sys::{CWD, Errno, OwnedFd, fs, net, process, thread};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::passwd;
-use crate::plan::{ARRAYS_AT, HOME_AREA, PATH_AREA, Status};
+use crate::plan::{ARRAYS_AT, EXCERPT_AREA, EXCERPT_AT, HOME_AREA, PATH_AREA, Status};
 use crate::step::{Attempt, Call, List, Slot, Text};
 
 /// CVE-2024-21626: a path such as /proc/self/fd/7 leads to a directory of the host. The kernel then gives no
@@ -70,7 +71,12 @@ pub(crate) fn find_program(ctx: &mut Context<'_>) -> Result<()> {
     let name = program_name(ctx)?.to_bytes();
     if name.contains(&b'/') {
         let path = candidate(ctx.scratch, b"", name)?;
-        check_program(path)?;
+        if let Err(failure) = check_program(path) {
+            if failure.call == Call::Access {
+                examine(ctx)?;
+            }
+            return Err(failure);
+        }
     } else {
         // As Go's exec.LookPath: the first entry with an executable file wins; without one, what stood in the way
         // of the last that was there is not told, as the shell's 127 is what callers map it to.
@@ -128,6 +134,21 @@ fn check_program(path: &CStr) -> Result<()> {
     if mode & 0o111 == 0 {
         return Err(Failure { call: Call::Access, errno: Errno::ACCES });
     }
+    Ok(())
+}
+
+/// Leaves word of what a program is that cannot be executed: how its file begins, and whether its mount is noexec.
+fn examine(ctx: &mut Context<'_>) -> Result<()> {
+    let (path, rest) = ctx.scratch.split_at_mut_checked(EXCERPT_AT).ok_or(BROKEN)?;
+    let path = CStr::from_bytes_until_nul(path).map_err(|_| BROKEN)?;
+    let room = rest.get_mut(..EXCERPT_AREA).ok_or(BROKEN)?;
+    // What cannot be read is left open: the failure is another one.
+    let file = open_in_container(path);
+    let read = file.as_ref().ok().and_then(|file| fs::read(file, room).ok()).unwrap_or(0);
+    let flags = file.as_ref().ok().and_then(|file| fs::mount_flags(file).ok());
+    ctx.header.said.store(read as u32, Ordering::Relaxed);
+    ctx.header.complained.store(0, Ordering::Relaxed);
+    ctx.note(u32::from(flags.is_some_and(|flags| flags.contains(Attr::NOEXEC))));
     Ok(())
 }
 
@@ -255,6 +276,13 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     // SAFETY: each array ends in a null; every pointer is to a string of the mapping.
     let errno = unsafe { process::exec(program, arrays.argv, arrays.envp) };
     ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
+    // Where nobody has looked at the program before, what is wrong with it is told as if somebody had.
+    if !ctx.filtered {
+        if !ctx.program_found {
+            find_program(ctx)?;
+        }
+        examine(ctx)?;
+    }
     Err(Failure { call: Call::Execve, errno })
 }
 

@@ -108,6 +108,8 @@ pub struct Image<'a> {
     pub wake: i32,
     /// How many descriptors init is born with.
     pub born: u32,
+    /// Whether init records when it was done with each step.
+    pub timed: bool,
 }
 
 impl Image<'_> {
@@ -115,8 +117,16 @@ impl Image<'_> {
         (size_of::<Header>() + size_of_val(self.steps)).next_multiple_of(8)
     }
 
-    fn scratch_start(&self) -> usize {
+    fn times_start(&self) -> usize {
         (self.blob_start() + self.strings.bytes.len()).next_multiple_of(8)
+    }
+
+    fn times_len(&self) -> usize {
+        if self.timed { self.steps.len() + 1 } else { 0 }
+    }
+
+    fn scratch_start(&self) -> usize {
+        self.times_start() + self.times_len() * size_of::<u64>()
     }
 
     /// How many bytes the image takes.
@@ -146,6 +156,8 @@ impl Image<'_> {
             blob: self.blob_start() as u32,
             blob_len: self.strings.bytes.len() as u32,
             scratch: self.scratch_start() as u32,
+            times: self.times_start() as u32,
+            times_len: self.times_len() as u32,
             args: self.args,
             env: self.env,
             slots: self.slots,

@@ -7,7 +7,8 @@ use orlop_sys::{CWD, Errno, fs, net, process, thread, tty};
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::step::{Call, Slot, Text};
 
-pub(crate) fn unshare(namespaces: CloneFlags) -> Result<()> {
+pub(crate) fn unshare(ctx: &mut Context<'_>, namespaces: CloneFlags) -> Result<()> {
+    ctx.is_all_root &= !namespaces.contains(CloneFlags::NEWUSER);
     thread::unshare(namespaces).at(Call::Unshare)
 }
 
@@ -33,6 +34,8 @@ pub(crate) fn receive(ctx: &mut Context<'_>, out: Slot) -> Result<()> {
 
 pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> Result<()> {
     let fd = ctx.take(from)?;
+    // The ids are others from here on, or mean others.
+    ctx.is_all_root &= !namespace.contains(CloneFlags::NEWUSER);
     thread::setns(&fd, namespace).at(Call::Setns)?;
     if namespace == CloneFlags::NEWUSER {
         // As after any change of credentials.
@@ -45,9 +48,10 @@ pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> 
 /// Groups first: who has become another user may no longer change them. A change of credentials leaves the kernel's
 /// default for dumpable processes and clears the parent's death signal: both are set again. The runtime may have
 /// died in between, and whoever then waits for it sees the end of its socket.
-pub(crate) fn become_root() -> Result<()> {
+pub(crate) fn become_root(ctx: &mut Context<'_>) -> Result<()> {
     thread::set_gid(0).at(Call::Setresgid)?;
     thread::set_uid(0).at(Call::Setresuid)?;
+    ctx.is_all_root = true;
     thread::set_dumpable(false).at(Call::Dumpable)?;
     thread::set_parent_death_signal(KILL).at(Call::Pdeathsig)
 }
@@ -83,6 +87,9 @@ pub(crate) fn keyring(ctx: &Context<'_>, name: Text, permissions: u32) -> Result
         Err(Errno::NOSYS) => return Ok(()),
         Err(errno) => return Err(Failure { call: Call::Keyctl, errno }),
     };
+    if permissions == 0 {
+        return Ok(());
+    }
     thread::set_key_permissions(key, permissions).at(Call::Keyctl)
 }
 

@@ -1,7 +1,7 @@
 //! The mapping that the runtime and init share: the plan, init's progress, and some memory for init.
 //!
 //! ```text
-//! Header | steps | blob (strings, lists) | scratch
+//! Header | steps | blob (strings, lists) | times | scratch
 //! ```
 //!
 //! The runtime writes all of it before init starts. Later it writes only [`Header::done`], and init only the
@@ -48,6 +48,10 @@ pub struct Header {
     pub blob_len: u32,
     /// Where the scratch starts; it reaches to the end.
     pub scratch: u32,
+    /// Where the times start at which init began and was done with each step; see [`View::times`].
+    pub times: u32,
+    /// How many there are: none where nobody asked for them.
+    pub times_len: u32,
     /// The program's arguments.
     pub args: List<Text>,
     /// The program's environment.
@@ -158,6 +162,8 @@ pub struct View<'a> {
     pub steps: &'a [Step],
     /// Strings and lists.
     pub blob: Blob<'a>,
+    /// In nanoseconds of the monotonic clock: when init began, and when it was done with each step; 0 for not yet.
+    pub times: &'a [AtomicU64],
 }
 
 impl<'a> View<'a> {
@@ -176,10 +182,14 @@ impl<'a> View<'a> {
         let steps_end = size_of::<Header>() + count.checked_mul(size_of::<Step>())?;
         let (blob, scratch) = (header.blob as usize, header.scratch as usize);
         let blob_end = blob.checked_add(header.blob_len as usize)?;
+        let times_at = header.times as usize;
+        let times_end = times_at.checked_add((header.times_len as usize).checked_mul(size_of::<u64>())?)?;
         if header.magic != MAGIC
             || header.size as usize != len
             || steps_end > blob
-            || blob_end > scratch
+            || blob_end > times_at
+            || !times_at.is_multiple_of(align_of::<AtomicU64>())
+            || times_end > scratch
             || scratch > len
         {
             return None;
@@ -188,9 +198,11 @@ impl<'a> View<'a> {
         let steps = unsafe { core::slice::from_raw_parts(start.add(size_of::<Header>()).cast::<Step>(), count) };
         // SAFETY: in bounds, and never written after init starts.
         let bytes = unsafe { core::slice::from_raw_parts(start.add(blob), header.blob_len as usize) };
+        // SAFETY: in bounds, aligned, and only used as atomics.
+        let times = unsafe { core::slice::from_raw_parts(start.add(times_at).cast(), header.times_len as usize) };
         // SAFETY: in bounds, and init alone uses it: no other view covers it.
         let scratch = unsafe { core::slice::from_raw_parts_mut(start.add(scratch), len - scratch) };
-        Some((View { header, steps, blob: Blob::new(bytes) }, scratch))
+        Some((View { header, steps, blob: Blob::new(bytes), times }, scratch))
     }
 }
 

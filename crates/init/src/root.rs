@@ -227,7 +227,8 @@ pub(crate) fn make_beside(ctx: &Context<'_>, path: Text, leaf: Leaf) -> Result<O
     Ok(match make_one(parent.borrow(), PathBuf::new().set(name)?, leaf) {
         Ok((fd, false)) => Some(Found { fd, was_there: false, linked: true, parent: None }),
         // What is in the way is told by the path.
-        Ok(_) | Err(_) => None,
+        Ok((_, true)) | Err(Failure { errno: Errno::LOOP, .. }) => None,
+        Err(failure) => return Err(failure),
     })
 }
 

@@ -20,6 +20,7 @@ use crate::step::Call;
 /// without an end: a good one ends in execve(2), a bad one in exit(2).
 pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
     ctx.header.status.store(Status::Working as u32, Ordering::SeqCst);
+    ctx.note_time(0);
     let mut runtime_owes = false;
     for (index, step) in steps.iter().enumerate() {
         let index = index as u32;
@@ -35,6 +36,7 @@ pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
         if let Err(failure) = awaited.and_then(|()| apply(ctx, step)) {
             ctx.fail(failure);
         }
+        ctx.note_time(index as usize + 1);
     }
 }
 
@@ -42,12 +44,12 @@ pub fn run(ctx: &mut Context<'_>, steps: &[Step]) {
 pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
     match *step {
         Step::Runtime {} => Ok(()),
-        Step::Unshare { namespaces } => namespace::unshare(namespaces),
+        Step::Unshare { namespaces } => namespace::unshare(ctx, namespaces),
         Step::OpenNamespace { path, namespace, out } => namespace::open(ctx, path, namespace, out),
         Step::ReceiveNamespace { out } => namespace::receive(ctx, out),
         Step::JoinNamespace { from, namespace } => namespace::join(ctx, from, namespace),
         Step::TimeNamespace { offsets } => namespace::time(ctx, offsets),
-        Step::BecomeRoot {} => namespace::become_root(),
+        Step::BecomeRoot {} => namespace::become_root(ctx),
         Step::Session {} => namespace::session(),
         Step::Loopback {} => namespace::loopback(ctx),
         Step::Keyring { name, permissions } => namespace::keyring(ctx, name, permissions),
@@ -110,7 +112,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::Ambient { set } => credentials::ambient(ctx, set),
         Step::Umask { mask } => {
-            credentials::umask(ctx, mask);
+            credentials::umask(mask);
             Ok(())
         }
         Step::Home { uid } => exec::home(ctx, uid),
@@ -122,7 +124,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::AwaitStart { listener, first } => exec::await_start(ctx, listener, first),
         Step::OpenProc { out } => attributes::open_proc(ctx, out),
         Step::WriteProc { proc, path, value } => attributes::write_proc(ctx, proc, path, value),
-        Step::Affinity {} => attributes::affinity(),
+        Step::Affinity { processors } => attributes::affinity(ctx, processors),
         Step::Scheduler { policy, flags, nice, priority, runtime, deadline, period } => {
             let size = size_of::<SchedAttr>() as u32;
             let flags = u64::from(flags);

@@ -8,8 +8,8 @@ use orlop_sys::thread::SockFilter;
 
 use crate::plan::Blob;
 use crate::step::{
-    Attempt, CALLERS_UMASK, Capabilities, DeviceKind, Environment, Follow, Groups, List, Make, ModeOf, NO_VALUE,
-    Newlines, NodeBy, OldRoot, OverProc, Param, Place, Slot, Text,
+    Attempt, Capabilities, DeviceKind, Environment, Follow, Groups, List, Make, ModeOf, NO_VALUE, Newlines, NodeBy,
+    OldRoot, OverProc, Param, Place, Slot, Text,
 };
 
 /// A field that can be printed, given the blob that its strings stand in.
@@ -46,7 +46,7 @@ fn text(at: Text, blob: &Blob<'_>, out: &mut dyn Write) -> fmt::Result {
 show! {
     Text: |value, blob, out| text(*value, blob, out);
     Slot: |value, _blob, out| write!(out, "#{}", value.0);
-    u32: |value, _blob, out| if *value == CALLERS_UMASK { out.write_str("-") } else { write!(out, "{value}") };
+    u32: |value, _blob, out| write!(out, "{value}");
     i32: |value, _blob, out| write!(out, "{value}");
     u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };
     bool: |value, _blob, out| write!(out, "{value}");

@@ -159,9 +159,6 @@ pub enum Place {
     Container,
 }
 
-/// What a [`Step::Umask`] says for "as the caller had it".
-pub const CALLERS_UMASK: u32 = u32::MAX;
-
 macro_rules! steps {
     ($($(#[doc = $doc:literal])* $name:ident $text:literal { $($(#[doc = $field_doc:literal])* $field:ident: $kind:ty),* $(,)? })*) => {
         /// One thing to do; the fields are what it is done with, named as the call's own parameters.
@@ -208,7 +205,7 @@ steps! {
     Session "setsid" {}
     /// Brings the loopback device of a new network namespace up.
     Loopback "loopback" {}
-    /// A session keyring of that name, with these permissions; see keyctl(2).
+    /// A session keyring of that name, with these permissions, if any; see keyctl(2).
     Keyring "keyring" { name: Text, permissions: u32 }
     /// sethostname(2).
     Hostname "sethostname" { name: Text }
@@ -307,8 +304,9 @@ steps! {
     OpenProc "open-proc" { out: Slot }
     /// Writes to a file of it.
     WriteProc "write-proc" { proc: Slot, path: Text, value: Text }
-    /// Every processor that the cpuset allows, whatever the caller's affinity.
-    Affinity "affinity" {}
+    /// sched_setaffinity(2): these processors, as a mask of 32 bits a word; none stands for every one that the cpuset
+    /// allows, whatever the caller's affinity.
+    Affinity "affinity" { processors: List<u32> }
     /// sched_setattr(2).
     Scheduler "scheduler" {
         policy: u32, flags: u32, nice: i32, priority: u32, runtime: u64, deadline: u64, period: u64

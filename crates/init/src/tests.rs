@@ -99,7 +99,16 @@ fn after(
         strings.texts(&list)
     };
     let (args, env) = (texts(program.0), texts(program.1));
-    let image = Image { steps: &all, strings: &strings, args, env, slots: [-1; crate::step::SLOTS], wake: -1, born: 0 };
+    let image = Image {
+        steps: &all,
+        strings: &strings,
+        args,
+        env,
+        slots: [-1; crate::step::SLOTS],
+        wake: -1,
+        born: 0,
+        timed: false,
+    };
     let file = orlop_sys::fs::memfd(c"plan", MemfdFlags::NONE).unwrap();
     orlop_sys::fs::truncate(&file, image.size() as u64).unwrap();
     let shared = Shared::map(&file, image.size()).unwrap();
@@ -124,7 +133,7 @@ fn after(
                 return NO_NAMESPACES;
             }
             // SAFETY: the plan has no descriptors.
-            let mut context = unsafe { Context::new(&view, scratch_memory, 0o022) };
+            let mut context = unsafe { Context::new(&view, scratch_memory) };
             run(&mut context, view.steps);
             let text = check(&context, &scratch.rootfs()).err().unwrap_or_default();
             found.write_all(text.as_bytes()).map_or(1, |()| 0)

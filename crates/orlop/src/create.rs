@@ -8,28 +8,30 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Group, Joined, PATIENCE, systemd};
-use orlop_init::step::Follow;
+use orlop_init::step::{Follow, Text};
+use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{Clone as CloneFlags, Pid};
 use orlop_sys::time::{self, Clock};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, tty};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread, tty};
 
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::config::{
-    ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+    Config, ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
 };
 use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::idmap;
-use crate::launch::{Birth, Launch};
+use crate::launch::{Birth, Launch, Thread};
 use crate::netlink;
-use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, slot};
+use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, Warning, slot};
 use crate::resctrl;
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
+use crate::trace::Tracing;
 
 /// How a container is made, besides its configuration.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +82,7 @@ impl GivenDevices {
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
 struct Made<'a> {
+    tracing: Tracing<'a>,
     root: &'a CStr,
     state: Option<StateDir>,
     network: Option<NetworkAhead>,
@@ -153,13 +156,15 @@ pub(crate) struct Created {
 /// Makes a container: to the point where it waits for `start`, or runs.
 pub(crate) fn create(
     root: &CStr,
+    tracing: Tracing<'_>,
     bundle: &Bundle,
-    plan: Plan,
+    mut plan: Plan,
     gate: Gate,
     options: &CreateOptions,
     subject: &Subject<'_>,
 ) -> Result<Created> {
     let mut made = Made {
+        tracing,
         root,
         state: None,
         network: None,
@@ -180,6 +185,7 @@ pub(crate) fn create(
     match done {
         Ok(()) => match made {
             Made { state: Some(state), launch: Some(launch), group, console, .. } => {
+                plan.warnings.extend(cannot_be_killed_whole(subject.config, group.as_ref()));
                 Ok(Created { launch, plan, group, state, console })
             }
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
@@ -233,6 +239,23 @@ pub(crate) fn unmount_outside(record: &Record) -> Result<()> {
     Err(Error::new(Kind::System, format!("more is mounted on {path} than a container could have")))
 }
 
+/// Whoever shares pids and has no cgroup leaves processes that nobody finds again.
+fn cannot_be_killed_whole(config: &Config<'_>, group: Option<&Group>) -> Option<Warning> {
+    let grouped = group.is_some_and(|group| group.dirs().next().is_some());
+    if !shares_pids(config) || grouped || thread::euid() == 0 {
+        return None;
+    }
+    // As runc words it.
+    let text = "Creating a rootless container with no cgroup and no private pid namespace. \
+        Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)";
+    Some(Warning::new(Origin::field("/linux/namespaces"), text.into()))
+}
+
+fn shares_pids(config: &Config<'_>) -> bool {
+    let mut namespaces = config.linux.namespaces.iter();
+    !namespaces.any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty())
+}
+
 /// The spec has what follows a container's end follow its failed beginning, too.
 fn after_failure(error: Error, subject: &Subject<'_>) -> Error {
     let failed = subject.run_poststop();
@@ -256,7 +279,9 @@ fn make(
         let Act::Runtime(task) = entry.act else {
             continue;
         };
-        prepare(made, bundle, plan, task, gate, options, subject).map_err(|error| placed(error, entry))?;
+        let tracing = made.tracing;
+        let prepared = tracing.task(entry, || prepare(made, bundle, plan, task, gate, options, subject));
+        prepared.map_err(|error| placed(error, entry))?;
     }
     // What needs nothing of init is done while init works; then the rest in order.
     let mut done: Vec<bool> = after.iter().map(|entry| matches!(entry.act, Act::Init(_))).collect();
@@ -269,9 +294,10 @@ fn make(
                 continue;
             }
             if !overlaps && let Some(launch) = &made.launch {
-                launch.await_init(plan, (born + 1 + index) as u32)?;
+                made.tracing.time("await-init", || launch.await_init(plan, (born + 1 + index) as u32))?;
             }
-            accompany(made, subject, plan, task).map_err(|error| placed(error, entry))?;
+            let tracing = made.tracing;
+            tracing.task(entry, || accompany(made, subject, plan, task)).map_err(|error| placed(error, entry))?;
             if let Some(place) = done.get_mut(index) {
                 *place = true;
             }
@@ -286,7 +312,8 @@ fn make(
     };
     if gate == Gate::Start {
         let waits = plan.entries.len().saturating_sub(1 + plan.after_gate());
-        launch.await_init(plan, waits as u32)?;
+        made.tracing.time("await-init", || launch.await_init(plan, waits as u32))?;
+        made.tracing.steps(&plan.entries, launch.times());
     }
     if let Some(socket) = &options.pidfd_socket {
         console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
@@ -337,11 +364,8 @@ fn prepare(
                 has_poststop: plan.has_poststop,
                 class: made.class.clone(),
                 root_mount: if plan.mounts_outside() { Some(mount_of(&plan.rootfs)?) } else { None },
-                shares_pids: !config
-                    .linux
-                    .namespaces
-                    .iter()
-                    .any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty()),
+                callers_keyring: options.keyring == SessionKeyring::Callers,
+                shares_pids: shares_pids(config),
             };
             state.write_record(&record, bundle.text())
         }
@@ -383,8 +407,11 @@ fn prepare(
                 slots: slots.chain(mounts.iter().map(|fd| (slot::MOUNTS, fd.borrow()))).collect(),
                 preserve_fds: options.preserve_fds,
                 pid_namespace: None,
+                thread: Thread::Returns,
+                timed: made.tracing.trace.is_some(),
+                ignored: None,
             };
-            made.launch = Some(Launch::start(plan, &birth)?);
+            made.launch = Some(Launch::start(plan, &birth, &mut Bin::default())?);
             made.console = console.ours;
             Ok(())
         }
@@ -456,24 +483,8 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             made.state.as_ref().ok_or_else(broken)?.write_init(init)
         }
         Task::SeccompListener { path, metadata } => {
-            let blob = plan.strings.blob();
-            let text = |text| blob.text(text).unwrap_or_default();
-            let config = subject.config;
-            let process = ContainerProcessState {
-                oci_version: Str::new(SPEC_VERSION),
-                fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
-                pid: launch.pid(),
-                metadata: text(metadata).to_string_lossy().into_owned().into(),
-                state: State {
-                    oci_version: Str::new(SPEC_VERSION),
-                    id: subject.id.into(),
-                    status: Status::Creating,
-                    pid: launch.pid(),
-                    bundle: subject.bundle.into(),
-                    annotations: config.annotations.clone(),
-                },
-            };
-            hand_over(&launch.listener()?, text(path), &process.to_json(Layout::Compact))
+            let state = subject.state(Status::Creating, launch.pid());
+            offer(&launch.listener()?, plan, launch.pid(), (path, metadata), state)
         }
         Task::Hook { event, index, .. } => subject.run(event, index as usize, Status::Creating, launch.pid()),
         _ => Err(broken()),
@@ -543,6 +554,26 @@ fn send_mount(made: &mut Made<'_>, plan: &Plan, task: Task) -> Result<()> {
         Err(Errno::PIPE | Errno::CONNRESET) => Err(launch.failure(plan)),
         Err(errno) => Err(Error::system("sendmsg", "sending a mount to init", errno)),
     }
+}
+
+/// Offers a seccomp listener to the process at `path`, and tells it whose it is.
+pub(crate) fn offer(
+    listener: &OwnedFd,
+    plan: &Plan,
+    pid: Pid,
+    (path, metadata): (Text, Text),
+    state: State<'_>,
+) -> Result<()> {
+    let blob = plan.strings.blob();
+    let text = |text| blob.text(text).unwrap_or_default();
+    let process = ContainerProcessState {
+        oci_version: Str::new(SPEC_VERSION),
+        fds: alloc::vec![Str::new(SECCOMP_FD_NAME)],
+        pid,
+        metadata: text(metadata).to_string_lossy().into_owned().into(),
+        state,
+    };
+    hand_over(listener, text(path), &process.to_json(Layout::Compact))
 }
 
 /// Sends a seccomp listener to the process that is to serve it.

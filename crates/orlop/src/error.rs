@@ -88,6 +88,13 @@ impl Error {
         error
     }
 
+    /// The same of another kind.
+    #[must_use]
+    pub(crate) fn of_kind(mut self, kind: Kind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
     /// What this version does not do.
     pub(crate) fn not_supported(what: impl Into<Cow<'static, str>>) -> Error {
         Error::new(Kind::NotSupported, what)

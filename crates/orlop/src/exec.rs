@@ -7,21 +7,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::{Controller, Dir, Group, Joined, Version};
+use orlop_cgroup::{Dir, Group, Joined, Need, Version};
+use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
-use orlop_sys::process::{self, Ended, Pid};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread};
+use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
 use crate::cgroup::from_cgroup;
-use crate::config::{Config, NamespaceKind};
+use crate::config::{Config, NamespaceKind, Status};
 use crate::console::{self, Console, Ends};
-use crate::create::{write_oom_score, write_pid_file};
+use crate::create::{offer, write_oom_score, write_pid_file};
 use crate::error::{Error, Kind, Result};
+use crate::hook::Subject;
 use crate::host::Host;
+pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Plan, RootChange, SessionKeyring, Task, Warning, slot};
-use crate::state::{CgroupDir, Init, StateDir};
+use crate::state::{Init, Record, StateDir, ignored_signals};
+use crate::trace::{Trace, Tracing};
 
 /// How a process is executed in a container, besides what it is.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,8 @@ pub struct ExecOptions<'a> {
     pub console: Console,
     /// A connected socket that gets a pidfd of the process.
     pub pidfd_socket: Option<Arc<OwnedFd>>,
+    /// What becomes of the calling thread's later children.
+    pub thread: Thread,
 }
 
 /// What is done about a paused container.
@@ -58,31 +64,59 @@ pub struct Executed {
     plan: Plan,
     console: Option<OwnedFd>,
     ended: Option<Ended>,
+    trace: Option<Arc<Trace>>,
 }
 
 /// Starts it. The container is not locked: what deletes it meanwhile ends the process too.
-pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
-    let (init, pidfd) = find_init(dir)?;
-    let Some((record, text)) = dir.read_record()? else {
+pub(crate) fn exec(
+    dir: &StateDir,
+    id: &str,
+    trace: Option<&Arc<Trace>>,
+    program: Program<'_>,
+    options: &ExecOptions<'_>,
+) -> Result<Executed> {
+    let tracing = Tracing { trace: trace.map(AsRef::as_ref), container: id };
+    let mut bin = Bin::default();
+    let (init, pidfd) = tracing.time("find-init", || find_init(dir))?;
+    let Some((record, text)) = tracing.time("read-state", || dir.read_whole(&mut bin))? else {
         return Err(Error::new(Kind::WrongState, "cannot exec in a container that is being created"));
     };
-    let mut config = Config::parse(&text)?;
+    let mut config = tracing.time("parse", || Config::parse(&text))?;
     plan::substitute(&mut config, program)?;
-    let cgroups: Vec<Dir> = record.cgroups.iter().map(CgroupDir::to_dir).collect();
-    if options.paused == Paused::Refused && is_frozen(&cgroups)? {
+    let host = caller(&config)?;
+    // Who made a container with a user namespace may have had no right to make cgroups.
+    let need = if has_user_namespace(&config) { Need::IfPermitted } else { Need::Required };
+    let cgroups: Vec<Dir> = record.cgroups.iter().map(|dir| Dir { need, ..dir.to_dir() }).collect();
+    let containers = Group::at(cgroups.clone()).map_err(from_cgroup)?;
+    if options.paused == Paused::Refused && tracing.time("is-frozen", || containers.is_frozen()).map_err(from_cgroup)? {
         let what = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, what));
     }
-    let target =
-        Target { cgroups, sub_cgroups: options.cgroups, own_user_namespace: shares_user_namespace(&config, init.pid)? };
-    let plan = make_plan(&config, id, options, &target)?;
-    let group = Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?;
+    let target = Target {
+        cgroups,
+        sub_cgroups: options.cgroups,
+        own_user_namespace: shares_user_namespace(&config, init.pid)?,
+        is_unprivileged: host.euid != 0,
+    };
+    let plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
+    let group = match options.cgroups {
+        [] => containers,
+        _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
+    };
     let console = Ends::new(&options.console, plan.has_console())?;
-    let launch = launch(&config, &plan, &pidfd, &group, &console, options, init.pid)?;
+    let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, timed: trace.is_some() };
+    let launch = tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))?;
     drop(console.inits);
     let placed = record.class.as_ref().map_or(Ok(()), |class| class.adopt(launch.pid()));
-    match placed.and_then(|()| accompany(&launch, &plan, &group, options)) {
-        Ok(()) => Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None }),
+    bin.throw(pidfd);
+    // Init's end of the socket among them: only without it does its end show.
+    bin.empty();
+    let subject = Subject { id, bundle: &record.bundle, config: &config };
+    match placed.and_then(|()| accompany(&launch, &plan, &group, options, (&subject, init.pid), tracing)) {
+        Ok(()) => {
+            let trace = trace.cloned();
+            Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
+        }
         Err(error) => {
             launch.kill();
             Err(error)
@@ -103,30 +137,9 @@ fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
     Ok((init, pidfd))
 }
 
-/// Whether the container's processes are stopped: by the freezer of v1 where there is one, else by that of v2.
-fn is_frozen(dirs: &[Dir]) -> Result<bool> {
-    let freezer = |dir: &&Dir| dir.controllers.contains(&Controller::FREEZER);
-    let (dir, file, thawed) = match dirs.iter().find(freezer) {
-        Some(dir) => (dir, "freezer.state", b'T'),
-        None => match dirs.iter().find(|dir| dir.version == Version::V2) {
-            Some(dir) => (dir, "cgroup.freeze", b'0'),
-            None => return Ok(false),
-        },
-    };
-    let path = format!("{}/{file}", dir.path);
-    let mut state = [thawed; 1];
-    let name = crate::state::c_string(&path)?;
-    match fs::open_at(CWD, &name, OFlags::RDONLY, 0).and_then(|file| fs::read(&file, &mut state)) {
-        Ok(_) => Ok(state != [thawed]),
-        // No freezer in this kernel, or no cgroup any more.
-        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
-        Err(errno) => Err(Error::system("read", path, errno)),
-    }
-}
-
 /// The kernel refuses to join the user namespace that one is in.
 fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
-    if !config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
+    if !has_user_namespace(config) {
         return Ok(true);
     }
     let failed = |errno| Error::system("statx", "the container's user namespace", errno);
@@ -136,18 +149,36 @@ fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
     Ok((theirs.ino, theirs.dev) == (ours.ino, ours.dev))
 }
 
-fn make_plan(config: &Config<'_>, id: &str, options: &ExecOptions<'_>, target: &Target<'_>) -> Result<Plan> {
-    let euid = thread::euid();
+fn has_user_namespace(config: &Config<'_>) -> bool {
+    config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User)
+}
+
+/// Who asks matters only for what a user namespace allows.
+fn caller(config: &Config<'_>) -> Result<Host> {
     // Which hierarchies there are is of no interest: the record names the directories.
     let cgroups = orlop_cgroup::Layout { mode: orlop_cgroup::Mode::Unified, hierarchies: Vec::new() };
-    let host = Host { euid, egid: thread::egid(), rootless: euid != 0, cgroups };
+    match has_user_namespace(config) {
+        true => Host::caller(cgroups),
+        false => Ok(Host { euid: 0, egid: 0, rootless: false, cgroups }),
+    }
+}
+
+fn make_plan(
+    config: &Config<'_>,
+    program: Program<'_>,
+    host: &Host,
+    id: &str,
+    options: &ExecOptions<'_>,
+    target: &Target<'_>,
+    record: &Record,
+) -> Result<Plan> {
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     let how = Options {
         id,
         bundle: "",
         gate: Gate::Open,
         root_change: RootChange::Pivot,
-        keyring: SessionKeyring::New,
+        keyring: if record.callers_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
         cgroup_manager: orlop_cgroup::Manager::default(),
         preserve_fds: options.preserve_fds,
         // LISTEN_PID would have to be the number that the process gets in the container.
@@ -157,35 +188,54 @@ fn make_plan(config: &Config<'_>, id: &str, options: &ExecOptions<'_>, target: &
         systemd_cgroup: "",
         joins_own_network: false,
     };
-    plan::plan(config, &host, &how, target)
+    plan::plan(config, program, host, &how, target)
+}
+
+/// What a process is born from.
+struct Origin<'a> {
+    config: &'a Config<'a>,
+    target: &'a Target<'a>,
+    init: &'a OwnedFd,
+    init_pid: Pid,
+    timed: bool,
 }
 
 fn launch(
-    config: &Config<'_>,
+    origin: &Origin<'_>,
     plan: &Plan,
-    init: &OwnedFd,
     group: &Group,
     console: &Ends,
     options: &ExecOptions<'_>,
-    init_pid: Pid,
+    bin: &mut Bin,
 ) -> Result<Launch> {
+    let ignored = ignored_signals(bin)?;
     let console_slot = console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow()));
-    let own_pids = config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
+    let own_pids = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
+    let at_birth = origin.target.is_joined_at_birth(origin.config);
+    let init = origin.init.borrow();
+    let mut join = Vec::new();
+    if at_birth {
+        join.push((init, CloneFlags::NEWUSER));
+        join.extend(own_pids.then_some((init, CloneFlags::NEWPID)));
+    }
     // Without a mount namespace of its own the container is where its root is.
-    let root = match config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
+    let root = match origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
         true => None,
-        false => Some(root_of(init_pid)?),
+        false => Some(root_of(origin.init_pid)?),
     };
-    let start = |cgroup: Option<BorrowedFd<'_>>| {
+    let mut start = |cgroup: Option<BorrowedFd<'_>>| {
         let root = root.iter().map(|fd| (slot::ROOT, fd.borrow()));
         let birth = Birth {
-            join: &[],
+            join: &join,
             cgroup,
-            slots: [(slot::INIT, init.borrow())].into_iter().chain(console_slot.clone()).chain(root).collect(),
+            slots: [(slot::INIT, init)].into_iter().chain(console_slot.clone()).chain(root).collect(),
             preserve_fds: options.preserve_fds,
-            pid_namespace: own_pids.then(|| init.borrow()),
+            pid_namespace: (own_pids && !at_birth).then_some(init),
+            thread: options.thread,
+            timed: origin.timed,
+            ignored: Some(ignored),
         };
-        Launch::start(plan, &birth)
+        Launch::start(plan, &birth, bin)
     };
     let Some(dir) = plan.cgroup.dirs.iter().find(|dir| dir.version == Version::V2) else {
         return start(None);
@@ -197,8 +247,12 @@ fn launch(
     match tried {
         // Controllers were switched on below the container's cgroup, so that no process can be in it any more, or
         // init has left it and somebody removed it: init's own cgroup is where the container is.
+        // As runc: who may not enter it without being asked to stays where it is.
+        Err(error) if dir.need == Need::IfPermitted && options.cgroups.is_empty() && cannot_enter(&error) => {
+            start(None)
+        }
         Err(error) if is_cgroup_gone(&error) && options.cgroups.is_empty() => {
-            let fd = cgroup_of(init_pid, dir).map_err(|_| adding(&error))?;
+            let fd = cgroup_of(origin.init_pid, dir).map_err(|_| adding(&error))?;
             start(Some(fd.borrow()))
         }
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
@@ -210,6 +264,10 @@ fn root_of(init: Pid) -> Result<OwnedFd> {
     let path = crate::state::c_string(&format!("/proc/{init}/root"))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     fs::open_at(CWD, &path, flags, 0).map_err(|errno| Error::system("openat", "the container's root", errno))
+}
+
+fn cannot_enter(error: &Error) -> bool {
+    is_cgroup_gone(error) || [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {
@@ -232,26 +290,35 @@ fn cgroup_of(pid: Pid, dir: &Dir) -> orlop_sys::Result<OwnedFd> {
     fs::open_at(CWD, &path, OFlags::PATH | OFlags::DIRECTORY, 0)
 }
 
-/// What is done beside the process's init.
-fn accompany(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<'_>) -> Result<()> {
-    for entry in &plan.entries {
-        let done = match entry.act {
-            Act::Runtime(Task::CgroupAdopt) => adopt(launch, plan, group, options),
-            Act::Runtime(Task::OomScoreAdj(value)) => write_oom_score(launch.pid(), value),
-            Act::Runtime(Task::IgnoredSignals) => match crate::state::ignored_by(launch.pid())? {
-                Some(signals) => {
-                    launch.ignores(signals);
-                    Ok(())
+/// What is done beside the process's init. What waits for it comes last.
+fn accompany(
+    launch: &Launch,
+    plan: &Plan,
+    group: &Group,
+    options: &ExecOptions<'_>,
+    (subject, init): (&Subject<'_>, Pid),
+    tracing: Tracing<'_>,
+) -> Result<()> {
+    for overlaps in [true, false] {
+        for (index, entry) in plan.entries.iter().enumerate() {
+            let Act::Runtime(task) = entry.act else { continue };
+            let act = || match task {
+                Task::CgroupAdopt => adopt(launch, plan, group, options),
+                Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
+                Task::SeccompListener { path, metadata } => {
+                    launch.complete(index as u32)?;
+                    launch.await_init(plan, index as u32)?;
+                    let state = subject.state(Status::Running, init);
+                    launch.listener().and_then(|listener| offer(&listener, plan, launch.pid(), (path, metadata), state))
                 }
-                // It has ended: what it failed with is the reason.
-                None => return Err(launch.failure(plan)),
-            },
-            _ => Ok(()),
-        };
-        done.map_err(|error| {
-            let origin = entry.origin.to_pointer();
-            error.at(entry.phase, origin)
-        })?;
+                _ => Ok(()),
+            };
+            let done = if task.overlaps() == overlaps { tracing.task(entry, act) } else { Ok(()) };
+            done.map_err(|error| {
+                let origin = entry.origin.to_pointer();
+                error.at(entry.phase, origin)
+            })?;
+        }
     }
     launch.complete(plan.entries.len() as u32)?;
     if let Some(socket) = &options.pidfd_socket {
@@ -272,7 +339,11 @@ fn adopt(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<'_>)
             .map_err(|errno| adding(&Error::system("openat", dir.path.clone(), errno)))?;
     }
     let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
-    group.adopt(launch.pid(), joined).map_err(|error| adding(&from_cgroup(error)))
+    match group.adopt(launch.pid(), joined) {
+        // Where none could be made there is none.
+        Err(error) if error.is_missing() && plan.cgroup.dirs.iter().all(|dir| dir.need == Need::IfPermitted) => Ok(()),
+        done => done.map_err(|error| adding(&from_cgroup(error))),
+    }
 }
 
 fn is_meant(dir: &Dir, cgroups: &[SubCgroup<'_>]) -> bool {
@@ -280,6 +351,10 @@ fn is_meant(dir: &Dir, cgroups: &[SubCgroup<'_>]) -> bool {
 }
 
 impl Executed {
+    fn tracing(&self) -> Tracing<'_> {
+        Tracing { trace: self.trace.as_deref(), container: &self.id }
+    }
+
     /// The process's pid, as the caller sees it.
     pub fn pid(&self) -> Pid {
         self.launch.pid()
@@ -312,7 +387,9 @@ impl Executed {
 
     /// Waits until its program is executed, and leaves it to itself.
     pub fn detach(self) -> Result<()> {
-        self.launch.await_program(&self.plan).map_err(|error| error.during("exec", &self.id))
+        let executed = self.tracing().time("await-program", || self.launch.await_program(&self.plan));
+        self.tracing().steps(&self.plan.entries, self.launch.times());
+        executed.map_err(|error| error.during("exec", &self.id))
     }
 
     /// Waits for its end: how it ended, or why its program never began.
@@ -320,7 +397,8 @@ impl Executed {
         if let Some(ended) = self.ended {
             return Ok(ended);
         }
-        let ended = self.launch.reap();
+        let ended = self.tracing().time("wait", || self.launch.reap());
+        self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(error.during("exec", &self.id));
         }

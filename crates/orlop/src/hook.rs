@@ -17,7 +17,7 @@ use orlop_sys::fs::duplicate;
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 
-use crate::config::{Config, Hook, Status};
+use crate::config::{Config, Hook, SPEC_VERSION, State, Status, Str};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{HookEvent, Origin, Warning, state_document};
 use crate::state::c_string;
@@ -44,6 +44,18 @@ impl Subject<'_> {
             Warning::new(Origin::member(event.pointer(), index), String::from(error.reason()))
         };
         all.map(warning).collect()
+    }
+
+    /// The container's state, with that status and init.
+    pub(crate) fn state(&self, status: Status, pid: i32) -> State<'_> {
+        State {
+            oci_version: Str::new(SPEC_VERSION),
+            id: self.id.into(),
+            status,
+            pid,
+            bundle: self.bundle.into(),
+            annotations: self.config.annotations.clone(),
+        }
     }
 
     /// Runs one hook.

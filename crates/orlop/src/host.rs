@@ -36,7 +36,11 @@ fn in_user_namespace() -> Result<bool> {
 impl Host {
     /// Reads them.
     pub fn probe() -> Result<Host> {
-        let cgroups = Layout::probe().map_err(crate::cgroup::from_cgroup)?;
+        Host::caller(Layout::probe().map_err(crate::cgroup::from_cgroup)?)
+    }
+
+    /// Reads those of the process that asks.
+    pub(crate) fn caller(cgroups: Layout) -> Result<Host> {
         let euid = thread::euid();
         let rootless = euid != 0 || in_user_namespace()?;
         Ok(Host { euid, egid: thread::egid(), rootless, cgroups })

@@ -9,14 +9,16 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char};
+use core::fmt;
 use core::ptr::null;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use orlop_init::Report;
 use orlop_init::image::Image;
 use orlop_init::plan::{EXCERPT_AREA, EXCERPT_AT, Header, Status};
 use orlop_init::step::{Call, Place, SLOTS, Slot, Step};
 use orlop_sys::event::{self, PollFd, PollFlags};
+use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, MemfdFlags, Seals};
 use orlop_sys::mem::Shared;
 use orlop_sys::mount::{self, Attr, MountAttr, Reach};
@@ -29,6 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::explain;
 use crate::hook::{self, InitHook};
 use crate::plan::{Act, HookEvent, Plan, Task};
+use crate::program::{self, Seen};
 
 /// A started init.
 pub(crate) struct Launch {
@@ -51,19 +54,43 @@ pub(crate) struct Birth<'a> {
     pub(crate) preserve_fds: u32,
     /// A process whose pid namespace it starts in, by pidfd.
     pub(crate) pid_namespace: Option<BorrowedFd<'a>>,
+    /// Whether the calling thread leaves that namespace again.
+    pub(crate) thread: Thread,
+    /// Whether it records when it was done with each step.
+    pub(crate) timed: bool,
+    /// The signals that its caller ignores, where nobody tells it later.
+    pub(crate) ignored: Option<u64>,
+}
+
+/// What becomes of the calling thread's later children.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Thread {
+    /// They are born where they were before.
+    #[default]
+    Returns,
+    /// They are born in the container's pid namespace: for a caller that starts nothing else. It spares three system
+    /// calls.
+    Stays,
 }
 
 /// Lets this thread's children be born in the pid namespace of another process, for as long as `spawn` takes.
 fn in_pid_namespace<T>(
     of: Option<BorrowedFd<'_>>,
+    thread: Thread,
+    bin: &mut Bin,
     spawn: impl FnOnce() -> orlop_sys::Result<T>,
 ) -> orlop_sys::Result<T> {
     let Some(of) = of else { return spawn() };
+    if thread == Thread::Stays {
+        thread::setns(of, process::Clone::NEWPID)?;
+        return spawn();
+    }
     let before = fs::open_at(CWD, c"/proc/thread-self/ns/pid_for_children", fs::OFlags::RDONLY, 0)?;
     thread::setns(of, process::Clone::NEWPID)?;
     let spawned = spawn();
-    thread::setns(&before, process::Clone::NEWPID)?;
-    spawned
+    let left = thread::setns(&before, process::Clone::NEWPID);
+    bin.throw(before);
+    left.and(spawned)
 }
 
 /// memfd_create(2) of kernels before 6.3 knows neither `MFD_EXEC` nor `MFD_NOEXEC_SEAL`.
@@ -118,12 +145,13 @@ impl<'a> Inherited<'a> {
 
 impl Launch {
     /// Lays the plan out and starts init in the namespaces that the plan's clone names.
-    pub(crate) fn start(plan: &Plan, birth: &Birth<'_>) -> Result<Launch> {
+    pub(crate) fn start(plan: &Plan, birth: &Birth<'_>, bin: &mut Bin) -> Result<Launch> {
         let failed = |call: &'static str| move |errno| Error::system(call, "starting init", errno);
         let first = 3 + birth.preserve_fds as i32;
+        // What stays open comes first: the others' numbers are neighbours then, and go with one call.
+        let (wake, inits_wake) = net::socket_pair(SocketType::Stream).map_err(failed("socketpair"))?;
         let program = sealed_program().map_err(failed("memfd_create"))?;
         let plan_file = memfd(c"orlop:plan", MemfdFlags::NOEXEC_SEAL).map_err(failed("memfd_create"))?;
-        let (wake, inits_wake) = net::socket_pair(SocketType::Stream).map_err(failed("socketpair"))?;
         let inherit = |fd| Inherited::new(fd, first).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
         let plan_fd = inherit(plan_file.borrow())?;
         let wake_fd = inherit(inits_wake.borrow())?;
@@ -152,19 +180,25 @@ impl Launch {
             slots,
             wake: place(&wake_fd),
             born: keep.len() as u32,
+            timed: birth.timed,
         };
         let size = image.size();
         fs::truncate(&plan_file, size as u64).map_err(failed("ftruncate"))?;
         let shared = Shared::map(&plan_file, size).map_err(failed("mmap"))?;
         // SAFETY: the mapping is new, of that size, and zeroed as every new file is.
         unsafe { image.write(shared.start()) };
+        if let Some(signals) = birth.ignored {
+            // SAFETY: the header was just written, and nobody else uses it yet.
+            let header = unsafe { &*shared.start().cast::<Header>() };
+            header.ignored.store(signals, Ordering::Relaxed);
+        }
 
         let number = crate::state::c_string(&format!("{}", place(&plan_fd)))?;
         let length = crate::state::c_string(&format!("{size}"))?;
         let unmapped = if plan.maps_ids() { orlop_init::UNMAPPED.as_ptr() } else { null() };
         let argv = [c"orlop:[init]".as_ptr(), number.as_ptr(), length.as_ptr(), unmapped, null()];
         let envp: [*const c_char; 1] = [null()];
-        let spawn = |program: &OwnedFd| {
+        let mut spawn = |program: &OwnedFd| {
             let program = Program {
                 file: program.borrow(),
                 path: c"",
@@ -178,7 +212,7 @@ impl Launch {
                 cwd: None,
                 signals: process::Signals::Callers,
             };
-            in_pid_namespace(birth.pid_namespace, || {
+            in_pid_namespace(birth.pid_namespace, birth.thread, bin, || {
                 // SAFETY: the strings of both arrays outlive the call.
                 unsafe { process::spawn(&program, plan.namespaces_at_birth(), birth.cgroup) }
             })
@@ -188,6 +222,10 @@ impl Launch {
             done => done,
         };
         let child = child.map_err(|errno| clone_error(plan, errno))?;
+        drop((plan_fd, wake_fd, others));
+        for fd in [inits_wake, program, plan_file] {
+            bin.throw(fd);
+        }
         let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
         let patience = filtered.then_some(Timespec::from_millis(20));
         let launch = Launch { child, shared, wake, patience };
@@ -212,6 +250,14 @@ impl Launch {
 
     pub(crate) fn pidfd(&self) -> &OwnedFd {
         &self.child.pidfd
+    }
+
+    /// When init began, and when it was done with each step; none where nobody asked.
+    pub(crate) fn times(&self) -> &[AtomicU64] {
+        let header = self.header();
+        let (at, len) = (header.times as usize, header.times_len as usize);
+        // SAFETY: the image has that area, aligned, and it is only used as atomics.
+        unsafe { core::slice::from_raw_parts(self.shared.start().add(at).cast(), len) }
     }
 
     /// Tells init which signals its caller ignored: bit `n - 1` is signal `n`.
@@ -299,15 +345,11 @@ impl Launch {
         let header = self.header();
         match header.status() {
             Status::Executing => None,
-            Status::Failed => Some(self.failed_hook(plan).unwrap_or_else(|| {
-                failed_step(
-                    plan,
-                    header.at.load(Ordering::Relaxed) as usize,
-                    Call::from_number(header.call.load(Ordering::Relaxed)),
-                    Errno(header.errno.load(Ordering::Relaxed)),
-                    header.detail.load(Ordering::Relaxed),
-                )
-            })),
+            Status::Failed => {
+                let report = self.report();
+                let failed = self.failed_hook(plan, &report);
+                Some(failed.unwrap_or_else(|| failed_step(plan, &report, self.excerpt())))
+            }
             Status::Unborn | Status::Working => Some(ended_early(plan, header, ended)),
         }
     }
@@ -317,18 +359,28 @@ impl Launch {
         event_ready(self.pidfd().borrow())
     }
 
-    /// The error of a hook, where that is what failed.
-    fn failed_hook(&self, plan: &Plan) -> Option<Error> {
+    /// What init has left of its failure.
+    fn report(&self) -> Report {
         let header = self.header();
-        let report = Report {
+        Report {
             step: header.at.load(Ordering::Relaxed),
             call: header.call.load(Ordering::Relaxed),
             errno: header.errno.load(Ordering::Relaxed) as u32,
             detail: header.detail.load(Ordering::Relaxed),
             said: header.said.load(Ordering::Relaxed),
             complained: header.complained.load(Ordering::Relaxed),
-        };
-        hook::reported(&report)?;
+        }
+    }
+
+    fn excerpt(&self) -> &[u8] {
+        let at = self.header().scratch as usize + EXCERPT_AT;
+        // SAFETY: the mapping has that area; init, the only one to write there, does so no more after its failure.
+        unsafe { core::slice::from_raw_parts(self.shared.start().add(at), EXCERPT_AREA) }
+    }
+
+    /// The error of a hook, where that is what failed.
+    fn failed_hook(&self, plan: &Plan, report: &Report) -> Option<Error> {
+        hook::reported(report)?;
         let entry = plan.entries.get(report.step as usize)?;
         let Act::Init(Step::Hook { place, path, timeout, .. }) = entry.act else {
             return None;
@@ -337,12 +389,9 @@ impl Launch {
             Place::BeforePivot => HookEvent::CreateContainer,
             Place::Container => HookEvent::StartContainer,
         };
-        let at = header.scratch as usize + EXCERPT_AT;
-        // SAFETY: the mapping has that area; init, the only one to write there, does so no more after its failure.
-        let excerpt = unsafe { core::slice::from_raw_parts(self.shared.start().add(at), EXCERPT_AREA) };
         let path = plan.strings.blob().text(path).map(|path| path.to_string_lossy()).unwrap_or_default();
         let hook = InitHook { event, path: &path, seconds: timeout };
-        Some(hook::init_failure(&hook, &report, excerpt).at(entry.phase, entry.origin.to_pointer()))
+        Some(hook::init_failure(&hook, report, self.excerpt()).at(entry.phase, entry.origin.to_pointer()))
     }
 
     /// The error of an init that did not get to the program. It is killed and reaped.
@@ -437,12 +486,15 @@ fn clone_error(plan: &Plan, errno: Errno) -> Error {
 }
 
 /// The error of a step, in the words of what it was to do.
-pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: Errno, detail: u32) -> Error {
+fn failed_step(plan: &Plan, report: &Report, excerpt: &[u8]) -> Error {
+    let (index, call, errno) = (report.step as usize, Call::from_number(report.call), Errno(report.errno as i32));
     let Some(entry) = plan.entries.get(index) else {
         return Error::new(Kind::System, format!("init failed in step {index}, which the plan does not have"));
     };
     let error = match &entry.act {
-        Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
+        Act::Init(Step::FindProgram {} | Step::Exec {}) => {
+            program_error(plan, call, errno, Seen::new(excerpt, report.said, report.detail))
+        }
         Act::Init(Step::Attach { .. }) => {
             let before = plan.entries.get(..index).unwrap_or_default().iter().rev();
             let target = before.filter_map(|entry| match entry.act {
@@ -453,7 +505,7 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
             let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
             if errno == Errno::NOTDIR { error.hint("a directory goes on a directory, a file on a file") } else { error }
         }
-        Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
+        Act::Init(step) => explain::step_error(plan, step, call, errno, report.detail),
         // Before its first step.
         Act::Runtime(_) => {
             let error = Error::system(call.map_or("", Call::name), "starting init", errno);
@@ -466,35 +518,16 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
     error.at(entry.phase, entry.origin.to_pointer())
 }
 
-/// The words that engines match on: see exec.LookPath of Go, whose users these are.
-pub(crate) fn program_error(plan: &Plan, call: Option<Call>, errno: Errno) -> Error {
+fn program_error(plan: &Plan, call: Option<Call>, errno: Errno, seen: Seen<'_>) -> Error {
     let blob = plan.strings.blob();
     let name = blob.texts(plan.args).first().and_then(|&text| blob.text(text)).unwrap_or_default();
-    exec_error(&String::from_utf8_lossy(name.to_bytes()), call, errno)
-}
-
-pub(crate) fn exec_error(name: &str, call: Option<Call>, errno: Errno) -> Error {
-    let what = match (call, errno) {
-        (Some(Call::Lookup), Errno::NOENT) => String::from("executable file not found in $PATH"),
-        (Some(Call::Lookup), Errno::ISDIR) => String::from("is a directory: permission denied"),
-        (Some(Call::Statx), errno) => format!("stat {name}: {errno}"),
-        (Some(Call::Execve), errno) => format!("exec {name}: {errno}"),
-        (_, errno) => format!("{errno}"),
-    };
-    let error = Error::new(Kind::Program, format!("unable to start container process: exec: {name:?}: {what}"));
-    match (call, errno) {
-        (Some(Call::Execve), Errno::NOENT) => error
-            .hint("the file is there: its interpreter (the #! line, or the ELF loader) is missing in the container"),
-        (Some(Call::Execve), Errno::NOEXEC) => {
-            error.hint("a program for another machine, or a script without a #! line")
-        }
-        _ => error,
-    }
+    program::error(&String::from_utf8_lossy(name.to_bytes()), call, errno, seen)
 }
 
 fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
     let index = header.at.load(Ordering::Relaxed) as usize;
     let how = match ended {
+        Some(Ended::Killed(SIGKILL)) => String::from("was killed by SIGKILL"),
         Some(Ended::Killed(signal)) => format!("was killed by signal {signal}"),
         Some(Ended::Exited(status)) => format!("ended with status {status}"),
         None => String::from("ended"),
@@ -511,9 +544,41 @@ fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
     let error = Error::new(Kind::System, format!("init {how} in step {index} ({})", entry.name()))
         .at(entry.phase, entry.origin.to_pointer());
     match ended {
-        Some(Ended::Killed(SIGKILL)) => error.hint("is the memory limit too low for the container to start?"),
+        Some(Ended::Killed(SIGKILL)) => error.hint(memory_hint(plan)),
         Some(Ended::Killed(SIGSYS)) => error.hint("a seccomp filter that the runtime itself runs under forbids a call"),
         _ => error,
+    }
+}
+
+/// Whom the kernel kills for want of memory it kills so.
+fn memory_hint(plan: &Plan) -> String {
+    const FIELD: &str = "/linux/resources/memory/limit";
+    let limit = plan.cgroup.writes.iter().find(|write| write.origin.as_str() == FIELD);
+    match limit.and_then(|write| write.value.parse::<u64>().ok()) {
+        Some(bytes) if bytes < ENOUGH => {
+            format!(
+                "the memory limit of {} (config.json {FIELD}) is below what making this container took",
+                Size(bytes)
+            )
+        }
+        Some(_) => String::from("somebody killed it, or the host, or a cgroup above, is out of memory"),
+        None => String::from("somebody killed it, or there is no memory left for it"),
+    }
+}
+
+/// What no container takes to start, but for its program and what its mounts copy.
+const ENOUGH: u64 = 64 << 20;
+
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0 * 10) >> 20;
+        match (self.0 >> 20, tenths % 10) {
+            (0, _) => write!(f, "{} KiB", self.0 >> 10),
+            (whole, 0) => write!(f, "{whole} MiB"),
+            (whole, tenth) => write!(f, "{whole}.{tenth} MiB"),
+        }
     }
 }
 

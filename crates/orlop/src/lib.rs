@@ -40,12 +40,14 @@ pub mod lint;
 mod netlink;
 mod path;
 pub mod plan;
+mod program;
 mod resctrl;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;
 mod state;
 pub mod time;
+mod trace;
 
 pub use bundle::Bundle;
 pub use console::Console;
@@ -66,3 +68,4 @@ pub mod stats {
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};
+pub use trace::Trace;

@@ -3,6 +3,7 @@
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
@@ -24,10 +25,12 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
-use crate::launch::{self, Launch, SIGKILL};
+use crate::launch::{Launch, SIGKILL};
 use crate::lint;
 use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
+use crate::program::{self, Seen};
 use crate::state::{self, Init, Record, StateDir, Told};
+use crate::trace::{Trace, Tracing};
 
 /// A runtime: the directory that its containers' state is kept in.
 ///
@@ -36,6 +39,7 @@ use crate::state::{self, Init, Record, StateDir, Told};
 #[derive(Clone, Debug)]
 pub struct Runtime {
     root: CString,
+    trace: Option<Arc<Trace>>,
 }
 
 /// Which processes of a container a signal goes to.
@@ -64,7 +68,17 @@ const USUALLY_DEAD: Timespec = Timespec::from_millis(50);
 impl Runtime {
     /// A runtime that keeps its state in `root`, which is made when the first container is.
     pub fn new(root: &CStr) -> Runtime {
-        Runtime { root: root.into() }
+        Runtime { root: root.into(), trace: None }
+    }
+
+    /// The same, which writes where the time of its calls goes.
+    #[must_use]
+    pub fn traced(self, trace: Arc<Trace>) -> Runtime {
+        Runtime { trace: Some(trace), ..self }
+    }
+
+    fn tracing<'a>(&'a self, id: &'a str) -> Tracing<'a> {
+        Tracing { trace: self.trace.as_deref(), container: id }
     }
 
     /// What creating a container would do, without doing any of it.
@@ -95,7 +109,7 @@ impl Runtime {
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
         let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
         let Created { plan, state, .. } = created;
-        let container = Container { id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state, trace: self.trace.clone() };
         Ok((container, plan.warnings))
     }
 
@@ -104,23 +118,32 @@ impl Runtime {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
         let Created { launch, plan, group, state, console } = created;
         // Whoever wants to change the container from now on may.
-        let container = Container { id: id.into(), dir: state };
+        let container = Container { id: id.into(), dir: state, trace: self.trace.clone() };
         let running = Running { container, launch, plan, group, console, ended: None };
         if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
         state::check_id(id)?;
-        let config = bundle.config()?;
-        let host = Host::probe()?;
-        let plan = plan_for(id, bundle, &config, &host, options, gate)?;
-        create::create(&self.root, bundle, plan, gate, options, &Subject { id, bundle: bundle.path(), config: &config })
+        let tracing = self.tracing(id);
+        let config = tracing.time("parse", || bundle.config())?;
+        let host = tracing.time("probe", Host::probe)?;
+        let plan = tracing.time("plan", || plan_for(id, bundle, &config, &host, options, gate))?;
+        create::create(
+            &self.root,
+            tracing,
+            bundle,
+            plan,
+            gate,
+            options,
+            &Subject { id, bundle: bundle.path(), config: &config },
+        )
     }
 
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
-        Ok(Container { id: id.into(), dir })
+        Ok(Container { id: id.into(), dir, trace: self.trace.clone() })
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
@@ -255,9 +278,14 @@ fn joins_own_network(config: &Config<'_>) -> bool {
 pub struct Container {
     id: String,
     dir: StateDir,
+    trace: Option<Arc<Trace>>,
 }
 
 impl Container {
+    fn tracing(&self) -> Tracing<'_> {
+        Tracing { trace: self.trace.as_deref(), container: &self.id }
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
@@ -353,7 +381,7 @@ impl Container {
             Err(errno) => return Err(failed("sendmsg")(errno)),
         }
         let mut report = [0u8; Report::SIZE + EXCERPT_AREA];
-        let n = match fs::read(&socket, &mut report) {
+        let n = match self.tracing().time("await-program", || fs::read(&socket, &mut report)) {
             Ok(n) => n,
             Err(Errno::CONNRESET) => {
                 return Err(Error::new(Kind::System, "the container's init ended before it executed the program"));
@@ -408,12 +436,14 @@ impl Container {
             return Error::system("seccomp", "loading the filter", errno).field("/linux/seccomp");
         }
         let name = config.process.as_ref().and_then(|process| process.args.first());
-        launch::exec_error(name.map_or("", |name| name.as_str()), call, errno).field("/process/args")
+        let seen = Seen::new(excerpt, report.said, report.detail);
+        program::error(name.map_or("", |name| name.as_str()), call, errno, seen).field("/process/args")
     }
 
     /// Starts a further process in it.
     pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
-        exec::exec(&self.dir, &self.id, program, options).map_err(|error| error.during("exec", &self.id))
+        exec::exec(&self.dir, &self.id, self.trace.as_ref(), program, options)
+            .map_err(|error| error.during("exec", &self.id))
     }
 
     /// Sends a signal, by number.
@@ -469,10 +499,11 @@ impl Container {
 
     fn destroy(self, force: Force) -> Result<Vec<Warning>> {
         // Before the lock: whoever makes the container right now holds it, and lets go when its init dies.
+        let tracing = self.tracing();
         if force == Force::Yes {
-            self.end_init()?;
+            tracing.time("end-init", || self.end_init())?;
         }
-        self.dir.lock()?;
+        tracing.time("lock", || self.dir.lock())?;
         if !self.dir.is_linked()? {
             return match force {
                 Force::Yes => Ok(Vec::new()),
@@ -486,21 +517,21 @@ impl Container {
                 return Err(Error::new(Kind::WrongState, what).hint("`delete --force` kills it first"));
             }
             (Status::Stopped, _) => {}
-            _ => self.end_init()?,
+            _ => tracing.time("end-init", || self.end_init())?,
         }
         let record = self.dir.read_head()?;
         if let Some(mut group) = record.as_ref().map_or(Ok(None), group_of)? {
             // What is left besides init: without a pid namespace of its own its children live on, and a make that
             // was interrupted leaves an init that nobody recorded.
-            group.signal_all(SIGKILL).map_err(from_cgroup)?;
-            group.remove(PATIENCE).map_err(from_cgroup)?;
+            tracing.time("cgroup-kill", || group.signal_all(SIGKILL)).map_err(from_cgroup)?;
+            tracing.time("cgroup-remove", || group.remove(PATIENCE)).map_err(from_cgroup)?;
         }
         if let Some(record) = &record {
             remove_outside(record)?;
         }
         // Once nobody is left in it: systemd would ask whoever is to end, and wait.
         if let Some(scope) = record.as_ref().and_then(|record| record.scope.as_ref()) {
-            scope.stop().map_err(from_cgroup)?;
+            tracing.time("scope-stop", || scope.stop()).map_err(from_cgroup)?;
         }
         self.remove(record.is_some_and(|record| record.has_poststop), Gate::Start)
     }
@@ -508,12 +539,13 @@ impl Container {
     /// Removes what is left of it, the state, and then tells the hooks that asked for it.
     fn remove(&self, has_poststop: bool, gate: Gate) -> Result<Vec<Warning>> {
         let whole = if has_poststop { self.dir.read_record()? } else { None };
-        self.dir.remove(gate)?;
+        self.tracing().time("state-remove", || self.dir.remove(gate))?;
         let Some((record, text)) = whole else {
             return Ok(Vec::new());
         };
         let config = Config::parse(&text)?;
-        Ok(Subject { id: &self.id, bundle: &record.bundle, config: &config }.run_poststop())
+        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        Ok(self.tracing().time("poststop-hooks", || subject.run_poststop()))
     }
 
     /// Kills init and waits for its end.
@@ -616,7 +648,10 @@ impl Running {
 
     /// Waits until the program is executed, and leaves the container to itself.
     pub fn detach(self) -> Result<Container> {
-        match self.launch.await_program(&self.plan) {
+        let tracing = self.container.tracing();
+        let executed = tracing.time("await-program", || self.launch.await_program(&self.plan));
+        tracing.steps(&self.plan.entries, self.launch.times());
+        match executed {
             Ok(()) => Ok(self.container),
             Err(error) => {
                 let id = self.container.id.clone();
@@ -641,7 +676,10 @@ impl Running {
         if let Some(ended) = self.ended {
             return Ok(ended);
         }
-        let ended = self.launch.try_reap().map_err(|error| error.during("run", &self.container.id))?;
+        let tracing = self.container.tracing();
+        let ended = tracing.time("wait", || self.launch.try_reap());
+        let ended = ended.map_err(|error| error.during("run", &self.container.id))?;
+        tracing.steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(error.during("run", &self.container.id));
         }
@@ -669,10 +707,11 @@ impl Running {
     /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
     pub fn delete(&mut self) -> Result<Vec<Warning>> {
         let Running { container, group, plan, .. } = self;
+        let tracing = container.tracing();
         let deleted = container.dir.lock().and_then(|()| {
             if let Some(mut group) = group.take()
                 // Most often nothing is left in it.
-                && group.remove(Timespec::default()).is_err()
+                && tracing.time("cgroup-remove", || group.remove(Timespec::default())).is_err()
             {
                 group.signal_all(SIGKILL).map_err(from_cgroup)?;
                 group.remove(PATIENCE).map_err(from_cgroup)?;

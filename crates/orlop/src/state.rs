@@ -20,6 +20,7 @@ use core::ffi::CStr;
 use orlop_cgroup::systemd::{self, Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Group, Need, Plan, Version};
 use orlop_sys::event::wait_readable;
+use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
 use orlop_sys::process::{self, Pid};
 use orlop_sys::time::Timespec;
@@ -60,9 +61,17 @@ pub(crate) struct Record {
     /// The class of service, where the configuration asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) class: Option<crate::resctrl::Class>,
+    /// Whether its process has kept its caller's session keyring, as further ones then do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) callers_keyring: bool,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A scope, and whose: later commands may have another environment.
@@ -216,28 +225,36 @@ impl Init {
 }
 
 /// The signals that a process ignores: bit `n - 1` is signal `n`.
-pub(crate) fn ignored_by(pid: Pid) -> Result<Option<u64>> {
-    Ok(read_proc(pid, "status", &mut [0u8; 2048])?.and_then(signals_ignored))
-}
-
-/// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
-fn read_proc<'b>(pid: Pid, name: &str, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
-    let path = format!("/proc/{pid}/{name}");
-    let file = match fs::open_at(CWD, &c_string(&path)?, OFlags::RDONLY, 0) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Error::system("openat", path, errno)),
-    };
-    match fs::read(&file, buf) {
-        Ok(n) => Ok(buf.get(..n)),
-        Err(Errno::SRCH) => Ok(None),
-        Err(errno) => Err(Error::system("read", path, errno)),
-    }
+fn ignored_by(pid: Pid) -> Result<Option<u64>> {
+    let path = format!("/proc/{pid}/status");
+    Ok(read_proc(&path, &mut [0u8; 2048], &mut Bin::default())?.and_then(signals_ignored))
 }
 
 /// When the process started, if it runs.
 fn start_time_of(pid: Pid) -> Result<Option<u64>> {
-    Ok(read_proc(pid, "stat", &mut [0u8; 1024])?.and_then(start_time))
+    Ok(read_proc(&format!("/proc/{pid}/stat"), &mut [0u8; 1024], &mut Bin::default())?.and_then(start_time))
+}
+
+/// The signals that this process ignores, and its children after it: bit `n - 1` is signal `n`.
+pub(crate) fn ignored_signals(bin: &mut Bin) -> Result<u64> {
+    let ignored = read_proc("/proc/self/status", &mut [0u8; 2048], bin)?.and_then(signals_ignored);
+    ignored.ok_or_else(|| Error::system("read", "/proc/self/status", Errno::NOENT).hint("is /proc mounted?"))
+}
+
+/// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
+fn read_proc<'b>(path: &str, buf: &'b mut [u8], bin: &mut Bin) -> Result<Option<&'b [u8]>> {
+    let file = match fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::system("openat", String::from(path), errno)),
+    };
+    let read = fs::read(&file, buf);
+    bin.throw(file);
+    match read {
+        Ok(n) => Ok(buf.get(..n)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(Error::system("read", String::from(path), errno)),
+    }
 }
 
 /// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
@@ -275,9 +292,10 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct StateDir {
     fd: OwnedFd,
-    root: OwnedFd,
     /// For messages, and for a socket's address.
     path: String,
+    /// Its own name, as it is found from itself: `../ID`. The directory above stays the same one whatever becomes
+    /// of the root's path, and of itself.
     name: CString,
 }
 
@@ -285,33 +303,30 @@ impl StateDir {
     /// Claims an id: the directory is new, and locked.
     pub(crate) fn create(root: &CStr, id: &str) -> Result<StateDir> {
         check_id(id)?;
-        let name = c_string(id)?;
-        let root_fd = match fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0) {
+        let path = state_path(root, id)?;
+        let made = match fs::mkdir_at(CWD, &path, 0o700) {
             Err(Errno::NOENT) => {
                 make_root(root)?;
-                open_root(root)?
+                fs::mkdir_at(CWD, &path, 0o700)
             }
-            Err(errno) => return Err(Error::system("openat", format!("state root {}", root.to_string_lossy()), errno)),
-            Ok(root_fd) => root_fd,
+            done => done,
         };
-        match fs::mkdir_at(&root_fd, &name, 0o700) {
+        match made {
             Ok(()) => {}
             Err(Errno::EXIST) => {
                 return Err(Error::new(Kind::AlreadyExists, "container with given ID already exists"));
             }
             Err(errno) => {
-                return Err(Error::system("mkdirat", format!("state directory {}", show(root, id)), errno));
+                return Err(Error::system("mkdirat", format!("state directory {}", path.to_string_lossy()), errno));
             }
         }
-        let claimed = Self::open_in(root_fd, root, id).and_then(|dir| {
+        let claimed = Self::open(root, id).and_then(|dir| {
             dir.lock()?;
             Ok(dir)
         });
-        if claimed.is_err()
-            && let Ok(root_fd) = open_root(root)
-        {
+        if claimed.is_err() {
             // The first error is the one to report; `delete --force` removes what stays.
-            let _gone = fs::unlink_at(&root_fd, &name, AtFlags::REMOVEDIR);
+            let _gone = fs::unlink_at(CWD, &path, AtFlags::REMOVEDIR);
         }
         claimed
     }
@@ -319,23 +334,13 @@ impl StateDir {
     /// Finds a container's directory.
     pub(crate) fn open(root: &CStr, id: &str) -> Result<StateDir> {
         check_id(id)?;
-        let missing = || Error::new(Kind::NotFound, "container does not exist");
-        let root_fd = fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0).map_err(|errno| match errno {
-            Errno::NOENT => missing(),
-            errno => Error::system("openat", format!("state root {}", root.to_string_lossy()), errno),
-        })?;
-        Self::open_in(root_fd, root, id)
-    }
-
-    fn open_in(root_fd: OwnedFd, root: &CStr, id: &str) -> Result<StateDir> {
-        let name = c_string(id)?;
-        let path = show(root, id);
+        let path = state_path(root, id)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let fd = fs::open_at(&root_fd, &name, flags, 0).map_err(|errno| match errno {
+        let fd = fs::open_at(CWD, &path, flags, 0).map_err(|errno| match errno {
             Errno::NOENT => Error::new(Kind::NotFound, "container does not exist"),
-            errno => Error::system("openat", format!("state directory {path}"), errno),
+            errno => Error::system("openat", format!("state directory {}", path.to_string_lossy()), errno),
         })?;
-        Ok(StateDir { fd, root: root_fd, path, name })
+        Ok(StateDir { fd, path: path.to_string_lossy().into_owned(), name: c_string(&format!("../{id}"))? })
     }
 
     /// Waits until nobody else changes the container. The lock goes with `self`.
@@ -350,7 +355,7 @@ impl StateDir {
     /// Whether the directory is still what its path names: it may have been deleted while we waited for the lock.
     pub(crate) fn is_linked(&self) -> Result<bool> {
         let ours = fs::stat(&self.fd).map_err(|errno| self.error("statx", errno))?;
-        match fs::stat_at(&self.root, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+        match fs::stat_at(&self.fd, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(theirs) => Ok(ours.ino == theirs.ino && ours.dev == theirs.dev),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("statx", errno)),
@@ -415,12 +420,19 @@ impl StateDir {
 
     /// The record and the text of the configuration. `None` where create was killed before it had written them.
     pub(crate) fn read_record(&self) -> Result<Option<(Record, Vec<u8>)>> {
+        self.read_whole(&mut Bin::default())
+    }
+
+    /// The same, for a caller who has more to close.
+    pub(crate) fn read_whole(&self, bin: &mut Bin) -> Result<Option<(Record, Vec<u8>)>> {
         let file = match fs::open_at(&self.fd, RECORD, OFlags::RDONLY, 0) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.error("openat", errno)),
         };
-        let mut text = read_all(&file).map_err(|errno| self.error("read", errno))?;
+        let text = read_all(&file);
+        bin.throw(file);
+        let mut text = text.map_err(|errno| self.error("read", errno))?;
         let Some(end) = text.iter().position(|&b| b == b'\n') else {
             return Ok(None);
         };
@@ -495,11 +507,11 @@ impl StateDir {
         if !ours && !self.is_linked()? {
             return Ok(());
         }
-        match fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR) {
+        match fs::unlink_at(&self.fd, &self.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTEMPTY) => {
                 self.remove_strays()?;
-                fs::unlink_at(&self.root, &self.name, AtFlags::REMOVEDIR).map_err(|errno| self.error("unlinkat", errno))
+                fs::unlink_at(&self.fd, &self.name, AtFlags::REMOVEDIR).map_err(|errno| self.error("unlinkat", errno))
             }
             Err(errno) => Err(self.error("unlinkat", errno)),
         }
@@ -606,13 +618,9 @@ pub(crate) fn glance(root: &OwnedFd, id: &str) -> Option<Glance> {
     (told.version == RECORD_VERSION).then_some(Glance { pid: init.pid, cgroups, told, owner })
 }
 
-fn show(root: &CStr, id: &str) -> String {
-    format!("{}/{id}", root.to_string_lossy())
-}
-
-pub(crate) fn open_root(root: &CStr) -> Result<OwnedFd> {
-    fs::open_at(CWD, root, OFlags::PATH | OFlags::DIRECTORY, 0)
-        .map_err(|errno| Error::system("openat", format!("state root {}", root.to_string_lossy()), errno))
+fn state_path(root: &CStr, id: &str) -> Result<CString> {
+    CString::new([root.to_bytes(), b"/", id.as_bytes()].concat())
+        .map_err(|_| Error::new(Kind::System, format!("{id:?} holds a NUL character")))
 }
 
 /// Makes the root with its parents, closed to others.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// The demo's configuration with another program; the root file system holds the probe alone.
-fn bundle(directory: &Path) {
+fn bundle(directory: &Path, args: &[&str]) {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
     for folder in ["bin", "dev", "proc", "sys", "tmp"] {
         fs::create_dir_all(directory.join("rootfs").join(folder)).unwrap();
@@ -18,7 +18,7 @@ fn bundle(directory: &Path) {
     assert!(built.success());
     let text = fs::read_to_string(fixtures.join("bundles/demo/config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
-    config["process"]["args"] = serde_json::json!(["/bin/probe", "exit", "7"]);
+    config["process"]["args"] = serde_json::json!(args);
     fs::write(directory.join("config.json"), config.to_string()).unwrap();
 }
 
@@ -30,7 +30,7 @@ fn ten_containers_from_eight_threads() {
         return;
     }
     let scratch = env::temp_dir().join(format!("orlop-embed-test-{}", std::process::id()));
-    bundle(&scratch.join("bundle"));
+    bundle(&scratch.join("bundle"), &["/bin/probe", "exit", "7"]);
     // The harness's own threads come and go before this point.
     let before = embed::surroundings();
     let ended = embed::run(&scratch.join("state"), &scratch.join("bundle")).unwrap();
@@ -39,5 +39,33 @@ fn ten_containers_from_eight_threads() {
     let codes: Vec<_> = ended.iter().map(|status| status.code()).collect();
     assert_eq!(codes, [Some(7); 10]);
     assert_eq!(fs::read_dir(scratch.join("state")).unwrap().count(), 0, "state is left");
+    fs::remove_dir_all(&scratch).unwrap();
+}
+
+/// A further process is born in the container's pid namespace, which the calling thread joins for that moment.
+#[test]
+#[allow(clippy::print_stderr)] // why a test did not run
+fn exec_leaves_its_thread_where_it_was() {
+    if orlop_sys::thread::euid() != 0 {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let scratch = env::temp_dir().join(format!("orlop-exec-test-{}", std::process::id()));
+    bundle(&scratch.join("bundle"), &["/bin/probe", "sleep", "60"]);
+    let runtime = orlop::Runtime::at(&scratch.join("state")).unwrap();
+    let id = format!("exec-thread-{}", std::process::id());
+    let loaded = orlop::Bundle::load(&scratch.join("bundle")).unwrap();
+    let mut running = runtime.run(&id, &loaded, &orlop::CreateOptions::default()).unwrap();
+    let container = runtime.container(&id).unwrap();
+    let before = embed::surroundings();
+    let command = orlop::plan::exec::Command { args: vec![b"/bin/probe", b"exit", b"3"], ..Default::default() };
+    let program = orlop::plan::exec::Program::Command(&command);
+    let mut executed = container.exec(program, &orlop::ExecOptions::default()).unwrap();
+    assert_eq!(executed.wait().unwrap().code(), 3);
+    drop(executed);
+    assert_eq!(embed::differences(&before, &embed::surroundings()), "");
+    running.signal(9).unwrap();
+    running.wait().unwrap();
+    running.delete().unwrap();
     fs::remove_dir_all(&scratch).unwrap();
 }

@@ -82,6 +82,49 @@ pub fn close_all(fds: impl IntoIterator<Item = OwnedFd>) {
     }
 }
 
+/// Descriptors that are done with, closed together when it is dropped: see [`close_all`].
+#[derive(Debug)]
+pub struct Bin {
+    held: [Option<OwnedFd>; Bin::ROOM],
+    len: usize,
+}
+
+impl Default for Bin {
+    fn default() -> Bin {
+        Bin { held: [const { None }; Bin::ROOM], len: 0 }
+    }
+}
+
+impl Bin {
+    /// How many it holds: the limit on open files may be low.
+    const ROOM: usize = 24;
+
+    /// Takes one.
+    pub fn throw(&mut self, fd: OwnedFd) {
+        if self.len == Bin::ROOM {
+            self.empty();
+        }
+        if let Some(place) = self.held.get_mut(self.len) {
+            *place = Some(fd);
+            self.len += 1;
+        }
+    }
+
+    /// Closes what it holds.
+    pub fn empty(&mut self) {
+        let held = self.held.get_mut(..self.len).unwrap_or_default();
+        held.sort_unstable_by_key(|fd| fd.as_ref().map_or(-1, OwnedFd::as_raw));
+        close_all(held.iter_mut().filter_map(Option::take));
+        self.len = 0;
+    }
+}
+
+impl Drop for Bin {
+    fn drop(&mut self) {
+        self.empty();
+    }
+}
+
 /// close_range(2): closes every descriptor from `first` to `last`.
 ///
 /// # Safety

@@ -41,6 +41,34 @@ impl Args {
         unsafe { self.argv().add(self.count() + 1) }
     }
 
+    /// What the kernel says of that kind; see getauxval(3).
+    pub fn auxiliary(self, kind: Auxiliary) -> Option<usize> {
+        let mut at: *const usize = self.envp().cast();
+        // SAFETY: the environment ends in a null, and the auxiliary vector follows it.
+        while unsafe { *at } != 0 {
+            // SAFETY: the environment has not ended.
+            at = unsafe { at.add(1) };
+        }
+        loop {
+            // SAFETY: pairs follow that null, up to one whose kind is 0.
+            let (found, value) = unsafe { (*at.add(1), *at.add(2)) };
+            match found {
+                0 => return None,
+                found if found == kind as usize => return Some(value),
+                // SAFETY: the pair was not the last one.
+                _ => at = unsafe { at.add(2) },
+            }
+        }
+    }
+
+    /// Whether the program was started by root alone: real, effective and saved ids are all 0 then, as execve(2)
+    /// makes the saved ones.
+    pub fn is_all_root(self) -> bool {
+        [Auxiliary::Uid, Auxiliary::Euid, Auxiliary::Gid, Auxiliary::Egid]
+            .into_iter()
+            .all(|kind| self.auxiliary(kind) == Some(0))
+    }
+
     /// The arguments.
     pub fn iter(self) -> impl Iterator<Item = &'static CStr> {
         strings(self.argv())
@@ -53,23 +81,21 @@ impl Args {
 
     /// The effective user id: what the kernel tells a new program of itself, without a call; see getauxval(3).
     pub fn euid(self) -> Option<u32> {
-        const AT_EUID: usize = 12;
-        let mut at = self.envp();
-        // SAFETY: `at` walks the environment up to its null, and then the pairs that follow it up to their end.
-        unsafe {
-            while !(*at).is_null() {
-                at = at.add(1);
-            }
-            let mut pair: *const [usize; 2] = at.add(1).cast();
-            while (*pair)[0] != 0 {
-                if (*pair)[0] == AT_EUID {
-                    return Some((*pair)[1] as u32);
-                }
-                pair = pair.add(1);
-            }
-        }
-        None
+        self.auxiliary(Auxiliary::Euid).map(|euid| euid as u32)
     }
+}
+
+/// A kind of entry of the auxiliary vector.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auxiliary {
+    /// The real user id.
+    Uid = 11,
+    /// The effective user id.
+    Euid = 12,
+    /// The real group id.
+    Gid = 13,
+    /// The effective group id.
+    Egid = 14,
 }
 
 fn strings(mut at: *const *const c_char) -> impl Iterator<Item = &'static CStr> {

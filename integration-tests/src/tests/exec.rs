@@ -16,9 +16,68 @@ tests! { "exec":
         process_file_inherits, joins_all_namespaces, cgroup, sub_cgroup, created_container, stopped_container,
         paused_container, preserved_descriptors, listen_fds, callers_descriptors_stay_outside, standard_streams,
         signals_are_forwarded, cwd_outside_of_the_root, oom_score_adj_and_rlimits, user_forms, capability_sets,
-        many_in_a_row, many_at_once, hostile_container_sees_nothing, callers_threads_namespace_is_left,
-        interpreter_is_missing,
+        many_in_a_row, many_at_once, hostile_container_sees_nothing, why_a_program_does_not_run,
+        execve_error_of_runc, arguments_of_any_bytes, cpu_affinity, keyring_is_the_containers,
     }
+    APPARMOR { apparmor }
+}
+
+/// Profiles of AppArmor, loaded as long as this lives.
+struct Profiles(String);
+
+impl Profiles {
+    fn load(names: &[&str]) -> Result<Profiles, Skip> {
+        let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+        if !enabled.is_ok_and(|enabled| enabled.trim() == "Y") {
+            return Err(Skip("no AppArmor".into()));
+        }
+        let rules = "flags=(attach_disconnected,mediate_deleted) { file, signal, capability, mount, network, unix, }";
+        let text: String = names.iter().map(|name| format!("profile {name} {rules}\n")).collect();
+        Self::parse(&text, "--replace");
+        Ok(Profiles(text))
+    }
+
+    fn parse(text: &str, how: &str) {
+        use std::io::Write;
+        let mut parser = std::process::Command::new("apparmor_parser");
+        let mut child = parser.arg(how).stdin(std::process::Stdio::piped()).spawn().expect("it is installed");
+        child.stdin.take().expect("it is a pipe").write_all(text.as_bytes()).expect("it reads");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+impl Drop for Profiles {
+    fn drop(&mut self) {
+        Self::parse(&self.0, "--remove");
+    }
+}
+
+/// The container's profile, or the one that is asked for; and the kernel's no to one that is not there.
+fn apparmor(t: &Context) -> Outcome {
+    let (own, other) = (t.id("own"), t.id("other"));
+    let _profiles = Profiles::load(&[&own, &other])?;
+    let id = t.id("c");
+    let said = |options: &[&str]| {
+        let done = t.orlop(&exec(options, &id, &["cat", "/proc/self/attr/current"])).end().ok();
+        done.stdout().trim().to_owned()
+    };
+    t.detach(&t.bundle().args(SLEEP).with("/process/apparmorProfile", json!(own)), &id);
+    assert_eq!(said(&[]), format!("{own} (enforce)"));
+    assert_eq!(said(&["--apparmor", &other]), format!("{other} (enforce)"));
+    let file = t.dir().join("process.json");
+    let args = ["/bin/probe", "cat", "/proc/self/attr/current"];
+    let process = json!({"args": args, "cwd": "/", "apparmorProfile": other});
+    fs::write(&file, process.to_string()).expect("the test's folder is writable");
+    let done = t.orlop(&["exec", "--process", file.to_str().expect("a plain path"), &id]).end().ok();
+    assert_eq!(done.stdout().trim(), format!("{other} (enforce)"));
+    t.orlop(&exec(&["--apparmor", "nobodys"], &id, &["true"])).end().exits(255).fails_with("nobodys");
+    t.delete(&id);
+    let id = t.id("d");
+    t.detach(&t.bundle_again().args(SLEEP), &id);
+    let done = t.orlop(&exec(&["--apparmor", &other], &id, &["cat", "/proc/self/attr/current"])).end().ok();
+    assert_eq!(done.stdout().trim(), format!("{other} (enforce)"));
+    t.delete(&id);
+    Ok(())
 }
 
 const SLEEP: &[&str] = &["sleep", "600"];
@@ -102,14 +161,153 @@ fn failures(t: &Context) -> Outcome {
     Ok(())
 }
 
-fn interpreter_is_missing(t: &Context) -> Outcome {
+/// What is wrong with a program that is there.
+fn why_a_program_does_not_run(t: &Context) -> Outcome {
     let bundle = t.bundle().args(SLEEP);
-    bundle.file("bin/script", b"#!/no/shell\n", 0o755);
+    let probe = fs::read(bundle.rootfs("bin/probe")).expect("it is there");
+    let mut other = probe[..64].to_vec();
+    other[18..20].copy_from_slice(&[22, 0]);
+    bundle.file("bin/script", b"#!/no/shell -x\n", 0o755);
+    bundle.file("bin/dos", b"#!/bin/probe\r\n", 0o755);
+    bundle.file("bin/bare", b"echo hello\n", 0o755);
+    bundle.file("bin/empty", b"", 0o755);
+    bundle.file("bin/other", &other, 0o755);
+    bundle.file("bin/plain", b"x", 0o644);
+    bundle.file("bin/refused", b"#!/etc/passwd\n", 0o755);
+    bundle.file("bin/dynamic", &dynamic(&probe), 0o755);
+    let var = bundle.rootfs("var");
+    bundle.file("var/x", b"#!/bin/probe true", 0o755);
+    let noexec = json!({"destination": "/var", "source": var.to_str(), "options": ["bind", "noexec"]});
     let id = t.id("c");
-    t.detach(&bundle, &id);
-    let done = t.orlop(&["exec", &id, "/bin/script"]).end().exits(255);
-    done.fails_with("exec /bin/script: no such file or directory");
+    t.detach(&bundle.with("/mounts/-", noexec), &id);
+    for (program, words, hint) in [
+        ("/bin/script", "exec /bin/script: no such file or directory", "\"/no/shell\" (the #! line) is missing"),
+        ("/bin/dos", "exec /bin/dos: no such file or directory", "ends as lines of Windows do"),
+        (
+            "/bin/dynamic",
+            "exec /bin/dynamic: no such file or directory",
+            "\"/no/loader.so\" (the ELF loader) is missing",
+        ),
+        ("/bin/bare", "exec /bin/bare: exec format error", "a script without a #! line"),
+        ("/bin/empty", "exec /bin/empty: exec format error", "the file is empty"),
+        ("/bin/other", "exec /bin/other: exec format error", "a program for s390x"),
+        ("/bin/plain", "exec: \"/bin/plain\": permission denied", "no execute permission"),
+        ("/bin/refused", "exec /bin/refused: permission denied", "\"/etc/passwd\" (the #! line) cannot be executed"),
+        ("/var/x", "permission denied", "the mount that the file is on is noexec"),
+        ("/tmp", "is a directory: permission denied", "must begin with a program"),
+    ] {
+        t.orlop(&["exec", &id, program]).end().exits(255).fails_with(words).fails_with(hint);
+    }
     t.delete(&id);
+    let bundle = t.bundle_again();
+    bundle.file("bin/script", b"#!/no/shell\n", 0o755);
+    let bundle = bundle.with("/process/args", json!(["/bin/script"]));
+    t.run(&bundle).fails_with("\"/no/shell\" (the #! line) is missing");
+    let id = t.id("d");
+    t.create(&bundle, &id).ok();
+    t.orlop(&["start", &id]).end().fails_with("\"/no/shell\" (the #! line) is missing");
+    t.delete(&id);
+    Ok(())
+}
+
+/// The probe's ELF header with one program header: the name of a loader that is not there.
+fn dynamic(probe: &[u8]) -> Vec<u8> {
+    let name = b"/no/loader.so\0";
+    let mut elf = vec![0u8; 4096];
+    elf[..64].copy_from_slice(&probe[..64]);
+    elf[32..40].copy_from_slice(&64u64.to_le_bytes());
+    elf[56..58].copy_from_slice(&1u16.to_le_bytes());
+    elf[64..68].copy_from_slice(&3u32.to_le_bytes());
+    elf[72..80].copy_from_slice(&256u64.to_le_bytes());
+    elf[96..104].copy_from_slice(&(name.len() as u64).to_le_bytes());
+    elf[256..256 + name.len()].copy_from_slice(name);
+    elf
+}
+
+/// A script names what is missing; `runc` says no more than its init did.
+fn execve_error_of_runc(t: &Context) -> Outcome {
+    let bundle = t.bundle();
+    bundle.file("run.sh", b"#!/mmnnttbb foo\n", 0o755);
+    let bundle = bundle.with("/process/args", json!(["/run.sh"]));
+    let link = t.dir().join("runc");
+    std::os::unix::fs::symlink(t.binary(), &link).expect("the test's folder is writable");
+    let root = t.dir().join("root");
+    let done = std::process::Command::new(&link)
+        .arg("--root")
+        .arg(&root)
+        .args(["run", "--bundle", bundle.path(), &t.id("c")])
+        .output()
+        .expect("the binary can be executed");
+    assert!(!done.status.success());
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "exec /run.sh: no such file or directory\n");
+    Ok(())
+}
+
+fn arguments_of_any_bytes(t: &Context) -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    let id = sleeper(t);
+    let mut call = t.orlop(&["exec", "--env"]).into_command();
+    call.arg(std::ffi::OsStr::from_bytes(b"ODD=\xfe")).args([&*id, "/bin/probe", "print"]);
+    call.arg(std::ffi::OsStr::from_bytes(b"a\xff\xc3b")).args(["--", "env"]);
+    let done = call.output().expect("the binary can be executed");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(done.stdout.starts_with(b"a\xff\xc3b\n"), "{:?}", done.stdout);
+    assert!(done.stdout.windows(5).any(|bytes| bytes == b"ODD=\xfe"), "{:?}", done.stdout);
+    t.delete(&id);
+    Ok(())
+}
+
+/// Where it begins does not show in the end; what it ends with does, and without one it is all.
+fn cpu_affinity(t: &Context) -> Outcome {
+    let allowed = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let list = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.expect("it is there").trim().to_owned()
+    };
+    let all = list(&allowed);
+    if all == "0" {
+        return Err(Skip("one processor".into()));
+    }
+    let id = t.id("c");
+    t.detach(&t.bundle().args(SLEEP).with("/process/execCPUAffinity", json!({"initial": "1", "final": "0"})), &id);
+    let status = ["cat", "/proc/self/status"];
+    assert_eq!(list(&t.orlop(&exec(&[], &id, &status)).end().ok().stdout()), "0");
+    let file = t.dir().join("process.json");
+    let path = file.to_str().expect("a plain path");
+    for (affinity, wanted) in [
+        (json!({"initial": "0", "final": "1"}), Ok("1")),
+        (json!({"final": "0,1"}), Ok("0-1")),
+        (json!({"initial": "5000"}), Err("sched_setaffinity")),
+        (json!({"final": "x"}), Err("invalid CPU list \"x\"")),
+    ] {
+        let args = ["/bin/probe", "cat", "/proc/self/status"];
+        fs::write(&file, json!({"args": args, "cwd": "/", "execCPUAffinity": affinity}).to_string()).expect("writable");
+        let done = t.orlop(&["exec", "--process", path, &id]).end();
+        match wanted {
+            Ok(wanted) => assert_eq!(list(&done.ok().stdout()), wanted, "{affinity}"),
+            Err(words) => drop(done.exits(255).fails_with(words)),
+        }
+    }
+    t.delete(&id);
+    let id = t.id("d");
+    t.detach(&t.bundle_again().args(SLEEP).with("/process/execCPUAffinity", json!({"initial": "0"})), &id);
+    assert_eq!(list(&t.orlop(&exec(&[], &id, &status)).end().ok().stdout()), "0", "the first affinity stays");
+    t.delete(&id);
+    Ok(())
+}
+
+/// `--no-new-keyring` holds for further processes as well.
+fn keyring_is_the_containers(t: &Context) -> Outcome {
+    for (option, own) in [(None, true), (Some("--no-new-keyring"), false)] {
+        let id = t.id(if own { "c" } else { "d" });
+        let name = if own { t.bundle() } else { t.bundle_again() };
+        let bundle = name.args(SLEEP).with("/linux/maskedPaths", json!([]));
+        let call = ["run", "--detach", "--bundle", bundle.path()].into_iter().chain(option).chain([&*id]);
+        t.orlop(&call.collect::<Vec<_>>()).end().ok();
+        let keys = t.orlop(&exec(&[], &id, &["cat", "/proc/keys"])).end().ok().stdout();
+        assert_eq!(keys.contains(&format!("_ses.{id}")), own, "{keys}");
+        t.delete(&id);
+    }
     Ok(())
 }
 
@@ -401,16 +599,28 @@ fn capability_sets(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// Keys, descriptors of init, processes: nothing becomes more.
+/// Keys, descriptors of init, processes, memory: nothing becomes more.
 fn many_in_a_row(t: &Context) -> Outcome {
     let id = sleeper(t);
     let pid = t.pid(&id);
-    let descriptors = || fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count();
-    let before = descriptors();
+    let keys =
+        || fs::read_to_string("/proc/keys").unwrap_or_default().lines().filter(|line| line.contains(&id)).count();
+    let usage = ["memory.usage_in_bytes", "memory.current"].map(|name| t.cgroup_of(pid, "memory").join(name));
+    // Its own, and what the kernel holds for it.
+    let memory = || usage.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    let counts = || (fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count(), keys());
+    // What the kernel keeps for the next time is there by then.
+    for _ in enough(100) {
+        t.orlop(&exec(&[], &id, &["exit", "5"])).end().exits(5);
+    }
+    let (before, used) = (counts(), memory());
     for _ in enough(1000) {
         t.orlop(&exec(&[], &id, &["exit", "5"])).end().exits(5);
     }
-    assert_eq!(descriptors(), before);
+    assert_eq!(counts(), before);
+    if let (Some(before), Some(after)) = (used, memory()) {
+        assert!(after < before + (1 << 20), "{before} bytes were {after} bytes after a thousand");
+    }
     let procs = fs::read_to_string(t.cgroup_of(pid, "pids").join("cgroup.procs")).expect("it is there");
     assert_eq!(procs.trim(), pid.to_string());
     t.delete(&id);
@@ -424,7 +634,9 @@ fn enough(rounds: usize) -> impl Iterator<Item = usize> {
 }
 
 fn many_at_once(t: &Context) -> Outcome {
-    let id = sleeper(t);
+    let id = t.id("c");
+    let spy = t.detach(&t.bundle().args(&["spy"]), &id);
+    t.wait_for_output(&spy, "spying");
     for _ in enough(20) {
         let calls: Vec<_> =
             (0..16).map(|_| t.orlop(&exec(&[], &id, &["print", "x", "--", "exit", "5"])).start()).collect();
@@ -432,6 +644,7 @@ fn many_at_once(t: &Context) -> Outcome {
             call.end().exits(5).prints(&["x"]);
         }
     }
+    spy.prints(&["spying", "looked"]);
     t.delete(&id);
     Ok(())
 }
@@ -448,19 +661,6 @@ fn hostile_container_sees_nothing(t: &Context) -> Outcome {
     }
     t.orlop(&exec(&[], &id, &["sleep", "1"])).end().ok();
     spy.prints(&["spying", "looked"]);
-    t.delete(&id);
-    Ok(())
-}
-
-/// After joining the container's pid namespace for its child the runtime's own children are born in its own.
-fn callers_threads_namespace_is_left(t: &Context) -> Outcome {
-    let id = sleeper(t);
-    let mut running = t.orlop(&exec(&[], &id, &["sigwait"])).start();
-    t.wait_for_output_of(&mut running, "ready");
-    let ns = |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", running.pid())).expect("it lives");
-    assert_eq!(ns("pid"), ns("pid_for_children"));
-    crate::processes::kill(running.pid(), rustix::process::Signal::TERM);
-    running.end().exits(0);
     t.delete(&id);
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::tests::{Outcome, tests};
 
 tests! { "memory":
     ROOT { waiting_init_is_small, waiting_init_has_no_descriptor_of_the_caller }
-    HOST_ROOT { smallest_limit }
+    HOST_ROOT { smallest_limit, the_limit_that_killed_init }
 }
 
 /// Of a created container, in KiB.
@@ -106,5 +106,22 @@ fn smallest_limit(t: &Context) -> Outcome {
     let bound = if t.host.layout == Layout::V1 { SMALLEST } else { 2 * SMALLEST };
     assert!(ours <= bound, "{ours} KiB, more than {bound}");
     let _removed = fs::remove_dir(t.dir().join("memory-root"));
+    Ok(())
+}
+
+/// Whether and where the kernel ends init depends on the pages that each CPU holds back: at times, not always.
+fn the_limit_that_killed_init(t: &Context) -> Outcome {
+    t.needs_root()?;
+    t.needs_controller("memory")?;
+    let bundle = t.bundle().with("/linux/resources/memory/limit", json!(16384));
+    let wanted = "the memory limit of 16 KiB (config.json /linux/resources/memory/limit) is below what";
+    let killed = (0..40).any(|n| {
+        let done = t.orlop(&["run", "--bundle", bundle.path(), &t.id(&format!("c{n}"))]).end();
+        let said = done.stderr();
+        let killed = said.contains("init was killed by SIGKILL in step");
+        assert_eq!(killed, said.contains(wanted), "{said}");
+        killed
+    });
+    assert!(killed, "forty containers lived with 16 KiB");
     Ok(())
 }

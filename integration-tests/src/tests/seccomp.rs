@@ -22,7 +22,7 @@ tests! { "seccomp":
         notify_of_write_is_refused, raw_program, filter_counts_once,
     }
     ROOT {
-        listener_gets_descriptor_and_state, missing_listener, listener_by_annotation,
+        listener_gets_descriptor_and_state, missing_listener, listener_by_annotation, listener_of_an_exec,
     }
 }
 
@@ -252,6 +252,37 @@ fn listener_gets_descriptor_and_state(t: &Context) -> Outcome {
         t.wait_for(&id, "stopped");
         t.wait_for_output(&done, "mkdir /tmp/x: ENOSYS");
         t.orlop(&["delete", &id]).end().ok();
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// Each process has a filter of its own, and its listener is told of the container's init as well.
+fn listener_of_an_exec(t: &Context) -> Outcome {
+    let path = t.dir().join("agent.sock");
+    let listener = UnixListener::bind(&path).expect("the test's folder is writable");
+    for privileges in [false, true] {
+        let mut profile = profile("SCMP_ACT_NOTIFY", &["mkdirat"]);
+        profile["listenerPath"] = json!(path.to_str());
+        profile["listenerMetadata"] = json!("more data");
+        let bundle = writable(t).args(&["sleep", "600"]).with("/linux/seccomp", profile);
+        let bundle = bundle.with("/annotations/key", json!("value"));
+        let bundle = bundle.with("/process/noNewPrivileges", json!(!privileges));
+        let id = t.id(if privileges { "c" } else { "d" });
+        let run = t.orlop(&["run", "--detach", "--bundle", bundle.path(), &id]).start();
+        let inits = receive(&listener);
+        run.end().ok();
+        let exec = t.orlop(&["exec", &id, "/bin/probe", "mkdir", "/tmp/x"]).start();
+        let (state, fd) = receive(&listener);
+        assert_eq!((&state["fds"], &state["metadata"]), (&json!(["seccompFd"]), &json!("more data")));
+        assert_ne!(state["pid"], t.pid(&id));
+        assert_eq!(state["state"]["pid"], t.pid(&id));
+        assert_eq!((&state["state"]["id"], &state["state"]["status"]), (&json!(id), &json!("running")));
+        assert_eq!(state["state"]["annotations"]["key"], "value");
+        drop(fd);
+        exec.end().exits(1).prints(&["mkdir /tmp/x: ENOSYS"]);
+        drop(inits);
+        t.delete(&id);
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
     Ok(())

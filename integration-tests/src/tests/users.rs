@@ -19,7 +19,9 @@ tests! { "users":
         maps_of_a_joined_namespace_must_match, wrong_type_is_refused, clocks_have_offsets, joins_time_namespace,
         image_is_copied_up, long_overlay_options, remounted_read_only, readonly_dev_is_filled, flags_are_replaced,
         destination_as_the_host_sees_it, dangling_link_is_followed, oom_score_is_set, init_is_not_dumpable,
-        ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace,
+        ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace, ordinary_user_executes,
+        ordinary_user_without_cgroup_or_pids,
+        root_of_a_namespace_executes,
     }
 }
 
@@ -355,12 +357,16 @@ fn init_is_not_dumpable(t: &Context) -> Outcome {
 
 const USER: u32 = 54_321;
 
-/// Runs the bundle as a user who has no rights, nor more ids than the own one.
-fn run_as_user(t: &Context, bundle: &Bundle) -> Done {
+/// Calls the binary as a user who has no rights, nor more ids than the own one.
+fn as_user(t: &Context, call: &[&str]) -> Done {
     let all = std::process::Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).arg(t.dir()).status();
     assert!(all.expect("chown is there").success());
     let script = format!("exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \"$@\"");
-    t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).through_bash(&script).end()
+    t.orlop(call).through_bash(&script).end()
+}
+
+fn run_as_user(t: &Context, bundle: &Bundle) -> Done {
+    as_user(t, &["run", "--bundle", bundle.path(), &t.id("c")])
 }
 
 /// As `spec --rootless` has it, for [`USER`].
@@ -391,5 +397,66 @@ fn ordinary_user_sees_no_cgroup(t: &Context) -> Outcome {
 
 fn ordinary_user_without_namespace(t: &Context) -> Outcome {
     run_as_user(t, &t.bundle()).fails_with("rootless container requires user namespaces");
+    Ok(())
+}
+
+/// Who has no rights but in the container's user namespace joins that first, and is born in its pid namespace there.
+fn ordinary_user_executes(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = rootless(t.bundle()).args(&["sleep", "600"]);
+    as_user(t, &["run", "--detach", "--bundle", bundle.path(), &id]).ok();
+    let pid = t.pid(&id);
+    let names = ["cgroup", "ipc", "mnt", "net", "pid", "uts", "user"];
+    let paths: Vec<String> = names.iter().map(|name| format!("/proc/self/ns/{name}")).collect();
+    let words = ["exec", &id, "/bin/probe", "id", "--", "pid", "--", "caps", "--", "readlink"];
+    let words: Vec<&str> = words.into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let done = as_user(t, &words).ok();
+    assert_eq!((done.value("uid").as_str(), done.value("gid").as_str()), ("0", "0"));
+    assert_eq!(done.value("ppid"), "0", "its parent is outside");
+    assert_eq!(done.value("CapBnd"), "0000000020000420");
+    for (name, path) in names.iter().zip(&paths) {
+        let inits = fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("it lives");
+        assert_eq!(Path::new(&done.value(path)), inits, "{name}");
+    }
+    as_user(t, &["exec", &id, "/bin/probe", "exit", "9"]).exits(9);
+    as_user(t, &["exec", &id, "/no/program"]).exits(255).fails_with("no such file or directory");
+    as_user(t, &["exec", "--detach", &id, "/bin/probe", "sleep", "600"]).ok();
+    // Root joins it as any other.
+    t.orlop(&["exec", &id, "/bin/probe", "exit", "8"]).end().exits(8);
+    t.delete_with_executed(&id);
+    Ok(())
+}
+
+/// What shares pids and has no cgroup cannot be killed as a whole: that is said.
+fn ordinary_user_without_cgroup_or_pids(t: &Context) -> Outcome {
+    let proc = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind", "nosuid"]});
+    let words = "no cgroup and no private pid namespace";
+    let bundle = rootless(t.bundle());
+    assert!(!run_as_user(t, &bundle).ok().log().contains(words));
+    let bundle = bundle.retain("/linux/namespaces", |space| space["type"] != "pid");
+    let bundle = bundle.retain("/mounts", |mount| mount["destination"] != "/proc").with("/mounts/-", proc);
+    let done = as_user(t, &["run", "--bundle", bundle.path(), &t.id("d")]).ok();
+    assert!(done.log().contains(words), "{}", done.log());
+    Ok(())
+}
+
+/// As where the runtime itself runs in a container: root, and yet without the host's rights.
+fn root_of_a_namespace_executes(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let bundle = t.bundle().args(&["sleep", "600"]).with("/linux/namespaces/-", json!({"type": "user"}));
+    let bundle = bundle.with("/linux/uidMappings", map.clone()).with("/linux/gidMappings", map);
+    let bundle = bundle.remove("/linux/resources");
+    let holder = std::process::Command::new("unshare").args(["--user", "--map-root-user", "sleep", "60"]).spawn();
+    let mut holder = holder.expect("unshare is there");
+    let inside = format!("exec nsenter --preserve-credentials --user --target {} \"$@\"", holder.id());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let run = t.orlop(&["run", "--detach", "--bundle", bundle.path(), &id]).through_bash(&inside).end();
+    run.ok();
+    let done = t.orlop(&["exec", &id, "/bin/probe", "id", "--", "pid"]).through_bash(&inside).end().ok();
+    assert_eq!((done.value("uid").as_str(), done.value("ppid").as_str()), ("0", "0"));
+    t.delete(&id);
+    holder.kill().expect("it sleeps");
+    holder.wait().expect("it was killed");
     Ok(())
 }

@@ -13,7 +13,7 @@ use orlop_init::step::Step;
 use orlop_sys::process::{Clone as CloneFlags, Rights};
 
 use super::namespaces::flag;
-use super::{Options, Origin, Phase, Plan, Planner, Task, invalid, slot};
+use super::{Options, Origin, Phase, Plan, Planner, ProcessKind, Task, invalid, slot};
 use crate::config::{Capabilities, Config, NamespaceKind, Process, Str};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -30,12 +30,12 @@ pub enum Program<'a> {
 /// Changes of the container's own process.
 #[derive(Clone, Debug, Default)]
 pub struct Command<'a> {
-    /// The program and its arguments.
-    pub args: Vec<&'a str>,
+    /// The program and its arguments: any bytes but NUL.
+    pub args: Vec<&'a [u8]>,
     /// Another working directory.
     pub cwd: Option<&'a str>,
     /// Further environment variables, as `NAME=value`.
-    pub env: Vec<&'a str>,
+    pub env: Vec<&'a [u8]>,
     /// Whether it has a terminal.
     pub terminal: bool,
     /// Another user id, and with it another group id or the same.
@@ -70,6 +70,16 @@ pub struct Target<'a> {
     pub sub_cgroups: &'a [SubCgroup<'a>],
     /// Whether its user namespace is the caller's own.
     pub own_user_namespace: bool,
+    /// Whether the caller has no rights outside of it.
+    pub is_unprivileged: bool,
+}
+
+impl Target<'_> {
+    /// Whether the process is born in the container's user namespace, for only there its maker may join the others.
+    pub(crate) fn is_joined_at_birth(&self, config: &Config<'_>) -> bool {
+        let has_own = config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User);
+        has_own && self.is_unprivileged && !self.own_user_namespace
+    }
 }
 
 /// Puts the process in the place of the container's.
@@ -111,7 +121,9 @@ fn inherit<'a>(mut process: Process<'a>, containers: Process<'a>) -> Process<'a>
 }
 
 fn change<'a>(mut process: Process<'a>, command: &'a Command<'a>) -> Process<'a> {
-    let texts = |list: &'a [&'a str]| list.iter().map(|text| Str::new(text));
+    // What is not UTF-8 is for messages only: see `Planner::bytes`.
+    let text = |bytes: &&'a [u8]| core::str::from_utf8(bytes).map_or_else(|_| lossy(bytes).into(), Str::new);
+    let texts = |list: &'a [&'a [u8]]| list.iter().map(text);
     process.args = texts(&command.args).collect();
     process.env.extend(texts(&command.env));
     process.terminal = command.terminal;
@@ -137,6 +149,10 @@ fn change<'a>(mut process: Process<'a>, command: &'a Command<'a>) -> Process<'a>
     process
 }
 
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// CVE-2022-29162: what is added does not become inheritable. So it can be ambient only where it is inheritable
 /// already; see capabilities(7).
 fn add_capabilities<'a>(sets: &mut Capabilities<'a>, names: &'a [&'a str]) {
@@ -152,27 +168,27 @@ fn add_capabilities<'a>(sets: &mut Capabilities<'a>, names: &'a [&'a str]) {
 }
 
 /// Decides everything about a process, which [`substitute`] has put in the place of the container's.
-pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Target<'_>) -> Result<Plan> {
-    let affinity = config.process.as_ref().map(|process| &process.exec_cpu_affinity);
-    if affinity.is_some_and(|cpus| !cpus.initial.is_empty() || !cpus.last.is_empty()) {
-        return Err(Error::not_supported("CPU affinity of an executed process is not supported yet")
-            .field("/process/execCPUAffinity"));
-    }
+pub fn plan(
+    config: &Config<'_>,
+    program: Program<'_>,
+    host: &Host,
+    options: &Options<'_>,
+    target: &Target<'_>,
+) -> Result<Plan> {
     let mut cgroup = orlop_cgroup::Plan::default();
     cgroup.dirs = directories(target)?;
     let mut planner = Planner::new(config, host, options, (32, 4096));
-    planner.enter(&cgroup, target);
+    planner.kind = ProcessKind::Further;
+    if let Program::Command(command) = program {
+        planner.command = Some(command);
+    }
+    planner.enter(&cgroup, target)?;
     if planner.terminal()? {
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });
     }
     let (args, env, filter) = planner.program(&cgroup)?;
-    if filter.as_ref().is_some_and(|filter| filter.notifies()) {
-        let what = "executing under a filter that notifies a listener is not supported yet";
-        return Err(Error::not_supported(what).field("/linux/seccomp/listenerPath"));
-    }
     planner.cgroup_tasks(Phase::Start, &cgroup);
     planner.oom_score();
-    planner.runtime(Phase::Start, Origin::NONE, Task::IgnoredSignals);
     planner.init(Phase::Start, Origin::NONE, Step::Signals {});
     planner.init(Phase::Start, Origin::NONE, Step::Detach {});
     // Without no_new_privs it was loaded before the capabilities went.
@@ -196,15 +212,18 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
 }
 
 impl Planner<'_> {
-    fn enter(&mut self, cgroup: &orlop_cgroup::Plan, target: &Target<'_>) {
+    fn enter(&mut self, cgroup: &orlop_cgroup::Plan, target: &Target<'_>) -> Result<()> {
         let phase = Phase::Namespaces;
         let origin = Origin::field("/linux/namespaces");
         let into_cgroup = cgroup.dirs.iter().any(|dir| dir.version == Version::V2);
-        self.runtime(phase, origin, Task::Clone { namespaces: CloneFlags::NONE, into_cgroup, rights: Rights::Exec });
-        // Before anybody in the container can look: CVE-2016-9962, CVE-2024-21626.
-        let first = self.options.preserve_fds.saturating_add(3);
-        self.init(phase, Origin::NONE, Step::CloseOnExec { first });
+        // Whose user the namespace does not know keeps its capabilities across execve(2) as ambient ones alone.
+        let at_birth = target.is_joined_at_birth(self.config);
+        let rights = if at_birth { Rights::Keep } else { Rights::Exec };
+        self.runtime(phase, origin, Task::Clone { namespaces: CloneFlags::NONE, into_cgroup, rights });
+        self.first_affinity()?;
         let namespaces = self.joined(target);
+        let user = at_birth || namespaces.contains(CloneFlags::NEWUSER);
+        let namespaces = if at_birth { namespaces.without(CloneFlags::NEWUSER) } else { namespaces };
         if !namespaces.is_empty() {
             // All at once, by the pidfd: the kernel takes the user namespace first.
             self.init(phase, origin, Step::JoinNamespace { from: slot::INIT, namespace: namespaces });
@@ -212,15 +231,16 @@ impl Planner<'_> {
         if !namespaces.contains(CloneFlags::NEWNS) {
             self.init(phase, Origin::field("/root/path"), Step::Chroot { root: slot::ROOT });
         }
-        if namespaces.contains(CloneFlags::NEWUSER) {
+        if user {
             self.init(phase, origin, Step::BecomeRoot {});
         }
         self.init(phase, Origin::NONE, Step::Session {});
         if self.options.keyring == super::SessionKeyring::New {
             let name = self.strings.join(&[b"_ses.", self.options.id.as_bytes()]);
-            let permissions = self.keyring_permissions();
-            self.init(phase, Origin::NONE, Step::Keyring { name, permissions });
+            // It is that of the container's init, unless somebody else has given it up.
+            self.init(phase, Origin::NONE, Step::Keyring { name, permissions: 0 });
         }
+        Ok(())
     }
 
     /// The namespaces that the container does not share with its runtime. A pid namespace is joined by being born

@@ -28,7 +28,7 @@ fn host() -> Host {
 fn exec_plan(command: &Command<'_>, console: Console, target: &Target<'_>) -> Result<Plan> {
     let mut config = Config::parse(CONFIG).expect("it is one");
     exec::substitute(&mut config, Program::Command(command))?;
-    exec::plan(&config, &host(), &Options { id: "c", console, ..Options::default() }, target)
+    exec::plan(&config, Program::Command(command), &host(), &Options { id: "c", console, ..Options::default() }, target)
 }
 
 fn steps(plan: &Plan) -> Vec<Step> {
@@ -51,7 +51,7 @@ fn own() -> Target<'static> {
 
 #[test]
 fn exec_joins_what_the_container_does_not_share() {
-    let command = Command { args: Vec::from(["true"]), ..Command::default() };
+    let command = Command { args: Vec::from([&b"true"[..]]), ..Command::default() };
     let joined = |target: &Target<'_>| {
         let plan = exec_plan(&command, Console::Nobody, target).expect("it can be planned");
         let become_root = steps(&plan).iter().any(|step| matches!(step, Step::BecomeRoot {}));
@@ -68,8 +68,8 @@ fn exec_joins_what_the_container_does_not_share() {
 
 #[test]
 fn exec_changes_what_the_command_says() {
-    let mut command = Command { args: Vec::from(["true"]), ..Command::default() };
-    command.env = Vec::from(["B=2", "C=3"]);
+    let mut command = Command { args: Vec::from([&b"true"[..]]), ..Command::default() };
+    command.env = Vec::from([&b"B=2"[..], b"C=3"]);
     command.user = Some((7, None));
     command.capabilities = Vec::from(["CAP_KILL", "CAP_CHOWN"]);
     let plan = exec_plan(&command, Console::Nobody, &own()).expect("it can be planned");
@@ -88,7 +88,7 @@ fn exec_changes_what_the_command_says() {
 
 #[test]
 fn terminals_go_where_somebody_takes_them() {
-    let command = Command { args: Vec::from(["true"]), terminal: true, ..Command::default() };
+    let command = Command { args: Vec::from([&b"true"[..]]), terminal: true, ..Command::default() };
     let console = |console| {
         let plan = exec_plan(&command, console, &own())?;
         Ok(steps(&plan).iter().find_map(|step| match *step {
@@ -101,7 +101,7 @@ fn terminals_go_where_somebody_takes_them() {
     let size = console(Console::Caller { rows: 3, columns: 4 });
     assert_eq!(size.expect("it can be planned"), Some((3, 4, 1, Newlines::Plain)));
     assert!(console(Console::Nobody).is_err());
-    let plain = Command { args: Vec::from(["true"]), ..Command::default() };
+    let plain = Command { args: Vec::from([&b"true"[..]]), ..Command::default() };
     assert!(exec_plan(&plain, Console::Socket, &own()).is_err());
 }
 
@@ -114,7 +114,7 @@ fn sub_cgroups_stay_below() {
         controllers: Vec::new(),
         need: orlop_cgroup::Need::Wanted,
     };
-    let command = Command { args: Vec::from(["true"]), ..Command::default() };
+    let command = Command { args: Vec::from([&b"true"[..]]), ..Command::default() };
     for (path, wanted) in [
         ("/", Some("/sys/fs/cgroup/c")),
         ("a/b", Some("/sys/fs/cgroup/c/a/b")),
@@ -124,7 +124,7 @@ fn sub_cgroups_stay_below() {
         ("../../x", None),
     ] {
         let sub = [SubCgroup { controllers: Vec::new(), path }];
-        let target = Target { cgroups: Vec::from([dir.clone()]), sub_cgroups: &sub, own_user_namespace: true };
+        let target = Target { cgroups: Vec::from([dir.clone()]), sub_cgroups: &sub, ..own() };
         let plan = exec_plan(&command, Console::Nobody, &target).ok();
         assert_eq!(plan.as_ref().map(|plan| plan.cgroup.dirs[0].path.as_str()), wanted, "{path}");
     }

@@ -7,7 +7,7 @@ use core::fmt::Write;
 
 use orlop_init::step::{Groups, Text};
 
-use super::{Mapping, Origin, Phase, Planner, Task, invalid};
+use super::{Mapping, Origin, Phase, Planner, ProcessKind, Task, invalid};
 use crate::config::{IdMapping, NamespaceKind};
 use crate::error::{Error, Result};
 
@@ -140,7 +140,8 @@ impl Planner<'_> {
         if !self.has_namespace(NamespaceKind::User) {
             return Ok(Groups::Set);
         }
-        if !self.has_id_maps() {
+        // Who made a running container's namespace decided on that.
+        if !self.has_id_maps() || self.kind == ProcessKind::Further {
             return Ok(Groups::SetIfAllowed);
         }
         if self.mapping() != Mapping::Own {

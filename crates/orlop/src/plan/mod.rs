@@ -210,8 +210,6 @@ pub enum Task {
     OomScoreAdj(i32),
     /// Records init's pid.
     Record,
-    /// Tells init which signals its caller ignores.
-    IgnoredSignals,
     /// Sends a pidfd of init to a socket that an annotation names.
     PidfdReceiver {
         /// The socket.
@@ -254,7 +252,6 @@ impl Task {
             Task::ClassOfService { .. } => "class-of-service",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
-            Task::IgnoredSignals => "ignored-signals",
             Task::Hook { .. } => "hook",
             Task::SeccompListener { .. } => "seccomp-listener",
             Task::PidfdReceiver { .. } => "pidfd-receiver",
@@ -276,7 +273,6 @@ impl Task {
                 | Task::PidfdReceiver { .. }
                 | Task::OomScoreAdj(_)
                 | Task::Record
-                | Task::IgnoredSignals
         )
     }
 }
@@ -556,11 +552,23 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
     })
 }
 
+/// Which of a container's processes is planned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ProcessKind {
+    /// The one that makes the container.
+    First,
+    /// One that joins it.
+    Further,
+}
+
 /// The plan under construction.
 pub(crate) struct Planner<'p> {
     pub(crate) config: &'p Config<'p>,
     pub(crate) host: &'p Host,
     pub(crate) options: &'p Options<'p>,
+    kind: ProcessKind,
+    /// What a further process was asked for with, byte by byte.
+    command: Option<&'p exec::Command<'p>>,
     entries: Vec<Entry>,
     pub(crate) strings: Strings,
     warnings: Vec<Warning>,
@@ -598,6 +606,8 @@ impl<'p> Planner<'p> {
             mount_slot: slot::MOUNT,
             kept: Vec::new(),
             faults: None,
+            kind: ProcessKind::First,
+            command: None,
         }
     }
 
@@ -617,6 +627,8 @@ impl<'p> Planner<'p> {
             self.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
         }
         self.namespaces(&cgroup)?;
+        // Files get the modes that are asked for.
+        self.init(Phase::Mounts, Origin::NONE, Step::Umask { mask: 0 });
         self.mounts(&cgroup)?;
         self.devices()?;
         self.console_target()?;

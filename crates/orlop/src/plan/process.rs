@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use orlop_init::step::{Attempt, List, Step, Text};
 
 use super::seccomp::Filter;
-use super::{CapabilitySet, Gate, Origin, Phase, Planner, Task, invalid, slot};
+use super::{CapabilitySet, Gate, Origin, Phase, Planner, ProcessKind, Task, invalid, slot};
 use crate::cgroup::{Placement, placement};
 use crate::config::{NamespaceKind, RlimitKind, User};
 use crate::error::Result;
@@ -41,7 +41,10 @@ impl Planner<'_> {
         if process.args.is_empty() {
             self.fault(invalid("args must not be empty", Origin::field("/process/args")))?;
         }
-        let args = self.strings_of(&process.args, "/process/args")?;
+        let args = match self.command {
+            Some(command) => self.bytes(&command.args)?,
+            None => self.strings_of(&process.args, "/process/args")?,
+        };
         let env = self.environment()?;
         self.limits()?;
         let filter = self.filter();
@@ -57,8 +60,32 @@ impl Planner<'_> {
         }
         self.init(PHASE, Origin::field("/process/user/umask"), Step::Umask { mask: umask });
         self.init(PHASE, Origin::field("/process/user/uid"), Step::Home { uid: process.user.uid });
-        self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
+        if !self.tries_program(filter.as_ref()) {
+            self.init(PHASE, Origin::field("/process/args"), Step::FindProgram {});
+        }
         Ok((args, env, filter))
+    }
+
+    fn bytes(&mut self, texts: &[&[u8]]) -> Result<List<Text>> {
+        let mut list = Vec::with_capacity(texts.len());
+        for bytes in texts {
+            list.push(self.bytes_text(bytes, Origin::field("/process/args"))?);
+        }
+        Ok(self.strings.texts(&list))
+    }
+
+    fn bytes_text(&mut self, bytes: &[u8], origin: Origin) -> Result<Text> {
+        match bytes.contains(&0) {
+            true => Err(invalid("holds a NUL character", origin)),
+            false => Ok(self.strings.text(bytes)),
+        }
+    }
+
+    /// Whether a path is executed without a look at it before: where nobody wants to know earlier, and no filter can
+    /// forbid to look afterwards why it failed.
+    fn tries_program(&self, filter: Option<&Filter>) -> bool {
+        let path = self.config.process.as_ref().and_then(|process| process.args.first());
+        self.kind == ProcessKind::Further && filter.is_none() && path.is_some_and(|path| path.contains('/'))
     }
 
     fn strings_of(&mut self, texts: &[crate::config::Str<'_>], pointer: &'static str) -> Result<List<Text>> {
@@ -74,6 +101,9 @@ impl Planner<'_> {
     fn environment(&mut self) -> Result<List<Text>> {
         let config = self.config;
         let env = config.process.as_ref().map(|process| process.env.as_slice()).unwrap_or_default();
+        // The last ones of a further process are its command's own.
+        let own = self.command.map(|command| command.env.as_slice()).unwrap_or_default();
+        let inherited = env.len().saturating_sub(own.len());
         let mut list: Vec<(&str, Text)> = Vec::with_capacity(env.len());
         for (index, entry) in env.iter().enumerate() {
             let origin = Origin::member("/process/env", index);
@@ -82,7 +112,10 @@ impl Planner<'_> {
                 self.fault(invalid(what, origin))?;
                 continue;
             };
-            let text = self.text(entry, origin);
+            let text = match index.checked_sub(inherited).and_then(|at| own.get(at)) {
+                Some(bytes) => self.bytes_text(bytes, origin),
+                None => self.text(entry, origin),
+            };
             let Some(text) = self.sound(text)? else { continue };
             match list.iter_mut().find(|(known, _)| *known == name) {
                 Some(known) => known.1 = text,
@@ -148,7 +181,7 @@ impl Planner<'_> {
             let step = Step::Stdio { uid: process.user.uid };
             self.init(PHASE, Origin::field("/process/user/uid"), step);
         }
-        self.init(PHASE, Origin::NONE, Step::Affinity {});
+        self.affinity(cgroup)?;
         self.labels()?;
         if process.no_new_privileges {
             self.init(PHASE, Origin::field("/process/noNewPrivileges"), Step::NoNewPrivileges {});
@@ -228,7 +261,8 @@ impl Planner<'_> {
         if !has(&self.entries, Task::CgroupAdopt) && placement(cgroup) == Placement::Adopted {
             self.runtime(phase, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
         }
-        if !has(&self.entries, Task::CgroupLimits) && !cgroup.dirs.is_empty() {
+        let limited = self.kind == ProcessKind::First && !cgroup.dirs.is_empty();
+        if limited && !has(&self.entries, Task::CgroupLimits) {
             self.runtime(phase, Origin::field("/linux/resources"), Task::CgroupLimits);
         }
     }
