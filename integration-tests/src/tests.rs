@@ -19,6 +19,7 @@ mod security;
 mod systemd;
 mod terminal;
 mod users;
+mod words;
 
 use crate::context::{Context, Skip};
 
@@ -53,6 +54,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,
+        words::TESTS,
         hooks::TESTS,
         security::TESTS,
         seccomp::TESTS,

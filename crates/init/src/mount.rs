@@ -247,7 +247,18 @@ pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result
     if let Some((_, parent)) = ctx.parent.take() {
         ctx.leave(parent);
     }
-    mount::attach(ctx.fd(mount)?, ctx.fd(target)?).at(Call::MoveMount)
+    let (mount, target) = (ctx.fd(mount)?, ctx.fd(target)?);
+    match mount::attach(mount, target) {
+        // A file on a directory, or the reverse, is ENOTDIR to mount(2), and engines know it by those words.
+        Err(Errno::INVAL) if is_dir(mount)? != is_dir(target)? => {
+            Err(Failure { call: Call::MoveMount, errno: Errno::NOTDIR })
+        }
+        done => done.at(Call::MoveMount),
+    }
+}
+
+fn is_dir(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own

@@ -208,6 +208,10 @@ fn make(
         console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
+        if gate == Gate::Open {
+            // A run that fails leaves none, and until it runs it can fail.
+            launch.await_program(plan)?;
+        }
         write_pid_file(path, launch.pid())?;
         made.pid_file = Some(path.clone());
     }

@@ -18,7 +18,7 @@ tests! { "security":
     }
     ROOT {
         cve_2016_3697_numeric_user, cve_2026_41579_dev_is_a_link, cve_2024_40635_uid,
-        forbidden_device, state_of_a_created_one_is_not_readable,
+        forbidden_device, state_of_a_created_one_is_not_readable, ambient_without_inheritable,
     }
 }
 
@@ -218,6 +218,21 @@ fn forbidden_device(t: &Context) -> Outcome {
     let allowed = ["--", "mknod", "/tmp/null", "1", "3", "--", "open-both", "/tmp/null"];
     let done = t.run(&bundle.args(&[made.as_slice(), &allowed].concat())).exits(1);
     done.prints(&["open /tmp/mem: EPERM", "opened rw: /tmp/null"]);
+    Ok(())
+}
+
+/// Buildah's configurations: nothing is inheritable, so nothing can be ambient, and the container runs all the same.
+fn ambient_without_inheritable(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let mut bundle = t.bundle().args(&["caps"]);
+    for set in ["bounding", "effective", "permitted", "ambient"] {
+        bundle.set(&format!("/process/capabilities/{set}"), json!(["CAP_CHOWN", "CAP_KILL"]));
+    }
+    let bundle = bundle.with("/process/capabilities/inheritable", json!(["CAP_KILL"]));
+    let done = t.run(&bundle).ok();
+    assert_eq!(done.value("CapAmb"), "0000000000000020");
+    assert_eq!(done.value("CapEff"), "0000000000000021");
+    assert_eq!(done.stderr() + &done.log(), "");
     Ok(())
 }
 

@@ -27,13 +27,21 @@ impl Planner<'_> {
         let Some(sets) = config.process.as_ref().and_then(|process| process.capabilities.as_ref()) else {
             return CapabilitySet::default();
         };
-        CapabilitySet {
+        let mut set = CapabilitySet {
             bounding: self.bits(&sets.bounding, "/process/capabilities/bounding"),
             effective: self.bits(&sets.effective, "/process/capabilities/effective"),
             inheritable: self.bits(&sets.inheritable, "/process/capabilities/inheritable"),
             permitted: self.bits(&sets.permitted, "/process/capabilities/permitted"),
             ambient: self.bits(&sets.ambient, "/process/capabilities/ambient"),
+        };
+        let possible = set.inheritable & set.permitted;
+        if set.ambient & !possible != 0 {
+            // Buildah asks for it with every RUN and names nothing inheritable; runc goes on, so that it runs.
+            let why = "left out what is not both inheritable and permitted, which the kernel refuses: capabilities(7)";
+            self.debug(Origin::field("/process/capabilities/ambient"), alloc::string::String::from(why));
+            set.ambient &= possible;
         }
+        set
     }
 
     /// A name that nobody knows is left out with a warning, as runc does: images are older and newer than kernels.
