@@ -75,7 +75,7 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
     }
     let target =
         Target { cgroups, sub_cgroups: options.cgroups, own_user_namespace: shares_user_namespace(&config, init.pid)? };
-    let plan = make_plan(&config, id, options, &target)?;
+    let plan = make_plan(&config, id, options, &target, record.may_lack_groups)?;
     let group = Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?;
     let console = Ends::new(&options.console, plan.has_console())?;
     let launch = launch(&config, &plan, &pidfd, &group, &console, options, init.pid)?;
@@ -138,11 +138,17 @@ fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
     Ok((theirs.ino, theirs.dev) == (ours.ino, ours.dev))
 }
 
-fn make_plan(config: &Config<'_>, id: &str, options: &ExecOptions<'_>, target: &Target<'_>) -> Result<Plan> {
+fn make_plan(
+    config: &Config<'_>,
+    id: &str,
+    options: &ExecOptions<'_>,
+    target: &Target<'_>,
+    may_lack_groups: bool,
+) -> Result<Plan> {
     let euid = thread::euid();
     // Which hierarchies there are is of no interest: the record names the directories.
     let cgroups = orlop_cgroup::Layout { mode: orlop_cgroup::Mode::Unified, hierarchies: Vec::new() };
-    let host = Host { euid, egid: thread::egid(), rootless: euid != 0, cgroups };
+    let host = Host { euid, egid: thread::egid(), rootless: euid != 0 || may_lack_groups, cgroups };
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     let how = Options {
         id,
@@ -195,7 +201,11 @@ fn launch(
         // init has left it and somebody removed it: init's own cgroup is where the container is.
         Err(error) if is_cgroup_gone(&error) && options.cgroups.is_empty() => {
             let fd = cgroup_of(init_pid, dir).map_err(|_| adding(&error))?;
-            start(Some(fd.borrow()))
+            match start(Some(fd.borrow())) {
+                // It never had one of its own, and that of its caller is not ours to choose: rootless Podman.
+                Err(refused) if is_permission(&refused) && error.errno() == Some(Errno::NOENT.0) => start(None),
+                done => done,
+            }
         }
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
         done => done,
@@ -204,6 +214,10 @@ fn launch(
 
 fn is_cgroup_gone(error: &Error) -> bool {
     [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
+}
+
+fn is_permission(error: &Error) -> bool {
+    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
 }
 
 /// As runc words it.

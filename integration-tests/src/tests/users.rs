@@ -20,6 +20,7 @@ tests! { "users":
         image_is_copied_up, long_overlay_options, remounted_read_only, readonly_dev_is_filled, flags_are_replaced,
         destination_as_the_host_sees_it, dangling_link_is_followed, oom_score_is_set, init_is_not_dumpable,
         ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace,
+        rootless_podman_with_a_single_id,
     }
 }
 
@@ -355,10 +356,15 @@ fn init_is_not_dumpable(t: &Context) -> Outcome {
 
 const USER: u32 = 54_321;
 
-/// Runs the bundle as a user who has no rights, nor more ids than the own one.
-fn run_as_user(t: &Context, bundle: &Bundle) -> Done {
+/// All files of the test become that user's.
+fn hand_over(t: &Context) {
     let all = std::process::Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).arg(t.dir()).status();
     assert!(all.expect("chown is there").success());
+}
+
+/// Runs the bundle as a user who has no rights, nor more ids than the own one.
+fn run_as_user(t: &Context, bundle: &Bundle) -> Done {
+    hand_over(t);
     let script = format!("exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \"$@\"");
     t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).through_bash(&script).end()
 }
@@ -386,6 +392,30 @@ fn ordinary_user(t: &Context) -> Outcome {
 fn ordinary_user_sees_no_cgroup(t: &Context) -> Outcome {
     let bundle = rootless(t.bundle()).with("/linux/resources", json!({"pids": {"limit": 20}})).args(&["true"]);
     run_as_user(t, &bundle).fails_with("limit");
+    Ok(())
+}
+
+/// Podman without subordinate ids makes the user namespace itself: one of a single id, where setgroups(2) is forbidden;
+/// and whoever runs the containers may write to no cgroup, of either version.
+fn rootless_podman_with_a_single_id(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = t.bundle().remove("/linux/resources").with("/process/user/additionalGids", json!([0]));
+    let bundle = bundle.args(&["sleep", "600"]);
+    hand_over(t);
+    // The words before the command are the binary, `--root` and the log.
+    let script = format!(
+        "exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \
+         unshare --user --map-root-user bash -euc '
+            call=(); while [ \"$1\" != list ]; do call+=(\"$1\"); shift; done
+            \"${{call[@]}}\" run --detach --bundle {} {id}
+            \"${{call[@]}}\" exec {id} /bin/probe id
+            \"${{call[@]}}\" exec --additional-gids 7 {id} /bin/probe id || echo refused
+            \"${{call[@]}}\" delete --force {id}' bash \"$@\"",
+        bundle.path()
+    );
+    let done = t.orlop(&["list"]).through_bash(&script).end().ok();
+    assert_eq!(done.value("uid"), "0");
+    assert!(done.stdout().ends_with("refused\n") && done.stderr().contains("setgroups"), "{}", done.stderr());
     Ok(())
 }
 
