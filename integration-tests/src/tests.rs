@@ -3,6 +3,7 @@
 mod attributes;
 mod cgroup;
 mod cli;
+mod containerd;
 mod control;
 mod crash;
 mod errors;
@@ -33,6 +34,13 @@ pub struct Test {
     pub run: fn(&Context) -> Outcome,
 }
 
+impl Test {
+    /// Whether it drives a real engine, which drives the binary.
+    pub fn is_with_engine(&self) -> bool {
+        self.must == ENGINES
+    }
+}
+
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
@@ -41,6 +49,8 @@ const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where real engines are installed.
+const ENGINES: &[&str] = &["engines"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
 
 pub fn all() -> impl Iterator<Item = Test> {
@@ -65,6 +75,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
+        containerd::TESTS,
     ]
     .into_iter()
     .flatten()

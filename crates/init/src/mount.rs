@@ -248,17 +248,19 @@ pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result
         ctx.leave(parent);
     }
     let (mount, target) = (ctx.fd(mount)?, ctx.fd(target)?);
-    match mount::attach(mount, target) {
-        // A file on a directory, or the reverse, is ENOTDIR to mount(2), and engines know it by those words.
-        Err(Errno::INVAL) if is_dir(mount)? != is_dir(target)? => {
+    let attached = mount::attach(mount, target).at(Call::MoveMount);
+    match attached {
+        // mount(2) says ENOTDIR where a directory meets a file, and engines look for its words; move_mount(2) says only
+        // that something is wrong.
+        Err(Failure { errno: Errno::INVAL, .. }) if is_directory(mount)? != is_directory(target)? => {
             Err(Failure { call: Call::MoveMount, errno: Errno::NOTDIR })
         }
-        done => done.at(Call::MoveMount),
+        other => other,
     }
 }
 
-fn is_dir(fd: BorrowedFd<'_>) -> Result<bool> {
-    Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(fs::stat(&fd).at(Call::Statx)?.is_dir())
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own

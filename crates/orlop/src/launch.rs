@@ -444,18 +444,14 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
     let error = match &entry.act {
         Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
         Act::Init(Step::Attach { .. }) => {
-            // Its mount point was opened a few steps before.
             let before = plan.entries.get(..index).unwrap_or_default().iter().rev();
-            let target = before.map(|entry| &entry.act).find_map(|act| match act {
-                Act::Init(Step::Target { path, .. }) => Some(plan.string(*path)),
+            let target = before.filter_map(|entry| match entry.act {
+                Act::Init(Step::Target { path, .. }) => Some(plan.string(path)),
                 _ => None,
             });
-            let what = format!("mounting on {:?}", target.as_deref().unwrap_or("its mount point"));
-            let error = Error::system(call.map_or("", Call::name), what, errno);
-            match errno {
-                Errno::NOTDIR => error.hint("a directory cannot be mounted on a file, nor a file on a directory"),
-                _ => error,
-            }
+            let path = target.take(1).next().unwrap_or_default();
+            let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
+            if errno == Errno::NOTDIR { error.hint("a directory goes on a directory, a file on a file") } else { error }
         }
         Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
         // Before its first step.
