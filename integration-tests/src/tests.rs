@@ -1,6 +1,7 @@
 //! The tests, by what of the binary they are about.
 
 mod attributes;
+mod calls;
 mod cgroup;
 mod cli;
 mod containerd;
@@ -47,6 +48,8 @@ const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
+/// Where cgroup v2 is the only one, and the machine is a real one.
+const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where real engines are installed.
@@ -69,6 +72,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         security::TESTS,
         seccomp::TESTS,
         attributes::TESTS,
+        calls::TESTS,
         cgroup::TESTS,
         users::TESTS,
         exec::TESTS,
