@@ -5,6 +5,7 @@
 
 pub mod containerd;
 pub mod image;
+pub mod podman;
 
 use std::collections::HashSet;
 use std::fs;
@@ -23,7 +24,7 @@ use crate::{host, leaks, processes};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where Debian's packages put programs; a client of another origin may come before them in `PATH`.
-const PROGRAMS: [&str; 5] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman"];
+const PROGRAMS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman", "/usr/lib/podman"];
 
 /// What may run when no container does.
 const DAEMONS: [&str; 2] = ["containerd", "dockerd"];

@@ -13,6 +13,7 @@ mod hooks;
 mod lifecycle;
 mod list;
 mod memory;
+mod podman;
 mod process;
 mod rootfs;
 mod scale;
@@ -80,6 +81,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         control::TESTS,
         systemd::TESTS,
         containerd::TESTS,
+        podman::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -66,7 +66,7 @@ fn foreground(t: &Context) -> Outcome {
 }
 
 /// A shell's answer. The client listens, and sets the size, at its leisure once the program runs.
-fn answers(terminal: &mut Terminal, command: &str, answer: &str) {
+pub(super) fn answers(terminal: &mut Terminal, command: &str, answer: &str) {
     until(&format!("{command} shows {answer}"), || {
         terminal.types(&format!("{command}\n"));
         terminal.has_shown(answer)

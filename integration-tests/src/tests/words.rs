@@ -199,7 +199,7 @@ fn mounts() -> Vec<Start> {
         Start {
             pointer: "/mounts/-",
             value: bind("/etc/passwd", "/etc"),
-            words: &["\"/etc\"", "not a directory"],
+            words: &["mounting at /etc: ", "not a directory"],
             daemon: NotFound,
             cli: Other,
             podman: Other,
