@@ -15,6 +15,7 @@ mod list;
 mod memory;
 mod podman;
 mod process;
+mod recipes;
 mod rootfs;
 mod scale;
 mod seccomp;
@@ -82,6 +83,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         systemd::TESTS,
         containerd::TESTS,
         podman::TESTS,
+        recipes::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -254,7 +254,7 @@ fn prepare(
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
-                may_lack_groups: plan.may_lack_groups(),
+                rootless: plan.rootless,
                 shares_pids: !config
                     .linux
                     .namespaces

@@ -75,7 +75,7 @@ pub(crate) fn exec(dir: &StateDir, id: &str, program: Program<'_>, options: &Exe
     }
     let target =
         Target { cgroups, sub_cgroups: options.cgroups, own_user_namespace: shares_user_namespace(&config, init.pid)? };
-    let plan = make_plan(&config, id, options, &target, record.may_lack_groups)?;
+    let plan = make_plan(&config, id, options, &target, record.rootless)?;
     let group = Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?;
     let console = Ends::new(&options.console, plan.has_console())?;
     let launch = launch(&config, &plan, &pidfd, &group, &console, options, init.pid)?;
@@ -140,12 +140,12 @@ fn make_plan(
     id: &str,
     options: &ExecOptions<'_>,
     target: &Target<'_>,
-    may_lack_groups: bool,
+    rootless: bool,
 ) -> Result<Plan> {
     let euid = thread::euid();
     // Which hierarchies there are is of no interest: the record names the directories.
     let cgroups = orlop_cgroup::Layout { mode: orlop_cgroup::Mode::Unified, hierarchies: Vec::new() };
-    let host = Host { euid, egid: thread::egid(), rootless: euid != 0 || may_lack_groups, cgroups };
+    let host = Host { euid, egid: thread::egid(), rootless: euid != 0 || rootless, cgroups };
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     let how = Options {
         id,
@@ -200,7 +200,9 @@ fn launch(
             let fd = cgroup_of(init_pid, dir).map_err(|_| adding(&error))?;
             match start(Some(fd.borrow())) {
                 // It never had one of its own, and that of its caller is not ours to choose: rootless Podman.
-                Err(refused) if is_permission(&refused) && error.errno() == Some(Errno::NOENT.0) => start(None),
+                Err(refused) if plan.rootless && is_permission(&refused) && error.errno() == Some(Errno::NOENT.0) => {
+                    start(None)
+                }
                 done => done,
             }
         }
@@ -273,7 +275,11 @@ fn adopt(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<'_>)
             .map_err(|errno| adding(&Error::system("openat", dir.path.clone(), errno)))?;
     }
     let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
-    group.adopt(launch.pid(), joined).map_err(|error| adding(&from_cgroup(error)))
+    match group.adopt(launch.pid(), joined) {
+        // The container has none.
+        Err(error) if plan.rootless && options.cgroups.is_empty() && error.is_missing() => Ok(()),
+        done => done.map_err(|error| adding(&from_cgroup(error))),
+    }
 }
 
 fn is_meant(dir: &Dir, cgroups: &[SubCgroup<'_>]) -> bool {

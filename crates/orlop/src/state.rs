@@ -53,9 +53,9 @@ pub(crate) struct Record {
     /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
     #[serde(default)]
     pub(crate) shares_pids: bool,
-    /// Whether it may be in a user namespace that forbids setgroups(2) and is its caller's.
+    /// Whether its maker lacked the rights of the host's root: it may have no cgroup.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub(crate) may_lack_groups: bool,
+    pub(crate) rootless: bool,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,

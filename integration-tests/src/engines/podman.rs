@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::mount::UnmountFlags;
+
 use crate::command::Orlop;
 use crate::context::{Context, Skip};
 use crate::engines::{Engine, image, runtime, tool, until};
@@ -12,6 +14,9 @@ use crate::leaks;
 
 /// An ordinary user, known to nobody outside of the test.
 pub const USER: u32 = 54_321;
+
+/// Who there is, and who has which subordinate ids.
+const USERS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"];
 
 /// Limits are named because Podman's default raises them, which takes a capability that not every root has.
 const CONFIG: &str = r#"
@@ -81,15 +86,16 @@ impl<'t> Podman<'t> {
         let home = self.engine.folder("home");
         let ids = if subordinate { format!("tester:{}:65536\n", 200_000) } else { "nobody:1:1\n".to_owned() };
         let with = |file: &str, line: String| fs::read_to_string(file).unwrap_or_default() + &line;
-        for (file, text) in [
-            ("/etc/passwd", with("/etc/passwd", format!("tester:x:{USER}:{USER}::{}:/bin/sh\n", home.display()))),
-            ("/etc/group", with("/etc/group", format!("tester:x:{USER}:\n"))),
-            ("/etc/subuid", ids.clone()),
-            ("/etc/subgid", ids),
-        ] {
+        let texts = [
+            with(USERS[0], format!("tester:x:{USER}:{USER}::{}:/bin/sh\n", home.display())),
+            with(USERS[1], format!("tester:x:{USER}:\n")),
+            ids.clone(),
+            ids,
+        ];
+        for (file, text) in USERS.iter().zip(texts) {
             let own = dir.join("podman").join(file.rsplit('/').next().expect("it has a name"));
             write(&own, &text);
-            rustix::mount::mount_bind(&own, file).unwrap_or_else(|error| panic!("{file}: {error}"));
+            rustix::mount::mount_bind(&own, *file).unwrap_or_else(|error| panic!("{file}: {error}"));
         }
         fs::create_dir_all("/run/user").expect("/run is ours");
         let folders = [dir.to_str().expect("a plain path"), "/run/user"];
@@ -181,6 +187,15 @@ impl<'t> Podman<'t> {
     #[track_caller]
     pub fn end(self) {
         self.is_clean();
+        let own = self.engine.t.dir().join("podman/storage/overlay");
+        if super::targets().contains(&own) {
+            rustix::mount::unmount(&own, UnmountFlags::DETACH).expect("it was mounted");
+        }
+        if self.user.is_some() {
+            for file in USERS {
+                rustix::mount::unmount(file, UnmountFlags::DETACH).expect("it was mounted");
+            }
+        }
         self.engine.end();
     }
 }

@@ -206,6 +206,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
         joined: Vec::new(),
         has_poststart: false,
         has_poststop: false,
+        rootless: host.rootless,
     })
 }
 

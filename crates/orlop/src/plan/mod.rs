@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use orlop_init::image::Strings;
-use orlop_init::step::{Follow, Groups, List, Slot, Step, Text};
+use orlop_init::step::{Follow, List, Slot, Step, Text};
 use orlop_sys::mount::Reach;
 use orlop_sys::process::{Clone as CloneFlags, Rights};
 
@@ -438,6 +438,8 @@ pub struct Plan {
     pub(crate) has_poststart: bool,
     /// Whether there are hooks for when the container is deleted.
     pub(crate) has_poststop: bool,
+    /// Whether whoever asks lacks the rights of the host's root.
+    pub(crate) rootless: bool,
 }
 
 impl Plan {
@@ -445,12 +447,6 @@ impl Plan {
     pub(crate) fn string(&self, text: Text) -> alloc::borrow::Cow<'_, str> {
         let text = self.strings.blob().text(text).unwrap_or_default();
         String::from_utf8_lossy(text.to_bytes())
-    }
-
-    /// Whether setgroups(2) may be forbidden to it.
-    pub(crate) fn may_lack_groups(&self) -> bool {
-        let is_so = |act: &Act| matches!(act, Act::Init(Step::User { set_groups: Groups::SetIfAllowed, .. }));
-        self.entries.iter().rev().any(|entry| is_so(&entry.act))
     }
 
     /// Whether the process gets a terminal.
@@ -540,6 +536,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         joined: planner.joined,
         has_poststart: !config.hooks.poststart.is_empty(),
         has_poststop: !config.hooks.poststop.is_empty(),
+        rootless: host.rootless,
     })
 }
 
