@@ -82,6 +82,11 @@ impl<'t> Engine<'t> {
         self.mounts.extend(targets());
     }
 
+    /// What is mounted now is not a container's.
+    pub fn begin(&mut self) {
+        self.mounts.extend(targets());
+    }
+
     /// Ends a daemon by that signal, and nothing else.
     pub fn stop(&mut self, name: &str, signal: Signal) {
         let at = self.daemons.iter().position(|(n, _)| *n == name).expect("it was started");

@@ -8,7 +8,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, fs, vec};
 
-use crate::command::{Command, Invocation, Program, Refused, Shell, parse};
+use crate::command::{Invocation, Program, Refused, Shell, parse};
 use crate::table::{COMMANDS, CommandSpec, GLOBAL, Opt, Uses, Value};
 use crate::{completion, help, man};
 

@@ -10,7 +10,7 @@ use rustix::mount::UnmountFlags;
 use crate::command::Orlop;
 use crate::context::{Context, Skip};
 use crate::engines::{Engine, image, runtime, tool, until};
-use crate::leaks;
+use crate::{leaks, processes};
 
 /// An ordinary user, known to nobody outside of the test.
 pub const USER: u32 = 54_321;
@@ -74,6 +74,13 @@ impl<'t> Podman<'t> {
             if user.is_none() { "overlay" } else { "vfs" }
         );
         write(&folder.join("storage.conf"), &storage);
+        // Podman waits until a monitor's number and cgroup are free.
+        std::thread::spawn(|| {
+            loop {
+                processes::reap_adopted(&["podman", "buildah", "bash", "setpriv", "setsid"]);
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
         for name in ["orlop", "runc", "crun"] {
             engine.watch(user.map_or(format!("/run/{name}"), |_| format!("/run/user/{name}")));
         }

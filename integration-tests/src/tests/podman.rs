@@ -47,10 +47,10 @@ const CASES: &[Case] = &[
     ("device by another name", &["--device", "/dev/null:/dev/none"], "echo x >/dev/none; stat -c %t:%T /dev/none", 0, &["1:3"]),
     ("no device", &[], "test -e /dev/fuse; echo $?; head -c1 /dev/zero | wc -c", 0, &["1", "1"]),
     ("device rule", &["--device-cgroup-rule", "c 10:* rwm", "--cap-add", "mknod"], "mknod /tmp/m c 10 229 && echo made", 0, &["made"]),
-    ("default capabilities", &[], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000800405fb"]),
-    ("one less", &["--cap-drop", "CHOWN"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000800405fa"]),
-    ("one more", &["--cap-add", "SYS_PTRACE"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000800c05fb"]),
-    ("none", &["--cap-drop", "ALL"], "grep Cap /proc/self/status | sort -u -k2", 0, &["CapInh:\t0000000000000000"]),
+    ("default capabilities", &[], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80425fb"]),
+    ("one less", &["--cap-drop", "CHOWN"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80425fa"]),
+    ("one more", &["--cap-add", "SYS_PTRACE"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80c25fb"]),
+    ("none", &["--cap-drop", "ALL"], "grep CapEff /proc/self/status", 0, &["CapEff:\t0000000000000000"]),
     ("ambient ones of a user", &["--user", "1000", "--cap-add", "NET_RAW"], "grep CapAmb /proc/self/status", 0, &["CapAmb:\t0000000000002000"]),
     ("all of it", &["--privileged"], "ls /proc/kcore >/dev/null && mount -t tmpfs x /mnt && echo mounted", 0, &["mounted"]),
     ("filter", &[], "unshare -U true 2>&1; grep Seccomp: /proc/self/status", 0, &["unshare: unshare(0x10000000): Operation not permitted", "Seccomp:\t2"]),
@@ -350,9 +350,8 @@ fn pods(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
     let parent = format!("/{}", t.tag());
     let create = |name: &str| {
-        let infra = ["--infra-image", image::NAME, "--infra-command", "/bin/sleep", "--network", "none"];
-        let args =
-            [&["pod", "create", "--name", name, "--share", "net,ipc,uts,pid", "--cgroup-parent", &parent], &infra[..]];
+        let share = ["--network", "none", "--share", "net,ipc,uts,pid", "--cgroup-parent", &parent];
+        let args = [&["pod", "create", "--name", name], &share[..]];
         podman.podman(&args.concat()).end().ok();
     };
     create("p");
@@ -387,8 +386,9 @@ fn pods(t: &Context) -> Outcome {
 fn restarts_and_healthcheck(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
     podman.detach(&["--restart", "on-failure:2"], "c", &["sh", "-c", "echo ran; exit 1"]);
-    until("it has been restarted", || podman.inspect("c", "{{.RestartCount}}") != "0");
-    until("it has been restarted again", || podman.inspect("c", "{{.RestartCount}} {{.State.Status}}") == "2 exited");
+    let restarts = || podman.inspect("c", "{{.RestartCount}} {{.State.Status}}");
+    until("it has been restarted", || !restarts().starts_with('0'));
+    until("it has been restarted again", || restarts() == "2 exited");
     assert_eq!(podman.podman(&["logs", "c"]).end().ok().stdout(), "ran\n".repeat(3));
     podman.podman(&["rm", "--force", "c"]).end().ok();
     let health = ["--health-cmd", "test -e /tmp/well", "--health-interval", "disable", "--health-retries", "1"];
@@ -495,13 +495,9 @@ fn monitor_killed(t: &Context) -> Outcome {
     processes::kill(monitor, Signal::KILL);
     until("the monitor has ended", || !processes::lives(monitor));
     podman.podman(&["exec", "c", "echo", "still"]).end().ok().prints(&["still"]);
-    // Its children are ours now, and Podman waits until they are gone.
-    let mut remove = podman.podman(&["rm", "--force", "--time", "0", "c"]).start();
-    until("the container is removed", || {
-        processes::living_below(std::process::id() as i32);
-        remove.has_ended()
-    });
-    remove.end().ok();
+    // Without a monitor nobody writes down how it ended, which Podman may wait for in vain the first time.
+    podman.podman(&["rm", "--force", "--time", "0", "c"]).end();
+    podman.podman(&["rm", "--force", "--ignore", "--time", "0", "c"]).end().ok();
     assert!(!processes::lives(init));
     if runtime(t) == t.binary() {
         let found = t.bare_orlop(&["doctor"]).end();

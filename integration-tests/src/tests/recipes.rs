@@ -89,7 +89,8 @@ fn buildah(t: &Context) -> Outcome {
 
 /// conmon makes the container, and CRI-O does the rest itself.
 fn crio(t: &Context) -> Outcome {
-    let engine = Engine::new(t)?;
+    let mut engine = Engine::new(t)?;
+    engine.begin();
     let text = recipe(t, "crio");
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='));
@@ -145,7 +146,7 @@ fn crio(t: &Context) -> Outcome {
     call(&["kill", &id, "KILL"]);
     until("it has stopped", || status() == "stopped");
     assert!(call(&["kill", &id, "KILL"]).stderr().contains("container not running"));
-    monitor.end().ok();
+    monitor.end().exits(137);
     assert!(t.dir().join("exits").join(&id).exists(), "the monitor says how it ended");
     call(&["kill", "-a", &id, "9"]).ok();
     call(&["delete", "--force", &id]).ok();
