@@ -88,8 +88,10 @@ fn crio(message: &str) -> Means {
     if gone.iter().any(|w| message.contains(w)) { Gone } else { Other }
 }
 
-/// How records are asked for, and the one record's level and message.
-fn forms() -> [(&'static [&'static str], fn(&str) -> (String, String)); 2] {
+/// How records are asked for, and what reads level and message of one.
+type Form = (&'static [&'static str], fn(&str) -> (String, String));
+
+fn forms() -> [Form; 2] {
     let json = |line: &str| {
         let record: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
         let time = record["time"].as_str().unwrap_or_default();
