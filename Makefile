@@ -4,7 +4,10 @@
 # bench  orlop beside runc and crun (RUNC= and CRUN= name others), and the least that is possible
 # package  every crate's package, and the binary built from the packages alone
 # fuzz   the fuzz targets, each for FUZZ_SECONDS (30); needs a C++ compiler
-# doc, install (PREFIX, DESTDIR), clean
+# install, uninstall  the binary, its manual pages and the shells' completions (PREFIX, DESTDIR)
+# deb    a Debian package of the same (needs cargo-deb: cargo install cargo-deb)
+# installed  checks both in a scratch folder
+# doc, clean
 CARGO ?= cargo
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -15,7 +18,7 @@ APART := integration-tests benches
 # The probe and the floor program are single files for rustc, not packages.
 BARE := fixtures/probe/main.rs benches/floor/main.rs
 
-.PHONY: all run test unit integration lint bench install package doc fuzz clean
+.PHONY: all run test unit integration lint bench dist install uninstall deb installed package doc fuzz clean
 
 all:
 	$(CARGO) build --release -p orlop-cli
@@ -52,8 +55,25 @@ lint:
 bench: all
 	benches/run $(TARGET)
 
-install: all
-	install -D -m 755 $(TARGET)/release/orlop $(DESTDIR)$(PREFIX)/bin/orlop
+# What is installed, as a folder: cargo-deb takes it from here, too.
+dist: all
+	.ci/dist $(TARGET)/release/orlop $(TARGET)/dist
+
+install: dist
+	cd $(TARGET)/dist && find . -type f -exec sh -c 'for file; do \
+		install -D -m "$$(stat -c %a "$$file")" "$$file" "$(DESTDIR)$(PREFIX)/$$file" || exit 1; done' sh {} +
+
+uninstall:
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/orlop share/man/man8/orlop.8 share/man/man8/orlop-*.8 \
+		share/bash-completion/completions/orlop share/zsh/site-functions/_orlop \
+		share/fish/vendor_completions.d/orlop.fish
+
+deb: dist
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'deb: needs cargo-deb: cargo install cargo-deb'; exit 1; }
+	$(CARGO) deb -p orlop-cli --no-build --no-strip --target-dir $(TARGET) -o $(TARGET)/debian/
+
+installed:
+	.ci/installed $(TARGET)
 
 package:
 	.ci/package $(TARGET)

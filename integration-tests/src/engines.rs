@@ -7,6 +7,7 @@ pub mod containerd;
 pub mod cri;
 pub mod docker;
 pub mod image;
+pub mod podman;
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -30,7 +31,7 @@ const README: &str = include_str!("../../README.md");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where Debian's packages put programs; a client of another origin may come before them in `PATH`.
-const PROGRAMS: [&str; 5] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman"];
+const PROGRAMS: [&str; 6] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/libexec/podman", "/usr/lib/podman"];
 
 /// The runtime that every engine's package brings, which ours is measured beside.
 pub const OTHER: &str = "/usr/sbin/runc";
@@ -91,6 +92,11 @@ impl<'t> Engine<'t> {
             assert!(Instant::now() < end, "{name} is not ready: {}", daemon.output().stderr());
             sleep(Duration::from_millis(10));
         }
+        self.mounts.extend(targets());
+    }
+
+    /// What is mounted now is not a container's.
+    pub fn begin(&mut self) {
         self.mounts.extend(targets());
     }
 

@@ -11,6 +11,7 @@ pub struct Process {
     pub pid: i32,
     parent: i32,
     state: char,
+    session: i32,
     pub name: String,
 }
 
@@ -23,6 +24,7 @@ impl Process {
             pid,
             state: words.next()?.chars().next()?,
             parent: words.next()?.parse().ok()?,
+            session: words.nth(1)?.parse().ok()?,
             name: head.split_once('(')?.1.to_owned(),
         })
     }
@@ -70,6 +72,21 @@ pub fn living_below(root: i32) -> Vec<Process> {
 /// Whether there is such a process that has not ended.
 pub fn lives(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| !process.is_zombie())
+}
+
+/// Takes the exit statuses of processes that have come to this one from others, as the machine's first process would:
+/// until then they count as running to whoever asks for their numbers, and are in their cgroups. Those of our own calls,
+/// by these names, are left to who made them: what is in another's session is not ours.
+pub fn reap_adopted(calls: &[&str]) {
+    let own = std::process::id() as i32;
+    let all = below(own);
+    let ours = Process::read(own).map_or(0, |process| process.session);
+    for process in all.iter().filter(|process| process.is_zombie() && process.parent == own) {
+        let is_call = calls.contains(&process.name.as_str());
+        if !is_call || ![ours, process.pid].contains(&process.session) {
+            let _ = waitpid(Pid::from_raw(process.pid), WaitOptions::NOHANG);
+        }
+    }
 }
 
 /// Kills what is below `root` until nothing is: a killed parent's children come to `root`, which

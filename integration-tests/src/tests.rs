@@ -21,9 +21,11 @@ mod list;
 mod memory;
 mod mounts;
 mod netdev;
+mod podman;
 mod process;
 mod races;
 mod rdt;
+mod recipes;
 mod rootfs;
 mod scale;
 mod scopes;
@@ -33,6 +35,7 @@ mod systemd;
 mod terminal;
 mod trace;
 mod users;
+mod words;
 
 use crate::context::{Context, Skip};
 
@@ -65,8 +68,6 @@ const APPARMOR: &[&str] = &["vm-v2"];
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
 const UNIFIED: &[&str] = &["host-v2view"];
-/// Where AppArmor is on.
-const APPARMOR: &[&str] = &["vm-v2"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where real engines are installed.
@@ -89,6 +90,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         rootfs::TESTS,
         scale::TESTS,
         errors::TESTS,
+        words::TESTS,
         hooks::TESTS,
         security::TESTS,
         races::TESTS,
@@ -108,6 +110,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         scopes::TESTS,
         containerd::TESTS,
         docker::TESTS,
+        podman::TESTS,
+        recipes::TESTS,
     ]
     .into_iter()
     .flatten()

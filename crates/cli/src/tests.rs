@@ -1,12 +1,14 @@
 //! The table, the parser and what is made from them, checked against each other, against the list of
-//! features, and against the command lines that engines were recorded to send.
+//! features, and against what engines were recorded to send.
+
+mod replay;
 
 use std::ffi::{CStr, CString};
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, fs, vec};
 
-use crate::command::{Command, Invocation, Program, Refused, Shell, parse};
+use crate::command::{Invocation, Program, Refused, Shell, parse};
 use crate::table::{COMMANDS, CommandSpec, GLOBAL, Opt, Uses, Value};
 use crate::{completion, help, man};
 
@@ -417,50 +419,5 @@ fn manual_pages() {
         let out = groff.wait_with_output().unwrap();
         assert_eq!(String::from_utf8(out.stderr).unwrap(), "", "{command:?}");
         assert!(out.stdout.len() > 200);
-    }
-}
-
-/// Command lines recorded from engines, and those read off engines' sources: understood or refused as runc
-/// did, and with nothing lost on the way.
-#[test]
-fn engines() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/contract/argv.jsonl");
-    let text = fs::read_to_string(path).unwrap();
-    let mut calls = 0;
-    for line in text.lines() {
-        let call: serde_json::Value = serde_json::from_str(line).unwrap();
-        let words: Vec<&str> = call["argv"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-        calls += call["calls"].as_u64().unwrap_or(0);
-        with("runc", &words, |parsed| match (call["refused"].as_str(), parsed) {
-            (Some(reason), Err(refused)) => {
-                assert!(refused.status != 0 && refused.message == reason, "{line}: {refused:?}");
-            }
-            (None, Ok(invocation)) => nothing_lost(&words, invocation),
-            (_, parsed) => panic!("{line}: {parsed:?}"),
-        });
-    }
-    assert_eq!(calls, 2488);
-    let as_orlop = shown("orlop", "--cgroup-manager disabled create --bundle /b ID");
-    assert!(as_orlop.is_ok_and(|text| text.contains("Disabled")));
-}
-
-/// Every word of the line is found in what was understood.
-fn nothing_lost(words: &[&str], invocation: &Invocation<'_>) {
-    if matches!(invocation.command, Command::Help(_) | Command::Version) {
-        return;
-    }
-    let text = format!("{invocation:?}").to_lowercase();
-    for word in words {
-        let word = match *word {
-            "--debug" => "level: debug",
-            "--systemd-cgroup" => "systemd",
-            "-a" => "all",
-            "SIGKILL" | "KILL" => "signal: 9",
-            "TERM" => "signal: 15",
-            word if word.starts_with('-') && word.contains('=') => word.split_once('=').unwrap().1,
-            word if word.starts_with("--") => continue,
-            word => word,
-        };
-        assert!(text.contains(&word.to_lowercase()), "{words:?}: {word} is not in {text}");
     }
 }

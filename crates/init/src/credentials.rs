@@ -59,7 +59,7 @@ pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set
         let groups = ctx.blob.words(groups);
         match thread::set_groups(groups) {
             // With CAP_SETGID, as here, only /proc/PID/setgroups of user_namespaces(7) can forbid it.
-            Err(Errno::PERM) if set_groups == Groups::SetIfAllowed && groups.is_empty() => {}
+            Err(Errno::PERM) if set_groups == Groups::SetIfAllowed && groups.iter().all(|group| *group == gid) => {}
             done => done.at(Call::Setgroups)?,
         }
     }

@@ -265,6 +265,49 @@ fn number(text: &str) -> Option<Limit> {
 mod tests {
     use super::*;
 
+    use orlop_cgroup::Layout;
+    use std::string::{String, ToString};
+    use std::{fs, vec::Vec};
+
+    /// What engines were recorded to hand to `update`: no zero is a setting, and no device rule is touched.
+    #[test]
+    fn recorded_limits() {
+        let v1 = |id, name| std::format!("{id} 1 0:{id} / /cg/{name} rw - cgroup cgroup rw,{name}\n");
+        let names = ["cpu", "cpuset", "memory", "pids", "blkio", "devices"];
+        let v1: String = names.iter().zip(30..).map(|(name, id)| v1(id, name)).collect();
+        let own: String = names.iter().map(|name| std::format!("1:{name}:/\n")).collect();
+        let v2 = "30 1 0:26 / /cg rw - cgroup2 cgroup2 rw\n";
+        let calls = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/contract/calls.jsonl");
+        let calls = fs::read_to_string(calls).expect("the fixture is there");
+        let calls = calls.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let documents: Vec<String> =
+            calls.map(|call| call["resources"].to_string()).filter(|document| document != "null").collect();
+        assert!(documents.len() >= 4);
+        for document in documents {
+            let to = Resources::parse(document.as_bytes()).expect("recorded");
+            let wanted = resources(&to, Devices::Unchanged).expect("recorded");
+            for (mounts, own) in [(v1.as_str(), own.as_str()), (v2, "0::/\n")] {
+                let layout = Layout::parse(mounts, own).expect("a layout");
+                let path = cgroup::CgroupPath::from_config(Some("/c"), "c").expect("a path");
+                let plan = cgroup::plan(&layout, &path, &wanted, cgroup::Options::default()).expect("it is taken");
+                let writes: Vec<(String, &str)> =
+                    plan.writes.iter().map(|write| (plan.file(write), write.value.as_str())).collect();
+                assert!(!writes.is_empty(), "{document}");
+                assert!(
+                    writes
+                        .iter()
+                        .all(|(file, value)| *value != "0"
+                            || ["cpus", "swap.max"].iter().any(|name| file.ends_with(name))),
+                    "{writes:?}"
+                );
+                assert!(
+                    plan.devices.is_none() && writes.iter().all(|(file, _)| !file.contains("devices")),
+                    "{writes:?}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn limits_of_v2() {
         assert_eq!(number("max\n"), Some(Limit::Max));

@@ -319,6 +319,10 @@ fn make(
         console::send_pidfd(socket, "standard", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
+        if gate == Gate::Open {
+            // A run that fails leaves none, and until it runs it can fail.
+            launch.await_program(plan)?;
+        }
         write_pid_file(path, launch.pid())?;
         made.pid_file = Some(path.clone());
     }
@@ -366,6 +370,7 @@ fn prepare(
                 root_mount: if plan.mounts_outside() { Some(mount_of(&plan.rootfs)?) } else { None },
                 callers_keyring: options.keyring == SessionKeyring::Callers,
                 shares_pids: shares_pids(config),
+                rootless: plan.rootless,
             };
             state.write_record(&record, bundle.text())
         }

@@ -83,9 +83,11 @@ pub(crate) fn exec(
     };
     let mut config = tracing.time("parse", || Config::parse(&text))?;
     plan::substitute(&mut config, program)?;
-    let host = caller(&config)?;
+    let mut host = caller(&config)?;
+    // As it was made: root of a user namespace, too.
+    host.rootless |= record.rootless;
     // Who made a container with a user namespace may have had no right to make cgroups.
-    let need = if has_user_namespace(&config) { Need::IfPermitted } else { Need::Required };
+    let need = if has_user_namespace(&config) || record.rootless { Need::IfPermitted } else { Need::Required };
     let cgroups: Vec<Dir> = record.cgroups.iter().map(|dir| Dir { need, ..dir.to_dir() }).collect();
     let containers = Group::at(cgroups.clone()).map_err(from_cgroup)?;
     if options.paused == Paused::Refused && tracing.time("is-frozen", || containers.is_frozen()).map_err(from_cgroup)? {
@@ -253,7 +255,13 @@ fn launch(
         }
         Err(error) if is_cgroup_gone(&error) && options.cgroups.is_empty() => {
             let fd = cgroup_of(origin.init_pid, dir).map_err(|_| adding(&error))?;
-            start(Some(fd.borrow()))
+            match start(Some(fd.borrow())) {
+                // It never had one of its own, and that of its caller is not ours to choose: rootless Podman.
+                Err(refused) if plan.rootless && is_permission(&refused) && error.errno() == Some(Errno::NOENT.0) => {
+                    start(None)
+                }
+                done => done,
+            }
         }
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
         done => done,
@@ -272,6 +280,10 @@ fn cannot_enter(error: &Error) -> bool {
 
 fn is_cgroup_gone(error: &Error) -> bool {
     [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
+}
+
+fn is_permission(error: &Error) -> bool {
+    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
 }
 
 /// As runc words it.
@@ -342,6 +354,8 @@ fn adopt(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<'_>)
     match group.adopt(launch.pid(), joined) {
         // Where none could be made there is none.
         Err(error) if error.is_missing() && plan.cgroup.dirs.iter().all(|dir| dir.need == Need::IfPermitted) => Ok(()),
+        // The container has none.
+        Err(error) if plan.rootless && options.cgroups.is_empty() && error.is_missing() => Ok(()),
         done => done.map_err(|error| adding(&from_cgroup(error))),
     }
 }

@@ -64,6 +64,9 @@ pub(crate) struct Record {
     /// Whether its process has kept its caller's session keyring, as further ones then do.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) callers_keyring: bool,
+    /// Whether its maker lacked the rights of the host's root: it may have no cgroup.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(crate) rootless: bool,
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,

@@ -22,6 +22,7 @@ tests! { "users":
         ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace, ordinary_user_executes,
         ordinary_user_without_cgroup_or_pids,
         root_of_a_namespace_executes,
+        rootless_podman_with_a_single_id,
     }
 }
 
@@ -357,10 +358,15 @@ fn init_is_not_dumpable(t: &Context) -> Outcome {
 
 const USER: u32 = 54_321;
 
-/// Calls the binary as a user who has no rights, nor more ids than the own one.
-fn as_user(t: &Context, call: &[&str]) -> Done {
+/// All files of the test become that user's.
+fn hand_over(t: &Context) {
     let all = std::process::Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).arg(t.dir()).status();
     assert!(all.expect("chown is there").success());
+}
+
+/// Calls the binary as a user who has no rights, nor more ids than the own one.
+fn as_user(t: &Context, call: &[&str]) -> Done {
+    hand_over(t);
     let script = format!("exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \"$@\"");
     t.orlop(call).through_bash(&script).end()
 }
@@ -392,6 +398,30 @@ fn ordinary_user(t: &Context) -> Outcome {
 fn ordinary_user_sees_no_cgroup(t: &Context) -> Outcome {
     let bundle = rootless(t.bundle()).with("/linux/resources", json!({"pids": {"limit": 20}})).args(&["true"]);
     run_as_user(t, &bundle).fails_with("limit");
+    Ok(())
+}
+
+/// Podman without subordinate ids makes the user namespace itself: one of a single id, where setgroups(2) is forbidden;
+/// and whoever runs the containers may write to no cgroup, of either version.
+fn rootless_podman_with_a_single_id(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = t.bundle().remove("/linux/resources").with("/process/user/additionalGids", json!([0]));
+    let bundle = bundle.args(&["sleep", "600"]);
+    hand_over(t);
+    // The words before the command are the binary, `--root` and the log.
+    let script = format!(
+        "exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \
+         unshare --user --map-root-user bash -euc '
+            call=(); while [ \"$1\" != list ]; do call+=(\"$1\"); shift; done
+            \"${{call[@]}}\" run --detach --bundle {} {id}
+            \"${{call[@]}}\" exec {id} /bin/probe id
+            \"${{call[@]}}\" exec --additional-gids 7 {id} /bin/probe id || echo refused
+            \"${{call[@]}}\" delete --force {id}' bash \"$@\"",
+        bundle.path()
+    );
+    let done = t.orlop(&["list"]).through_bash(&script).end().ok();
+    assert_eq!(done.value("uid"), "0");
+    assert!(done.stdout().ends_with("refused\n") && done.stderr().contains("setgroups"), "{}", done.stderr());
     Ok(())
 }
 

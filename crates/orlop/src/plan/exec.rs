@@ -208,6 +208,7 @@ pub fn plan(
         joined: Vec::new(),
         has_poststart: false,
         has_poststop: false,
+        rootless: host.rootless,
     })
 }
 

@@ -138,7 +138,8 @@ impl Planner<'_> {
     /// What the process may do about its groups.
     pub(super) fn groups(&self) -> Result<Groups> {
         if !self.has_namespace(NamespaceKind::User) {
-            return Ok(Groups::Set);
+            // Podman without subordinate ids: the user namespace is the caller's, which may have no groups.
+            return Ok(if self.host.rootless { Groups::SetIfAllowed } else { Groups::Set });
         }
         // Who made a running container's namespace decided on that.
         if !self.has_id_maps() || self.kind == ProcessKind::Further {

@@ -464,6 +464,8 @@ pub struct Plan {
     pub(crate) has_poststart: bool,
     /// Whether there are hooks for when the container is deleted.
     pub(crate) has_poststop: bool,
+    /// Whether whoever asks lacks the rights of the host's root.
+    pub(crate) rootless: bool,
 }
 
 impl Plan {
@@ -549,6 +551,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         joined: planner.joined,
         has_poststart: !config.hooks.poststart.is_empty(),
         has_poststop: !config.hooks.poststop.is_empty(),
+        rootless: host.rootless,
     })
 }
 

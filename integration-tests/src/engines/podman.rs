@@ -1,0 +1,212 @@
+//! Podman and Buildah, of root or of an ordinary user, on storage of the test's own. There is no daemon: conmon and a
+//! `podman container cleanup` for each container, and the networks' helpers.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::mount::UnmountFlags;
+
+use crate::command::Orlop;
+use crate::context::{Context, Skip};
+use crate::engines::{Engine, image, runtime, tool, until};
+use crate::{leaks, processes};
+
+/// An ordinary user, known to nobody outside of the test.
+pub const USER: u32 = 54_321;
+
+/// Who there is, and who has which subordinate ids.
+const USERS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"];
+
+/// Limits are named because Podman's default raises them, which takes a capability that not every root has.
+const CONFIG: &str = r#"
+[containers]
+default_ulimits = ["nofile=1024:2048", "nproc=4096:8192"]
+@pids
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "orlop"
+runtime_supports_json = ["orlop"]
+runtime_supports_nocgroup = ["orlop"]
+@folders
+[engine.runtimes]
+orlop = ["@runtime"]
+[network]
+network_backend = "netavark"
+network_config_dir = "@dir/podman/networks"
+"#;
+
+pub struct Podman<'t> {
+    pub engine: Engine<'t>,
+    /// Whose containers they are.
+    user: Option<u32>,
+}
+
+impl<'t> Podman<'t> {
+    /// With the image, as root.
+    pub fn of_root(t: &'t Context) -> Result<Podman<'t>, Skip> {
+        Podman::configured(t, None)?.loaded()
+    }
+
+    /// With the image, as a user who has subordinate ids, or only the own one.
+    pub fn of_user(t: &'t Context, subordinate: bool) -> Result<Podman<'t>, Skip> {
+        tool("newuidmap")?;
+        let podman = Podman::configured(t, Some(USER))?;
+        podman.become_known(subordinate);
+        podman.loaded()
+    }
+
+    fn configured(t: &'t Context, user: Option<u32>) -> Result<Podman<'t>, Skip> {
+        let mut engine = Engine::new(t)?;
+        let folder = engine.folder("podman");
+        let dir = t.dir().to_str().expect("a plain path");
+        let folders =
+            ["static_dir", "tmp_dir", "volume_path"].map(|name| format!("{name} = \"{dir}/podman/{name}\"\n"));
+        let config = CONFIG
+            .replace("@folders", if user.is_none() { folders.concat() } else { String::new() }.trim_end())
+            .replace("@pids", if t.host.has_controller("pids") { "" } else { "pids_limit = 0" })
+            .replace("@runtime", runtime(t).to_str().expect("a plain path"))
+            .replace("@dir", dir);
+        write(&folder.join("containers.conf"), &config);
+        let storage = format!(
+            "[storage]\ndriver = \"{}\"\nrunroot = \"{dir}/podman/runroot\"\ngraphroot = \"{dir}/podman/storage\"\n",
+            if user.is_none() { "overlay" } else { "vfs" }
+        );
+        write(&folder.join("storage.conf"), &storage);
+        // Podman waits until a monitor's number and cgroup are free.
+        std::thread::spawn(|| {
+            loop {
+                processes::reap_adopted(&["podman", "buildah", "bash", "setpriv", "setsid"]);
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        });
+        for name in ["orlop", "runc", "crun"] {
+            engine.watch(user.map_or(format!("/run/{name}"), |_| format!("/run/user/{name}")));
+        }
+        Ok(Podman { engine, user })
+    }
+
+    /// The user is in the files of this mount namespace only.
+    fn become_known(&self, subordinate: bool) {
+        let dir = self.engine.t.dir();
+        let home = self.engine.folder("home");
+        let ids = if subordinate { format!("tester:{}:65536\n", 200_000) } else { "nobody:1:1\n".to_owned() };
+        let with = |file: &str, line: String| fs::read_to_string(file).unwrap_or_default() + &line;
+        let texts = [
+            with(USERS[0], format!("tester:x:{USER}:{USER}::{}:/bin/sh\n", home.display())),
+            with(USERS[1], format!("tester:x:{USER}:\n")),
+            ids.clone(),
+            ids,
+        ];
+        for (file, text) in USERS.iter().zip(texts) {
+            let own = dir.join("podman").join(file.rsplit('/').next().expect("it has a name"));
+            write(&own, &text);
+            rustix::mount::mount_bind(&own, *file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+        fs::create_dir_all("/run/user").expect("/run is ours");
+        let folders = [dir.to_str().expect("a plain path"), "/run/user"];
+        let status = Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).args(folders).status();
+        assert!(status.expect("chown is there").success());
+    }
+
+    fn loaded(mut self) -> Result<Podman<'t>, Skip> {
+        for name in ["podman", "conmon", "catatonit"] {
+            tool(name)?;
+        }
+        let archive = image::archive(self.engine.t.dir())?;
+        self.podman(&["load", "--quiet", "--input", archive.to_str().expect("a plain path")]).end().ok();
+        // What the storage and the networks mount once stays.
+        self.engine.mounts.extend(super::targets());
+        for stays in ["/run/netns".into(), self.engine.t.dir().join("podman/storage/overlay")] {
+            self.engine.mounts.insert(stays);
+        }
+        Ok(self)
+    }
+
+    pub fn podman(&self, args: &[&str]) -> Orlop {
+        self.program("podman", args)
+    }
+
+    pub fn program(&self, name: &str, args: &[&str]) -> Orlop {
+        let call = self.engine.call(name, args).unwrap_or_else(|skip| panic!("{}", skip.0));
+        let folder = self.engine.folder("podman");
+        let file = |name: &str| folder.join(name).to_str().expect("a plain path").to_owned();
+        let call =
+            call.env("CONTAINERS_CONF", &file("containers.conf")).env("CONTAINERS_STORAGE_CONF", &file("storage.conf"));
+        let home = self.engine.t.dir().join("home");
+        let call = call.env("HOME", home.to_str().expect("a plain path"));
+        match self.user {
+            None => call,
+            Some(user) => call.env("XDG_RUNTIME_DIR", "/run/user").through_bash(&format!(
+                "exec setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all \"$@\""
+            )),
+        }
+    }
+
+    /// `podman COMMAND OPTION... IMAGE WORD...`, with the test's tag as the parent of its cgroup, where there is one.
+    pub fn container(&self, command: &str, options: &[&str], words: &[&str]) -> Orlop {
+        let parent = format!("/{}", self.engine.t.tag());
+        let mut args = vec![command];
+        if self.user.is_none() && !options.iter().any(|option| ["--cgroups", "--pod"].contains(option)) {
+            args.extend(["--cgroup-parent", &parent]);
+        }
+        if !options.contains(&"--network") && !options.contains(&"--pod") {
+            args.extend(["--network", "none"]);
+        }
+        args.extend(options);
+        args.push(image::NAME);
+        args.extend(words);
+        self.podman(&args)
+    }
+
+    /// `podman run --rm OPTION... IMAGE sh -c SCRIPT`
+    pub fn run(&self, options: &[&str], script: &str) -> Orlop {
+        self.container("run", &[&["--rm"], options].concat(), &["sh", "-c", script])
+    }
+
+    /// A container of that name in the background.
+    #[track_caller]
+    pub fn detach(&self, options: &[&str], name: &str, words: &[&str]) {
+        self.container("run", &[&["--detach", "--name", name], options].concat(), words).end().ok();
+    }
+
+    /// `podman inspect --format FORMAT NAME`
+    #[track_caller]
+    pub fn inspect(&self, name: &str, format: &str) -> String {
+        self.podman(&["inspect", "--format", format, name]).end().ok().stdout().trim().to_owned()
+    }
+
+    /// Nothing of a container is left; Podman leaves the cgroup of its monitors, and of its pods'.
+    #[track_caller]
+    pub fn is_clean(&self) {
+        until("the monitors' cgroups can be removed", || {
+            let cgroups = leaks::cgroups_of(self.engine.t.tag());
+            cgroups.iter().filter(|path| path.ends_with("conmon")).all(|path| fs::remove_dir(path).is_ok())
+        });
+        if self.user.is_some() {
+            // Ends the process that keeps the user's namespace.
+            self.podman(&["system", "migrate"]).end().ok();
+        }
+        self.engine.is_clean();
+    }
+
+    #[track_caller]
+    pub fn end(self) {
+        self.is_clean();
+        let own = self.engine.t.dir().join("podman/storage/overlay");
+        if super::targets().contains(&own) {
+            rustix::mount::unmount(&own, UnmountFlags::DETACH).expect("it was mounted");
+        }
+        if self.user.is_some() {
+            for file in USERS {
+                rustix::mount::unmount(file, UnmountFlags::DETACH).expect("it was mounted");
+            }
+        }
+        self.engine.end();
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).expect("the test's folder is writable");
+}
