@@ -11,6 +11,7 @@ mod hooks;
 mod lifecycle;
 mod list;
 mod memory;
+mod mounts;
 mod process;
 mod rootfs;
 mod scale;
@@ -49,6 +50,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         lifecycle::TESTS,
         list::TESTS,
         memory::TESTS,
+        mounts::TESTS,
         process::TESTS,
         rootfs::TESTS,
         scale::TESTS,

@@ -16,7 +16,8 @@ use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Run, Spec, Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts, MountsAction,
+    Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::log::Failure;
@@ -37,6 +38,7 @@ pub const VERBS: Verbs = Verbs {
     info: info::info,
     kill,
     list,
+    mounts,
     pause: control::pause,
     ps: control::ps,
     resume: control::resume,
@@ -228,8 +230,7 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
     };
-    // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
-    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
+    hide()?;
     let signals = match attendance {
         Attendance::Foreground => Some(foreground::Signals::take_over()?),
         Attendance::Detached => None,
@@ -247,6 +248,11 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         }
         None => Ok(executed.detach().map(|()| 0)?),
     }
+}
+
+/// A container's processes see this one's child before it has become its own program: CVE-2016-9962.
+fn hide() -> Result<(), Failure> {
+    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))
 }
 
 fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
@@ -322,6 +328,18 @@ fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
         Ok(())
     };
     each(context, options.target, delete, |error| error.kind() == Kind::NotFound)
+}
+
+fn mounts(context: &Context<'_>, options: &Mounts<'_>) -> Outcome {
+    let text = orlop::read_mounts(options.file)?;
+    let mounts = orlop::config::parse_mounts(&text).map_err(|error| Failure::new(error.to_string()))?;
+    let container = runtime(context).container(options.id)?;
+    hide()?;
+    match options.action {
+        MountsAction::Add => container.add_mounts(&mounts)?,
+        MountsAction::Remove => container.remove_mounts(&mounts)?,
+    }
+    Ok(0)
 }
 
 fn list(context: &Context<'_>, options: &List) -> Outcome {

@@ -77,14 +77,14 @@ fn components(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
 }
 
 /// A path with room for a NUL, so that each of its prefixes can be passed to the kernel.
-struct PathBuf([u8; 4097]);
+pub(crate) struct PathBuf([u8; 4097]);
 
 impl PathBuf {
-    fn new() -> PathBuf {
+    pub(crate) fn new() -> PathBuf {
         PathBuf([0; 4097])
     }
 
-    fn set(&mut self, path: &[u8]) -> Result<&CStr> {
+    pub(crate) fn set(&mut self, path: &[u8]) -> Result<&CStr> {
         let too_long = Failure { call: Call::Openat2, errno: Errno::NAMETOOLONG };
         let room = self.0.get_mut(..=path.len()).ok_or(too_long)?;
         let (last, text) = room.split_last_mut().ok_or(BROKEN)?;
@@ -112,6 +112,13 @@ impl PathBuf {
         }
         Ok(at)
     }
+}
+
+/// The directory of a path, `.` for the root, and its last component; `None` for the root itself.
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, end) = components(path).last()?;
+    let above = path.get(..end.checked_sub(name.len())?)?;
+    Some((if above.is_empty() || above == b"/" { b"." } else { above }, name))
 }
 
 fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {

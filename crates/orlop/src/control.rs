@@ -68,7 +68,7 @@ impl Container {
     }
 
     /// With the lock, so that a `delete` or `start` waits.
-    fn changed(&self, doing: &'static str, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn changed(&self, doing: &'static str, change: impl FnOnce() -> Result<()>) -> Result<()> {
         let changed = self.dir().lock().and_then(|()| {
             let changed = if self.dir().is_linked()? {
                 change()

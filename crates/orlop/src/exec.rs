@@ -127,7 +127,7 @@ fn is_frozen(dirs: &[Dir]) -> Result<bool> {
 }
 
 /// The kernel refuses to join the user namespace that one is in.
-fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
+pub(crate) fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
     if !config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
         return Ok(true);
     }

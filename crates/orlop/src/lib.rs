@@ -36,6 +36,7 @@ mod hook;
 mod host;
 mod idmap;
 mod launch;
+mod mounts;
 mod path;
 pub mod plan;
 mod runtime;
@@ -51,6 +52,7 @@ pub use doctor::Finding;
 pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use host::Host;
+pub use mounts::read_mounts;
 pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
 
 /// What [`Container::stats`] gives.

@@ -174,6 +174,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>, target: &Ta
         readonly_dev: false,
         own_cgroup: String::new(),
         maybe_proc: Vec::new(),
+        runs: true,
     };
     planner.enter(&cgroup, target);
     if planner.terminal()? {
@@ -236,7 +237,7 @@ impl Planner<'_> {
 
     /// The namespaces that the container does not share with its runtime. A pid namespace is joined by being born
     /// there.
-    fn joined(&self, target: &Target<'_>) -> CloneFlags {
+    pub(super) fn joined(&self, target: &Target<'_>) -> CloneFlags {
         let mut all = CloneFlags::NONE;
         for namespace in &self.config.linux.namespaces {
             match namespace.kind {

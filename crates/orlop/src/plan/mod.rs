@@ -12,6 +12,7 @@ pub mod exec;
 mod exec_tests;
 mod hooks;
 mod idmap;
+pub(crate) mod live;
 mod mounts;
 mod namespaces;
 pub mod options;
@@ -109,7 +110,7 @@ impl Origin {
 
     /// Whether a field asks for it.
     pub const fn is_none(self) -> bool {
-        self.pointer.is_empty()
+        self.pointer.is_empty() && self.index.is_none()
     }
 
     pub(crate) fn to_pointer(self) -> Option<String> {
@@ -505,6 +506,7 @@ pub fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<P
         readonly_dev: false,
         own_cgroup: String::new(),
         maybe_proc: Vec::new(),
+        runs: false,
     };
     refuse_unsupported(config)?;
     planner.check_hooks()?;
@@ -553,6 +555,8 @@ pub(crate) struct Planner<'p> {
     own_cgroup: String,
     /// Where a procfs could be mounted by what is planned so far.
     maybe_proc: Vec<String>,
+    /// Whether the container is there already: init enters it, and what is the host's comes from the runtime.
+    runs: bool,
 }
 
 impl Planner<'_> {
