@@ -2,9 +2,11 @@
 
 mod attributes;
 mod cgroup;
+mod checkpoint;
 mod cli;
 mod control;
 mod crash;
+mod criu;
 mod errors;
 mod exec;
 mod hooks;
@@ -37,6 +39,11 @@ pub struct Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where criu works, and is worth its time: all of it, and what depends on the cgroups.
+const CRIU: &[&str] = &["vm-criu"];
+const CRIU_CGROUPS: &[&str] = &["vm-criu", "vm-v1", "vm-systemd"];
+/// What depends on what happens to be installed.
+const NOWHERE: &[&str] = &[];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where root has controllers to set limits with.
@@ -47,6 +54,7 @@ pub fn all() -> impl Iterator<Item = Test> {
     [
         cli::TESTS,
         crash::TESTS,
+        criu::TESTS,
         lifecycle::TESTS,
         list::TESTS,
         memory::TESTS,
@@ -60,6 +68,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         seccomp::TESTS,
         attributes::TESTS,
         cgroup::TESTS,
+        checkpoint::TESTS,
         users::TESTS,
         exec::TESTS,
         terminal::TESTS,

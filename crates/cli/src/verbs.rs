@@ -24,10 +24,11 @@ use crate::log::Failure;
 use crate::output;
 use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
-use crate::{control, doctor, foreground, info, terminal};
+use crate::{checkpoint, control, doctor, foreground, info, terminal};
 
 /// The commands that this build has.
 pub const VERBS: Verbs = Verbs {
+    checkpoint: checkpoint::checkpoint,
     create,
     delete,
     doctor: doctor::doctor,
@@ -41,6 +42,7 @@ pub const VERBS: Verbs = Verbs {
     mounts,
     pause: control::pause,
     ps: control::ps,
+    restore: checkpoint::restore,
     resume: control::resume,
     run,
     spec,
@@ -48,7 +50,6 @@ pub const VERBS: Verbs = Verbs {
     state,
     update: control::update,
     wait: control::wait,
-    ..Verbs::UNSUPPORTED
 };
 
 impl From<orlop::Error> for Failure {
@@ -76,29 +77,28 @@ pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
     Runtime::new(&context.root.path)
 }
 
-/// A global option that only some commands understand, and none yet.
-fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
-    let asked = [(context.global.trace.is_some(), "--trace"), (context.global.criu.is_some(), "--criu")];
-    match asked.iter().find(|(asked, _)| *asked) {
-        Some((_, option)) => Err(Failure::new(format!("{option}: not supported yet"))),
+/// A global option that no command understands yet.
+pub(crate) fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
+    match context.global.trace {
+        Some(_) => Err(Failure::new("--trace: not supported yet")),
         None => Ok(()),
     }
 }
 
-fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
+pub(crate) fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
     Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
 }
 
 /// Who is there when the container's program runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Attendance {
+pub(crate) enum Attendance {
     /// We are.
     Foreground,
     /// Nobody of us.
     Detached,
 }
 
-fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
+pub(crate) fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
     match (attendance, socket) {
         (Attendance::Foreground, None) => Ok(Console::Caller(terminal::own_size)),
         (Attendance::Foreground, Some(_)) => {
@@ -142,7 +142,7 @@ fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
     }
 }
 
-fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
+pub(crate) fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
     match context.global.cgroup_manager {
         CgroupManager::Cgroupfs => orlop::CgroupManager::Cgroupfs,
         CgroupManager::Systemd => orlop::CgroupManager::Systemd,
@@ -151,7 +151,7 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
 }
 
 /// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
-fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
+pub(crate) fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
     let caller = context.caller;
     if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
         return Ok(Bus::System);
@@ -169,7 +169,7 @@ fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
     }
 }
 
-fn warn(context: &Context<'_>, warnings: &[Warning]) {
+pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     for warning in warnings {
         match warning.weight {
             Weight::Warning => context.log.note(Level::Warning, format!("{}: {}", warning.origin, warning.text)),

@@ -132,6 +132,13 @@ impl Error {
         self
     }
 
+    /// Adds to the reason.
+    #[must_use]
+    pub(crate) fn more(mut self, text: &str) -> Error {
+        self.0.reason = alloc::format!("{}: {text}", self.0.reason).into();
+        self
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -26,7 +26,9 @@ mod cgroup;
 pub mod config;
 pub mod console;
 mod control;
+mod checkpoint;
 mod create;
+pub mod criu;
 mod doctor;
 mod error;
 pub mod exec;
@@ -39,6 +41,7 @@ mod launch;
 mod mounts;
 mod path;
 pub mod plan;
+mod restore;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;
@@ -46,6 +49,7 @@ mod state;
 pub mod time;
 
 pub use bundle::Bundle;
+pub use checkpoint::{CheckpointOptions, PageServer};
 pub use console::Console;
 pub use create::CreateOptions;
 pub use doctor::Finding;
@@ -64,4 +68,5 @@ pub mod stats {
 }
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
+pub use restore::{RestoreOptions, Restored};
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};

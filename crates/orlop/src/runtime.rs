@@ -99,6 +99,10 @@ impl Runtime {
         create::create(&self.root, bundle, plan, gate, options, &Subject { id, bundle: bundle.path(), config: &config })
     }
 
+    pub(crate) fn root(&self) -> &CStr {
+        &self.root
+    }
+
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
@@ -142,6 +146,18 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
+    with_options(id, bundle, config, options, gate, |options| plan::plan(config, host, options))
+}
+
+/// What the planner is told of the caller's wishes.
+pub(crate) fn with_options(
+    id: &str,
+    bundle: &Bundle,
+    config: &Config<'_>,
+    options: &CreateOptions,
+    gate: Gate,
+    plan: impl FnOnce(&Options<'_>) -> Result<Plan>,
+) -> Result<Plan> {
     let user = options.cgroup_manager == orlop_cgroup::Manager::Systemd && options.systemd != Bus::System;
     // Where a user's systemd is, only it can tell; the system's has the root.
     let systemd_cgroup = if user { cgroup_of(&options.systemd)? } else { String::new() };
@@ -159,7 +175,7 @@ fn plan_for(
         console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
         joins_own_network: joins_own_network(config),
     };
-    plan::plan(config, host, &options)
+    plan(&options)
 }
 
 fn cgroup_of(bus: &Bus) -> Result<String> {
@@ -196,6 +212,10 @@ pub struct Container {
 }
 
 impl Container {
+    pub(crate) fn of(id: &str, dir: StateDir) -> Container {
+        Container { id: id.into(), dir }
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id

@@ -17,6 +17,7 @@ mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+pub(crate) mod restore;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::host::Host;
 
 pub use capability::CapabilitySet;
 pub use console::Console;
+pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
@@ -176,6 +178,8 @@ pub enum Task {
         /// Whether the mounts below get them too.
         ids_reach: Reach,
     },
+    /// Keeps the mount namespace that init has made so far, for criu.
+    MountNamespace,
     /// Hands the network namespace to init.
     SendNetworkNamespace,
     /// Puts init into its cgroups, where it could not start there; starts the scope around it.
@@ -217,6 +221,7 @@ impl Task {
         match self {
             Task::NetworkNamespace => "network-namespace",
             Task::SendNetworkNamespace => "send-network-namespace",
+            Task::MountNamespace => "mount-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",

@@ -248,7 +248,7 @@ impl Planner<'_> {
     }
 
     /// What keeps mounts from spreading to the host, and from where on.
-    fn first_propagation(&self) -> (Propagation, Reach) {
+    pub(super) fn first_propagation(&self) -> (Propagation, Reach) {
         match self.config.linux.rootfs_propagation.map(propagation) {
             Some((Propagation::PRIVATE, reach)) => (Propagation::PRIVATE, reach),
             Some((_, reach)) => (Propagation::SLAVE, reach),
