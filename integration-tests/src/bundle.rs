@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 
-const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
+pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
 
 pub struct Bundle {
     path: String,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,10 +42,18 @@ impl Orlop {
 
     /// Without `--root` and `--log`.
     pub fn bare(context: &Context, args: &[&str]) -> Orlop {
+        let mut orlop = Orlop::program(context, context.binary(), args);
+        orlop.files.line = args.join(" ");
+        orlop
+    }
+
+    /// Another program, with the same surroundings.
+    pub fn program(context: &Context, program: &Path, args: &[&str]) -> Orlop {
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let file = |kind| context.dir().join(format!("{call}.{kind}"));
-        let files = Files { line: args.join(" "), stdout: file("out"), stderr: file("err"), log: file("log") };
-        let mut command = Command::new(context.binary());
+        let line = format!("{} {}", program.display(), args.join(" "));
+        let files = Files { line, stdout: file("out"), stderr: file("err"), log: file("log") };
+        let mut command = Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
         command.args(args).current_dir(context.dir()).stdin(Stdio::null()).env_clear();
         command.env("PATH", path).env("TMPDIR", context.dir().join("tmp"));

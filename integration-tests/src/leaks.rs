@@ -89,7 +89,7 @@ fn mounts_of(dir: &Path, tag: &str) -> Vec<host::Mount> {
 }
 
 /// The cgroups with the tag in their name and those below, parents first.
-fn cgroups_of(tag: &str) -> Vec<PathBuf> {
+pub fn cgroups_of(tag: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for top in host::hierarchies() {
         walk(&top, &mut |path| {
@@ -113,7 +113,7 @@ fn walk(dir: &Path, f: &mut impl FnMut(&Path)) {
     }
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

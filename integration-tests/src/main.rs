@@ -9,6 +9,7 @@
 //! | `--jobs N` | that many at a time (1) |
 //! | `--require ENV` | in this environment, a test that must run and is skipped has failed |
 //! | `--limit S` | seconds that one test may take (60) |
+//! | `--engines` | the tests with real engines, rather than all others |
 //! | `--orlop PATH` | the binary, also by `ORLOP` |
 //! | `--global ARG` | passed to the binary before the command (repeatable) |
 //!
@@ -19,6 +20,7 @@ mod bundle;
 mod command;
 mod context;
 mod criu;
+mod engines;
 mod host;
 mod leaks;
 mod pending;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--list" => list = true,
             "--exact" => options.exact = true,
+            "--engines" => options.engines = true,
             "--jobs" => options.jobs = number(&value()),
             "--limit" => options.limit = number(&value()) as u64,
             "--require" => options.require = Some(value()),

@@ -67,6 +67,11 @@ pub fn living_below(root: i32) -> Vec<Process> {
         .collect()
 }
 
+/// Whether there is such a process that has not ended.
+pub fn lives(pid: i32) -> bool {
+    Process::read(pid).is_some_and(|process| !process.is_zombie())
+}
+
 /// Kills what is below `root` until nothing is: a killed parent's children come to `root`, which
 /// is a subreaper.
 pub fn kill_below(root: i32) {

@@ -15,7 +15,7 @@ use rustix::process::set_child_subreaper;
 use crate::context::{Context, Skip};
 use crate::pending::is_pending;
 use crate::tests::{self, Test};
-use crate::{leaks, processes};
+use crate::{engines, leaks, processes};
 
 /// The process of a test ends with this status when it was skipped; the reason is its last line.
 const SKIPPED: u8 = 77;
@@ -23,6 +23,8 @@ const SKIPPED: u8 = 77;
 pub struct Options {
     pub filters: Vec<String>,
     pub exact: bool,
+    /// The tests with real engines, rather than all others.
+    pub engines: bool,
     pub jobs: usize,
     /// seconds
     pub limit: u64,
@@ -36,6 +38,7 @@ impl Default for Options {
         Options {
             filters: Vec::new(),
             exact: false,
+            engines: false,
             jobs: 1,
             limit: 180,
             require: None,
@@ -60,11 +63,12 @@ impl Options {
         }
     }
 
-    fn selects(&self, name: &str) -> bool {
+    fn selects(&self, test: &Test) -> bool {
+        let name = test.name;
         let matches = |f: &String| {
             if self.exact { name == f } else { name.contains(f.as_str()) }
         };
-        self.filters.is_empty() || self.filters.iter().any(matches)
+        test.is_with_engine() == self.engines && (self.filters.is_empty() || self.filters.iter().any(matches))
     }
 
     fn requires(&self, test: &Test) -> bool {
@@ -89,7 +93,7 @@ struct Counts {
 /// Runs the selected tests and prints a line for each.
 pub fn run(options: &Options) -> ExitCode {
     set_child_subreaper(rustix::process::Pid::from_raw(1)).expect("prctl(2) knows subreapers");
-    let queue: VecDeque<Test> = tests::all().filter(|test| options.selects(test.name)).collect::<Vec<_>>().into();
+    let queue: VecDeque<Test> = tests::all().filter(|test| options.selects(test)).collect::<Vec<_>>().into();
     if queue.is_empty() {
         eprintln!("orlop-tests: no test has such a name");
         return ExitCode::from(2);
@@ -170,7 +174,7 @@ fn run_one(options: &Options, test: &Test, number: usize) -> Outcome {
 fn supervise(options: &Options, test: &Test, dir: &Path, tag: &str) -> Outcome {
     let log = dir.join("test.log");
     let output = File::create(&log).expect("the test's folder is writable");
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = if test.is_with_engine() { engines::apart() } else { Command::new("/proc/self/exe") };
     command.arg("--inner").arg(test.name).arg(dir).arg(tag).arg("--orlop");
     command.arg(options.orlop.as_deref().expect("it was found"));
     for arg in &options.global {

@@ -69,12 +69,23 @@ impl Terminal {
                 return;
             }
             assert!(Instant::now() < end, "{text:?} does not come; there is {:?}", self.seen);
-            let mut buffer = [0u8; 4096];
-            match rustix::io::read(&self.master, &mut buffer) {
-                Ok(n) if n > 0 => self.seen.push_str(&String::from_utf8_lossy(&buffer[..n])),
-                Ok(_) | Err(Errno::AGAIN | Errno::IO) => sleep(Duration::from_millis(5)),
-                Err(errno) => panic!("reading a terminal: {errno}; there was {:?}", self.seen),
-            }
+            self.look();
+        }
+    }
+
+    /// Whether the text has come by now.
+    pub fn has_shown(&mut self, text: &str) -> bool {
+        self.look();
+        self.seen.contains(text)
+    }
+
+    /// Takes what has come, or waits a moment.
+    fn look(&mut self) {
+        let mut buffer = [0u8; 4096];
+        match rustix::io::read(&self.master, &mut buffer) {
+            Ok(n) if n > 0 => self.seen.push_str(&String::from_utf8_lossy(&buffer[..n])),
+            Ok(_) | Err(Errno::AGAIN | Errno::IO) => sleep(Duration::from_millis(5)),
+            Err(errno) => panic!("reading a terminal: {errno}; there was {:?}", self.seen),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The tests, by what of the binary they are about.
 
 mod attributes;
+mod calls;
 mod cgroup;
 mod checkpoint;
 mod cli;
+mod containerd;
 mod control;
 mod crash;
 mod criu;
@@ -35,6 +37,13 @@ pub struct Test {
     pub run: fn(&Context) -> Outcome,
 }
 
+impl Test {
+    /// Whether it drives a real engine, which drives the binary.
+    pub fn is_with_engine(&self) -> bool {
+        self.must == ENGINES
+    }
+}
+
 /// Where root runs containers.
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
@@ -46,8 +55,12 @@ const CRIU_CGROUPS: &[&str] = &["vm-criu", "vm-v1", "vm-systemd"];
 const NOWHERE: &[&str] = &[];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
+/// Where cgroup v2 is the only one, and the machine is a real one.
+const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where real engines are installed.
+const ENGINES: &[&str] = &["engines"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];
 
 pub fn all() -> impl Iterator<Item = Test> {
@@ -67,6 +80,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         security::TESTS,
         seccomp::TESTS,
         attributes::TESTS,
+        calls::TESTS,
         cgroup::TESTS,
         checkpoint::TESTS,
         users::TESTS,
@@ -74,6 +88,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
+        containerd::TESTS,
     ]
     .into_iter()
     .flatten()

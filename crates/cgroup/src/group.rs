@@ -25,6 +25,7 @@ use crate::plan::{Controller, Dir, Need, Options, Plan, When, plan};
 use crate::resources::Resources;
 use make::{Found, inherit_cpuset, make};
 
+pub use freeze::is_frozen;
 pub use oom::{Oom, OomWatch};
 pub use remove::PATIENCE;
 

@@ -43,7 +43,7 @@ pub mod systemd;
 
 pub use device::{DEFAULT_DEVICES, DeviceSet};
 pub use error::Error;
-pub use group::{Group, Joined, Oom, OomWatch, PATIENCE};
+pub use group::{Group, Joined, Oom, OomWatch, PATIENCE, is_frozen};
 pub use layout::{Hierarchy, Layout, Mode, Version};
 pub use path::CgroupPath;
 pub use plan::{

@@ -9,6 +9,7 @@ use liballoc::vec::Vec;
 
 use orlop_sys::fd::CWD;
 use orlop_sys::fs::{self, OFlags};
+use orlop_sys::start::Args;
 use orlop_sys::{Errno, process, thread};
 
 use crate::command::{CgroupManager, Global};
@@ -76,9 +77,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// This process.
-    pub fn this() -> Caller {
-        Caller { euid: thread::euid(), in_user_namespace }
+    /// This process, as it was started.
+    pub fn this(args: Args) -> Caller {
+        Caller { euid: args.euid().unwrap_or_else(thread::euid), in_user_namespace }
     }
 
     /// Whether it is root of the first user namespace.

@@ -189,7 +189,7 @@ fn hold_standard() -> Result<(), Failure> {
 
 fn context<'a>(program: Program, global: &'a Global<'a>, args: Args, log: &'a Log) -> Result<Context<'a>, Failure> {
     let env = Environment::new(args.env());
-    let caller = Caller::this();
+    let caller = Caller::this(args);
     let root = Root::find(global, &env, caller)?;
     root.prepare()?;
     Ok(Context { program, global, env, caller, root, log, args })

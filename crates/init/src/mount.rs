@@ -238,7 +238,11 @@ pub(crate) fn target(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Re
         Make::LikeSource if fs::stat(ctx.fd(point.like)?).at(Call::Statx)?.is_dir() => Leaf::Directory,
         Make::LikeSource => Leaf::File,
     };
-    let found = root::open_or_make(ctx.fd(point.root)?, ctx.text(point.path)?, leaf, point.follow)?;
+    let beside = if point.follow == Follow::Links { root::make_beside(ctx, point.path, leaf)? } else { None };
+    let found = match beside {
+        Some(found) => found,
+        None => root::open_or_make(ctx.fd(point.root)?, ctx.text(point.path)?, leaf, point.follow)?,
+    };
     let on_proc = |fd: BorrowedFd<'_>| Ok(fs::fs_magic(fd).at(Call::Fstatfs)? == fs::magic::PROC);
     let refused = match point.over_proc {
         OverProc::Allowed => false,
@@ -252,17 +256,32 @@ pub(crate) fn target(ctx: &mut Context<'_>, point: &MountPoint, out: Slot) -> Re
     }
     ctx.target_was_there = found.was_there;
     if let Some(parent) = found.parent {
-        ctx.leave(parent);
+        root::keep_parent(ctx, point.path, parent)?;
     }
     ctx.put(out, found.fd)
 }
 
 pub(crate) fn attach(ctx: &mut Context<'_>, mount: Slot, target: Slot) -> Result<()> {
-    // Another directory may be at that path from now on.
-    if let Some((_, parent)) = ctx.parent.take() {
+    // Another directory may be at that path from now on; a mount point that was just made is none of it.
+    if ctx.target_was_there
+        && let Some((_, parent)) = ctx.parent.take()
+    {
         ctx.leave(parent);
     }
-    mount::attach(ctx.fd(mount)?, ctx.fd(target)?).at(Call::MoveMount)
+    let (mount, target) = (ctx.fd(mount)?, ctx.fd(target)?);
+    let attached = mount::attach(mount, target).at(Call::MoveMount);
+    match attached {
+        // mount(2) says ENOTDIR where a directory meets a file, and engines look for its words; move_mount(2) says only
+        // that something is wrong.
+        Err(Failure { errno: Errno::INVAL, .. }) if is_directory(mount)? != is_directory(target)? => {
+            Err(Failure { call: Call::MoveMount, errno: Errno::NOTDIR })
+        }
+        other => other,
+    }
+}
+
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(fs::stat(fd).at(Call::Statx)?.is_dir())
 }
 
 /// CVE-2025-31133: what covers a masked file is the host's null device, opened before the container's own

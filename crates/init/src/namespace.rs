@@ -83,14 +83,7 @@ pub(crate) fn keyring(ctx: &Context<'_>, name: Text, permissions: u32) -> Result
         Err(Errno::NOSYS) => return Ok(()),
         Err(errno) => return Err(Failure { call: Call::Keyctl, errno }),
     };
-    let mut description = [0u8; 256];
-    let len = thread::describe_key(key, &mut description).at(Call::Keyctl)?;
-    // `type;uid;gid;permissions;description`, the permissions in base 16.
-    let fields = description.get(..len).unwrap_or(&description);
-    let field = fields.split(|&b| b == b';').nth(3).and_then(|field| core::str::from_utf8(field).ok());
-    let own = field.and_then(|field| u32::from_str_radix(field, 16).ok());
-    let own = own.ok_or(Failure { call: Call::Keyctl, errno: Errno::BADMSG })?;
-    thread::set_key_permissions(key, own | permissions).at(Call::Keyctl)
+    thread::set_key_permissions(key, permissions).at(Call::Keyctl)
 }
 
 pub(crate) fn session() -> Result<()> {

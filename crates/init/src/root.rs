@@ -35,7 +35,7 @@ pub(crate) struct Found {
     pub(crate) was_there: bool,
     /// Whether a symbolic link led there.
     pub(crate) linked: bool,
-    /// The directory that it was made in; of no more use.
+    /// The directory that it was made in.
     pub(crate) parent: Option<OwnedFd>,
 }
 
@@ -125,11 +125,10 @@ fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     let path = path.to_bytes();
     let mut buf = PathBuf::new();
     // Most often only the last component is missing.
-    let (name, end) = components(path).last().ok_or(BROKEN)?;
+    let (above, name) = split(path)?;
     if name == b".." {
         return Err(Failure { call: Call::Openat2, errno: Errno::NOENT });
     }
-    let above = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
     let parent = match open(root, buf.set(if above.is_empty() { b"." } else { above })?, OFlags::PATH) {
         Err(Errno::NOENT) => return make_all(root, path, leaf),
         done => done.at(Call::Openat2)?,
@@ -225,12 +224,39 @@ fn make_one(parent: BorrowedFd<'_>, name: &CStr, leaf: Leaf) -> Result<(OwnedFd,
     Ok((fs::open_at2(parent, name, OFlags::PATH, 0, resolve).at(Call::Openat2)?, was_there))
 }
 
+/// Makes a mount point in the directory that the one before was made in: `/dev/shm` after `/dev/pts`. `None` where
+/// that is another directory, or there is something already.
+pub(crate) fn make_beside(ctx: &Context<'_>, path: Text, leaf: Leaf) -> Result<Option<Found>> {
+    let (directory, name) = split(ctx.text(path)?.to_bytes())?;
+    let Some((_, parent)) = ctx.parent.as_ref().filter(|(known, _)| *known == directory) else {
+        return Ok(None);
+    };
+    Ok(match make_one(parent.borrow(), PathBuf::new().set(name)?, leaf) {
+        Ok((fd, false)) => Some(Found { fd, was_there: false, linked: true, parent: None }),
+        // What is in the way is told by the path.
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// Keeps the directory that a mount point was made in.
+pub(crate) fn keep_parent(ctx: &mut Context<'_>, path: Text, parent: OwnedFd) -> Result<()> {
+    let (directory, _) = split(ctx.text(path)?.to_bytes())?;
+    if let Some((_, old)) = ctx.parent.replace((directory, parent)) {
+        ctx.leave(old);
+    }
+    Ok(())
+}
+
+/// A path's last component, and what is before it.
+fn split(path: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (name, end) = components(path).last().ok_or(BROKEN)?;
+    Ok((path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?, name))
+}
+
 /// Opens the directory that holds `path`'s last component, made where missing, as [`Context::parent`], and writes
 /// that component to `buf`. Devices and links come in rows: the directory of the one before is used again.
 fn enter_parent<'b>(ctx: &mut Context<'_>, root: Slot, path: Text, buf: &'b mut PathBuf) -> Result<&'b CStr> {
-    let path = ctx.text(path)?.to_bytes();
-    let (name, end) = components(path).last().ok_or(BROKEN)?;
-    let directory = path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?;
+    let (directory, name) = split(ctx.text(path)?.to_bytes())?;
     if ctx.parent.as_ref().is_none_or(|(known, _)| *known != directory) {
         let shown = if directory.is_empty() { b"." } else { directory };
         let parent = open_or_make(ctx.fd(root)?, buf.set(shown)?, Leaf::Directory, Follow::Links)?;

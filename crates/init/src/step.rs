@@ -208,7 +208,7 @@ steps! {
     Session "setsid" {}
     /// Brings the loopback device of a new network namespace up.
     Loopback "loopback" {}
-    /// A new session keyring, with these permissions in addition; see keyctl(2).
+    /// A session keyring of that name, with these permissions; see keyctl(2).
     Keyring "keyring" { name: Text, permissions: u32 }
     /// sethostname(2).
     Hostname "sethostname" { name: Text }

@@ -277,6 +277,21 @@ fn no_mount_covers_procfs() {
     expect(after(&scratch, steps, NO_PROGRAM, &|_, _| Ok(())), Outcome::Failed(Call::ProcCheck, Errno::PERM));
 }
 
+/// mount(2)'s errno, which engines know, where move_mount(2) has but EINVAL.
+#[test]
+fn a_directory_on_a_file_is_not_a_directory() {
+    let scratch = Scratch::new();
+    fs::write(scratch.rootfs().join("file"), "").unwrap();
+    let steps = |strings: &mut Strings| {
+        let (source, file) = (strings.text(b"/proc"), strings.text(b"/file"));
+        let clone =
+            Step::CloneTree { path: source, reach: Reach::One, follow: Follow::Links, or: NO_VALUE, out: MOUNT };
+        let attach = Step::Attach { mount: MOUNT, target: TARGET };
+        Vec::from([clone, target(file, Make::File, Follow::Links), attach])
+    };
+    expect(after(&scratch, steps, NO_PROGRAM, &|_, _| Ok(())), Outcome::Failed(Call::MoveMount, Errno::NOTDIR));
+}
+
 #[test]
 fn masked_paths_show_nothing() {
     let scratch = Scratch::new();

@@ -11,7 +11,7 @@ use crate::cgroup::{Devices, from_cgroup, path, resources};
 use crate::config::{Config, Resources, Status};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::runtime::{Container, group_of, open_init};
+use crate::runtime::{Container, group_of};
 use crate::state::Init;
 
 fn not_running() -> Error {
@@ -143,7 +143,7 @@ impl Container {
     /// Its first process, which can be waited for like any descriptor: readable when it has ended. `None` if it has.
     pub fn pidfd(&self) -> Result<Option<OwnedFd>> {
         match self.dir().read_init()? {
-            Some(init) => open_init(init),
+            Some(init) => init.open(),
             None => Ok(None),
         }
     }

@@ -345,7 +345,7 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
         Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),
         Task::SendMount { .. } => send_mount(made, plan, task),
         Task::Record => {
-            let (init, ignored) = Init::born(launch.pid())?.ok_or_else(|| launch.failure(plan))?;
+            let (init, ignored) = Init::born(launch.pid(), launch.pidfd())?.ok_or_else(|| launch.failure(plan))?;
             launch.ignores(ignored);
             let init = Init { has_poststart: plan.has_poststart, ..init };
             made.state.as_ref().ok_or_else(broken)?.write_init(init)

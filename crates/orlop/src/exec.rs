@@ -98,11 +98,8 @@ fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
             false => stopped(),
         });
     };
-    match process::pidfd_open(init.pid) {
-        Ok(pidfd) if init.is_alive()? => Ok((init, pidfd)),
-        Ok(_) | Err(Errno::SRCH) => Err(stopped()),
-        Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
-    }
+    let pidfd = init.open()?.ok_or_else(stopped)?;
+    Ok((init, pidfd))
 }
 
 /// Whether the container's processes are stopped: by the freezer of v1 where there is one, else by that of v2.

@@ -448,6 +448,16 @@ pub(crate) fn failed_step(plan: &Plan, index: usize, call: Option<Call>, errno: 
     };
     let error = match &entry.act {
         Act::Init(Step::FindProgram {} | Step::Exec {}) => program_error(plan, call, errno),
+        Act::Init(Step::Attach { .. }) => {
+            let before = plan.entries.get(..index).unwrap_or_default().iter().rev();
+            let target = before.filter_map(|entry| match entry.act {
+                Act::Init(Step::Target { path, .. }) => Some(plan.string(path)),
+                _ => None,
+            });
+            let path = target.take(1).next().unwrap_or_default();
+            let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
+            if errno == Errno::NOTDIR { error.hint("a directory goes on a directory, a file on a file") } else { error }
+        }
         Act::Init(step) => explain::step_error(plan, step, call, errno, detail),
         // Before its first step.
         Act::Runtime(_) => {

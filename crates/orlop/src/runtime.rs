@@ -26,7 +26,7 @@ use crate::hook::{self, InitHook, Subject};
 use crate::host::Host;
 use crate::launch::{self, Launch, SIGKILL};
 use crate::plan::{self, Gate, HookEvent, Options, Plan, Warning};
-use crate::state::{self, Init, Record, StateDir};
+use crate::state::{self, Init, Record, StateDir, Told};
 
 /// A runtime: the directory that its containers' state is kept in.
 ///
@@ -121,20 +121,51 @@ impl Runtime {
 
     /// The ids of all containers, sorted.
     pub fn ids(&self) -> Result<Vec<String>> {
-        state::ids(&self.root)
+        Ok(state::ids(&self.root)?.map_or_else(Vec::new, |(_, ids)| ids))
     }
 
     /// The state of every container, by id. One that cannot be read is an error in its place.
     pub fn list(&self) -> Result<Vec<(String, Result<Listed>)>> {
-        let ids = state::ids(&self.root)?;
-        let each = ids.into_iter().filter_map(|id| {
-            match self.container(&id).and_then(|c| Ok(Listed { state: c.listed()?, owner: c.owner()? })) {
-                // Deleted while we looked.
-                Err(error) if error.kind() == Kind::NotFound => None,
-                listed => Some((id, listed)),
-            }
+        let Some((root, ids)) = state::ids(&self.root)? else {
+            return Ok(Vec::new());
+        };
+        let each = ids.into_iter().filter_map(|id| match self.listed(&root, &id) {
+            // Deleted while we looked.
+            Err(error) if error.kind() == Kind::NotFound => None,
+            listed => Some((id, listed)),
         });
         Ok(each.collect())
+    }
+
+    fn listed(&self, root: &OwnedFd, id: &str) -> Result<Listed> {
+        let Some(glance) = state::glance(root, id) else {
+            let container = self.container(id)?;
+            return Ok(Listed { state: container.listed()?, owner: container.owner()? });
+        };
+        let frozen = |cgroups: &[state::CgroupDir]| {
+            let dirs: Vec<_> = cgroups.iter().map(state::CgroupDir::to_dir).collect();
+            orlop_cgroup::is_frozen(&dirs).map_err(|error| from_cgroup(error).during("list", id))
+        };
+        let status = match &glance.cgroups {
+            None => Status::Created,
+            Some(cgroups) if frozen(cgroups)? => Status::Paused,
+            Some(_) => Status::Running,
+        };
+        Ok(Listed { state: describe(id, glance.pid, status, glance.told), owner: glance.owner })
+    }
+}
+
+fn describe(id: &str, pid: Pid, status: Status, told: Told) -> ContainerState<'static> {
+    ContainerState {
+        oci_version: Str::new(SPEC_VERSION),
+        id: String::from(id).into(),
+        pid,
+        status,
+        bundle: told.bundle.into(),
+        rootfs: told.rootfs.into(),
+        created: told.created.into(),
+        annotations: told.annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
+        owner: Str::default(),
     }
 }
 
@@ -228,7 +259,7 @@ impl Container {
     /// Its status but for whether it is paused: that is in the cgroup, and [`Container::full_status`] looks there.
     pub(crate) fn status(&self) -> Result<(Status, Option<Init>)> {
         Ok(match self.dir.read_init()? {
-            Some(init) if !init.is_alive()? => (Status::Stopped, None),
+            Some(init) if init.open()?.is_none() => (Status::Stopped, None),
             Some(init) if self.dir.awaits_start()? => (Status::Created, Some(init)),
             Some(init) => (Status::Running, Some(init)),
             // Where nobody holds the lock, its maker was killed.
@@ -251,21 +282,7 @@ impl Container {
         {
             status = Status::Paused;
         }
-        let (bundle, rootfs, created, annotations) = match record {
-            Some(record) => (record.bundle, record.rootfs, record.created, record.annotations),
-            None => Default::default(),
-        };
-        Ok(ContainerState {
-            oci_version: Str::new(SPEC_VERSION),
-            id: self.id.clone().into(),
-            pid: init.map_or(0, |init| init.pid),
-            status,
-            bundle: bundle.into(),
-            rootfs: rootfs.into(),
-            created: created.into(),
-            annotations: annotations.into_iter().map(|(k, v)| (Str::from(k), Str::from(v))).collect(),
-            owner: Str::default(),
-        })
+        Ok(describe(&self.id, init.map_or(0, |init| init.pid), status, record.map(Told::from).unwrap_or_default()))
     }
 
     /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
@@ -490,7 +507,7 @@ impl Container {
         let Some(init) = self.dir.read_init()? else {
             return Ok(());
         };
-        let Some(pidfd) = open_init(init)? else {
+        let Some(pidfd) = init.open()? else {
             return Ok(());
         };
         match process::pidfd_signal(&pidfd, SIGKILL) {
@@ -519,19 +536,9 @@ impl Container {
     }
 }
 
-/// A pidfd of init and of no later process with its number; `None` where it has ended.
-pub(crate) fn open_init(init: Init) -> Result<Option<OwnedFd>> {
-    match process::pidfd_open(init.pid) {
-        Ok(pidfd) => Ok(init.is_alive()?.then_some(pidfd)),
-        // EINVAL: the number is a thread's now.
-        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
-        Err(errno) => Err(Error::system("pidfd_open", "the container's init", errno)),
-    }
-}
-
 /// Sends a signal; `false` where init has ended.
 fn send_to(init: Init, signal: i32) -> Result<bool> {
-    let Some(pidfd) = open_init(init)? else { return Ok(false) };
+    let Some(pidfd) = init.open()? else { return Ok(false) };
     match process::pidfd_signal(&pidfd, signal) {
         Ok(()) => Ok(true),
         Err(Errno::SRCH) => Ok(false),

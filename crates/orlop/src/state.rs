@@ -3,7 +3,7 @@
 //! | name | what | written |
 //! |---|---|---|
 //! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
-//! | `init` | a symbolic link that says `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
+//! | `init` | a symbolic link that says `PID:pidfd=INODE` or `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
 //! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
@@ -19,9 +19,11 @@ use core::ffi::CStr;
 
 use orlop_cgroup::systemd::{Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Need, Version};
+use orlop_sys::event::wait_readable;
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
-use orlop_sys::process::Pid;
-use orlop_sys::{CWD, Errno, OwnedFd};
+use orlop_sys::process::{self, Pid};
+use orlop_sys::time::Timespec;
+use orlop_sys::{AsFd, CWD, Errno, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -117,30 +119,79 @@ pub(crate) const RECORD_VERSION: u32 = 1;
 /// What ends the text of the link `init` where there are poststart hooks.
 const POSTSTART: &str = ":poststart";
 
-/// A process, told from a later one with the same number by the time it started at.
+/// A process, told from a later one with the same number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Init {
     pub(crate) pid: Pid,
-    /// In clock ticks since boot; field 22 of proc_pid_stat(5).
-    pub(crate) start_time: u64,
+    pub(crate) birth: Birth,
     /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
     pub(crate) has_poststart: bool,
 }
 
+/// What a process has for itself alone, for as long as the system is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Birth {
+    /// The inode of its pidfds, which Linux 6.9 gives each process one of: half as dear as what follows.
+    Inode(u64),
+    /// When it started, in clock ticks since boot; field 22 of proc_pid_stat(5).
+    StartTime(u64),
+}
+
+/// What precedes an inode in the text of the link `init`.
+const INODE: &str = "pidfd=";
+
 impl Init {
-    /// The process of that number, as it runs now, and the signals that it ignores.
-    pub(crate) fn born(pid: Pid) -> Result<Option<(Init, u64)>> {
-        let Some(start_time) = start_time_of(pid)? else {
-            return Ok(None);
+    /// The process of that pidfd and number, as it runs now, and the signals that it ignores.
+    pub(crate) fn born(pid: Pid, pidfd: impl AsFd) -> Result<Option<(Init, u64)>> {
+        const PIDFS_MAGIC: u64 = 0x5049_4446;
+        let pidfd = pidfd.as_fd();
+        let failed = |call, errno| Error::system(call, "init's pidfd", errno);
+        let birth = match fs::fs_magic(pidfd).map_err(|errno| failed("fstatfs", errno))? {
+            PIDFS_MAGIC => Birth::Inode(fs::stat(pidfd).map_err(|errno| failed("statx", errno))?.ino),
+            _ => match start_time_of(pid)? {
+                Some(start_time) => Birth::StartTime(start_time),
+                None => return Ok(None),
+            },
         };
-        let mut buf = [0u8; 2048];
-        let ignored = read_proc(pid, "status", &mut buf)?.and_then(signals_ignored);
-        Ok(ignored.map(|ignored| (Init { pid, start_time, has_poststart: false }, ignored)))
+        Ok(ignored_by(pid)?.map(|ignored| (Init { pid, birth, has_poststart: false }, ignored)))
     }
 
-    /// Whether it still runs: a zombie does not.
-    pub(crate) fn is_alive(self) -> Result<bool> {
-        Ok(start_time_of(self.pid)? == Some(self.start_time))
+    /// A pidfd of it and of no later process with its number; `None` where it has ended: a zombie has.
+    pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
+        let failed = |call, errno| Error::system(call, "the container's init", errno);
+        let pidfd = match process::pidfd_open(self.pid) {
+            Ok(pidfd) => pidfd,
+            // The number is a thread's now: EINVAL, and from Linux 6.16 on ENOENT.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed("pidfd_open", errno)),
+        };
+        let lives = match self.birth {
+            Birth::Inode(inode) => {
+                fs::stat(&pidfd).map_err(|errno| failed("statx", errno))?.ino == inode
+                    && !wait_readable(&pidfd, Some(Timespec::from_millis(0))).map_err(|errno| failed("ppoll", errno))?
+            }
+            Birth::StartTime(start_time) => start_time_of(self.pid)? == Some(start_time),
+        };
+        Ok(lives.then_some(pidfd))
+    }
+
+    /// Its text in the link, and back.
+    fn to_text(self) -> String {
+        let hooks = if self.has_poststart { POSTSTART } else { "" };
+        match self.birth {
+            Birth::Inode(inode) => format!("{}:{INODE}{inode}{hooks}", self.pid),
+            Birth::StartTime(start_time) => format!("{}:{start_time}{hooks}", self.pid),
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Init> {
+        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
+        let (pid, birth) = numbers.split_once(':')?;
+        let birth = match birth.strip_prefix(INODE) {
+            Some(inode) => Birth::Inode(inode.parse().ok()?),
+            None => Birth::StartTime(birth.parse().ok()?),
+        };
+        Some(Init { pid: pid.parse().ok()?, birth, has_poststart })
     }
 }
 
@@ -338,7 +389,7 @@ impl StateDir {
             Err(errno) => return Err(self.error("openat", errno)),
         };
         let n = fs::read(&file, &mut buf).map_err(|errno| self.error("read", errno))?;
-        match buf.get(..n).and_then(|text| text.split(|&b| b == b'\n').next().filter(|head| head.len() < n)) {
+        match buf.get(..n).and_then(first_line) {
             Some(head) => self.parse_record(head).map(Some),
             // Annotations may make it longer.
             None => Ok(self.read_record()?.map(|(record, _)| record)),
@@ -374,25 +425,12 @@ impl StateDir {
 
     /// Records init. One call: there is no moment with half of it.
     pub(crate) fn write_init(&self, init: Init) -> Result<()> {
-        let hooks = if init.has_poststart { POSTSTART } else { "" };
-        let text = c_string(&format!("{}:{}{hooks}", init.pid, init.start_time))?;
-        fs::symlink_at(&text, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
+        fs::symlink_at(&c_string(&init.to_text())?, &self.fd, INIT).map_err(|errno| self.error("symlinkat", errno))
     }
 
     /// What was recorded of init.
     pub(crate) fn read_init(&self) -> Result<Option<Init>> {
-        let mut buf = [0u8; 64];
-        let n = match fs::readlink_at(&self.fd, INIT, &mut buf) {
-            Ok(n) => n,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(self.error("readlinkat", errno)),
-        };
-        let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
-        let init = numbers.split_once(':').and_then(|(pid, start_time)| {
-            Some(Init { pid: pid.parse().ok()?, start_time: start_time.parse().ok()?, has_poststart })
-        });
-        init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{}/init says {text:?}", self.path)))
+        read_init_at(&self.fd, INIT, &self.path)
     }
 
     /// An address for [`START`] that fits into a socket address whatever the root is.
@@ -402,11 +440,7 @@ impl StateDir {
 
     /// Whether init waits for `start`.
     pub(crate) fn awaits_start(&self) -> Result<bool> {
-        match fs::access_at(&self.fd, START, 0, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(self.error("faccessat2", errno)),
-        }
+        is_there(&self.fd, START).map_err(|errno| self.error("faccessat2", errno))
     }
 
     /// Takes [`START`] away. `false` where it was gone.
@@ -485,6 +519,86 @@ impl StateDir {
     }
 }
 
+fn read_init_at(dir: &OwnedFd, path: &CStr, container: &str) -> Result<Option<Init>> {
+    let mut buf = [0u8; 64];
+    let n = match fs::readlink_at(dir, path, &mut buf) {
+        Ok(n) => n,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::system("readlinkat", format!("state directory {container}"), errno)),
+    };
+    let text = buf.get(..n).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default();
+    let init = Init::from_text(text);
+    init.map(Some).ok_or_else(|| Error::new(Kind::System, format!("{container}/init says {text:?}")))
+}
+
+fn is_there(dir: &OwnedFd, path: &CStr) -> orlop_sys::Result<bool> {
+    match fs::access_at(dir, path, 0, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The record's line, where the text holds all of it.
+fn first_line(text: &[u8]) -> Option<&[u8]> {
+    text.get(..text.iter().position(|&b| b == b'\n')?)
+}
+
+/// What `list` tells of a container whose init lives, read by path: lists are long.
+#[derive(Debug)]
+pub(crate) struct Glance {
+    pub(crate) pid: Pid,
+    /// The directories to look into for whether it is paused; `None` where init waits for `start`, and so is not:
+    /// see [`START_PAUSED`].
+    pub(crate) cgroups: Option<Vec<CgroupDir>>,
+    pub(crate) told: Told,
+    pub(crate) owner: u32,
+}
+
+/// What of a [`Record`] is told to users.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Told {
+    version: u32,
+    pub(crate) bundle: String,
+    pub(crate) rootfs: String,
+    pub(crate) created: String,
+    pub(crate) annotations: Vec<(String, String)>,
+}
+
+impl From<Record> for Told {
+    fn from(record: Record) -> Told {
+        let Record { version, bundle, rootfs, created, annotations, .. } = record;
+        Told { version, bundle, rootfs, created, annotations }
+    }
+}
+
+/// Looks at a container below that root. `None` where there is more to ask: it has stopped, it is being made, its
+/// state is broken, or it is gone.
+pub(crate) fn glance(root: &OwnedFd, id: &str) -> Option<Glance> {
+    let path = |name: &CStr| {
+        let mut path = Vec::with_capacity(id.len() + 1 + name.count_bytes() + 1);
+        path.extend_from_slice(id.as_bytes());
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes_with_nul());
+        CString::from_vec_with_nul(path).ok()
+    };
+    let init = read_init_at(root, &path(INIT)?, id).ok()??;
+    let _lives = init.open().ok()??;
+    let awaits_start = is_there(root, &path(START)?).ok()?;
+    let file = fs::open_at(root, &path(RECORD)?, OFlags::RDONLY, 0).ok()?;
+    let mut buf = [0u8; 2048];
+    let n = fs::read(&file, &mut buf).ok()?;
+    let head = first_line(buf.get(..n)?)?;
+    let (cgroups, told) = if awaits_start {
+        (None, serde_json::from_slice::<Told>(head).ok()?)
+    } else {
+        let mut record: Record = serde_json::from_slice(head).ok()?;
+        (Some(core::mem::take(&mut record.cgroups)), Told::from(record))
+    };
+    let owner = fs::stat(&file).ok()?.uid;
+    (told.version == RECORD_VERSION).then_some(Glance { pid: init.pid, cgroups, told, owner })
+}
+
 fn show(root: &CStr, id: &str) -> String {
     format!("{}/{id}", root.to_string_lossy())
 }
@@ -513,12 +627,12 @@ pub(crate) fn make_root(root: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// The ids that there are, sorted. None where the root is missing.
-pub(crate) fn ids(root: &CStr) -> Result<Vec<String>> {
+/// The root, and the ids that there are, sorted. `None` where the root is missing.
+pub(crate) fn ids(root: &CStr) -> Result<Option<(OwnedFd, Vec<String>)>> {
     let failed = |call, errno| Error::system(call, format!("state root {}", root.to_string_lossy()), errno);
     let dir = match fs::open_at(CWD, root, OFlags::DIRECTORY, 0) {
         Ok(dir) => dir,
-        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(failed("openat", errno)),
     };
     let mut ids = Vec::new();
@@ -532,7 +646,7 @@ pub(crate) fn ids(root: &CStr) -> Result<Vec<String>> {
         ids.extend(names.filter(|name| check_id(name).is_ok()).map(ToOwned::to_owned));
     }
     ids.sort_unstable();
-    Ok(ids)
+    Ok(Some((dir, ids)))
 }
 
 pub(crate) fn c_string(text: &str) -> Result<CString> {
@@ -571,6 +685,16 @@ mod tests {
         }
         for id in ["", ".", "..", "a/b", "a b", "ä", "a\n", &"x".repeat(1025)] {
             assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn init_is_recorded_in_either_form() {
+        for text in ["7:4242", "7:4242:poststart", "7:pidfd=18446744073709551615", "7:pidfd=9:poststart"] {
+            assert_eq!(Init::from_text(text).map(Init::to_text).as_deref(), Some(text));
+        }
+        for text in ["", "7", "7:", "7:pidfd=", "x:1", "7:1:other"] {
+            assert_eq!(Init::from_text(text), None, "{text}");
         }
     }
 

@@ -50,6 +50,26 @@ impl Args {
     pub fn env(self) -> impl Iterator<Item = &'static CStr> {
         strings(self.envp())
     }
+
+    /// The effective user id: what the kernel tells a new program of itself, without a call; see getauxval(3).
+    pub fn euid(self) -> Option<u32> {
+        const AT_EUID: usize = 12;
+        let mut at = self.envp();
+        // SAFETY: `at` walks the environment up to its null, and then the pairs that follow it up to their end.
+        unsafe {
+            while !(*at).is_null() {
+                at = at.add(1);
+            }
+            let mut pair: *const [usize; 2] = at.add(1).cast();
+            while (*pair)[0] != 0 {
+                if (*pair)[0] == AT_EUID {
+                    return Some((*pair)[1] as u32);
+                }
+                pair = pair.add(1);
+            }
+        }
+        None
+    }
 }
 
 fn strings(mut at: *const *const c_char) -> impl Iterator<Item = &'static CStr> {

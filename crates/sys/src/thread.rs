@@ -215,12 +215,6 @@ pub fn join_session_keyring(name: &CStr) -> Result<i32> {
     Errno::check(unsafe { syscall2(nr::KEYCTL, 1, name.as_ptr() as usize) }).map(|id| id as i32)
 }
 
-/// keyctl(2) `KEYCTL_DESCRIBE`: what the key is; the length with its NUL.
-pub fn describe_key(key: i32, buf: &mut [u8]) -> Result<usize> {
-    // SAFETY: the buffer is as long as said.
-    Errno::check(unsafe { syscall4(nr::KEYCTL, 6, key as usize, buf.as_mut_ptr() as usize, buf.len()) })
-}
-
 /// keyctl(2) `KEYCTL_SETPERM`.
 pub fn set_key_permissions(key: i32, permissions: u32) -> Result<()> {
     // SAFETY: integers only.

@@ -14,7 +14,7 @@ tests! { "errors":
         kill_all_of_a_stopped_one, invalid_ids, missing_bundle, missing_config, invalid_configs,
         text_log, error_without_log, json_on_stderr, unwritable_log, hostname_without_uts,
         invalid_signals, failing_mount_leaves_nothing, exec_format_error, null_stdio,
-        missing_rootfs, wrong_argument_counts,
+        missing_rootfs, wrong_argument_counts, a_directory_on_a_file,
     }
 }
 
@@ -264,5 +264,13 @@ fn wrong_argument_counts(t: &Context) -> Outcome {
         let done = t.orlop(args).end();
         assert!(done.code() > 0, "{args:?} was taken");
     }
+    Ok(())
+}
+
+/// Docker adds a hint of its own to these words.
+fn a_directory_on_a_file(t: &Context) -> Outcome {
+    let mount = json!({"destination": "/etc/passwd", "type": "bind", "source": "/etc", "options": ["bind"]});
+    let bundle = t.bundle().with("/mounts/-", mount);
+    t.create(&bundle, &t.id("c")).fails_with("mounting at /etc/passwd: move_mount: not a directory");
     Ok(())
 }

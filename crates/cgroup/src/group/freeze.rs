@@ -7,11 +7,33 @@ use orlop_sys::time::{Clock, Timespec, now, sleep};
 use super::remove::wait_event;
 use super::{Group, Held, Presence};
 use crate::error::Error;
-use crate::io::{Bin, count};
+use crate::io::{At, Bin, count};
 use crate::layout::Version;
-use crate::plan::Controller;
+use crate::plan::{Controller, Dir};
 
 const SIGKILL: i32 = 9;
+
+/// Whether the container with these directories is itself frozen: by the freezer of v1 where there is one, else by
+/// that of v2. What is above it does not count, and a cgroup that is gone is not frozen.
+pub fn is_frozen(dirs: &[Dir]) -> Result<bool, Error> {
+    let freezer = dirs.iter().find(|dir| dir.controllers.contains(&Controller::FREEZER));
+    match freezer.or_else(|| dirs.iter().find(|dir| dir.version == Version::V2)) {
+        Some(dir) => frozen(At { path: &dir.path, fd: None }, dir.version),
+        None => Ok(false),
+    }
+}
+
+fn frozen(at: At<'_>, version: Version) -> Result<bool, Error> {
+    let file = match version {
+        Version::V1 => "freezer.self_freezing",
+        Version::V2 => "cgroup.freeze",
+    };
+    match at.read(file, &mut Bin::default()) {
+        Ok(text) => Ok(text.trim_end() == "1"),
+        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+        Err(errno) => Err(Error::Call { call: "read", path: at.join(file), value: None, errno, origin: None }),
+    }
+}
 
 impl Group {
     /// Stops every process of the container, and waits up to `patience` until all have stopped. Where they do
@@ -41,23 +63,9 @@ impl Group {
         }
     }
 
-    /// Whether the container itself is frozen; not whether something above it is. A cgroup that is gone is
-    /// not.
+    /// As [`is_frozen`].
     pub fn is_frozen(&self) -> Result<bool, Error> {
-        let held = match self.freezer() {
-            Ok(held) => held,
-            Err(Error::NoFreezer) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let file = match held.dir.version {
-            Version::V1 => "freezer.self_freezing",
-            Version::V2 => "cgroup.freeze",
-        };
-        match held.at().read(file, &mut Bin::default()) {
-            Ok(text) => Ok(text.trim_end() == "1"),
-            Err(Errno::NOENT | Errno::NODEV) => Ok(false),
-            Err(errno) => Err(held.error("read", file, errno)),
-        }
+        self.freezer().map_or(Ok(false), |held| frozen(held.at(), held.dir.version))
     }
 
     /// Sends a signal to every process of the container, those of its sub-cgroups included. None being left

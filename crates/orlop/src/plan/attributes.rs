@@ -168,11 +168,14 @@ impl Planner<'_> {
         self.strings.words(&mask)
     }
 
-    /// Without its own user namespace, what runc grants: who holds the uid may search the keyring.
+    /// What the kernel gives a new session keyring, and what runc grants in addition: who holds the uid may search it,
+    /// or with a user namespace anybody.
     pub(super) fn keyring_permissions(&self) -> u32 {
+        // KEY_POS_ALL | KEY_USR_VIEW | KEY_USR_READ | KEY_USR_LINK: join_session_keyring() of security/keys.
+        const NEW: u32 = 0x3f13_0000;
         const OTHER_SEARCH: u32 = 0x8;
         const USER_SEARCH: u32 = 0x80000;
-        if self.has_namespace(NamespaceKind::User) { OTHER_SEARCH } else { USER_SEARCH }
+        NEW | if self.has_namespace(NamespaceKind::User) { OTHER_SEARCH } else { USER_SEARCH }
     }
 }
 

@@ -1,0 +1,100 @@
+//! containerd with its `runc.v2` shim, driven by `ctr`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::command::{Done, Orlop};
+use crate::context::{Context, Skip};
+use crate::engines::{Engine, image, runtime};
+
+/// What the image needs none of, and what would look for devices and networks of the host.
+const DISABLED: [&str; 6] = [
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+    "io.containerd.tracing.processor.v1.otlp",
+];
+
+pub struct Containerd<'t> {
+    pub engine: Engine<'t>,
+    config: PathBuf,
+    pub runtime: String,
+}
+
+impl<'t> Containerd<'t> {
+    /// A daemon with the image. Its sockets and states are where they are by default, in this test's own `/run`.
+    pub fn start(t: &'t Context) -> Result<Containerd<'t>, Skip> {
+        let engine = Engine::new(t)?;
+        let folder = engine.folder("containerd");
+        let config = folder.join("config.toml");
+        let text = format!("version = 2\nroot = {:?}\ndisabled_plugins = {DISABLED:?}\n", folder.join("root"));
+        fs::write(&config, text).expect("the test's folder is writable");
+        let runtime = runtime(t).to_str().expect("a plain path").to_owned();
+        let mut containerd = Containerd { engine, config, runtime };
+        // The namespace is the folder of its containers' cgroups.
+        for folder in ["runc", "io.containerd.runtime.v2.task"] {
+            containerd.engine.watch(format!("/run/containerd/{folder}/{}", t.tag()));
+        }
+        containerd.launch()?;
+        let archive = image::archive(t.dir())?;
+        containerd.ctr(&["image", "import", archive.to_str().expect("a plain path")]).end().ok();
+        Ok(containerd)
+    }
+
+    /// Starts the daemon, anew after `stop`.
+    pub fn launch(&mut self) -> Result<(), Skip> {
+        let call = self.engine.call("containerd", &["--config", self.config.to_str().expect("a plain path")])?;
+        let t = self.engine.t;
+        let ctr = super::tool("ctr")?;
+        self.engine.start("containerd", call, || Orlop::program(t, &ctr, &["version"]).end().code() == 0);
+        Ok(())
+    }
+
+    pub fn stop(&mut self, signal: Signal) {
+        self.engine.stop("containerd", signal);
+    }
+
+    pub fn ctr(&self, args: &[&str]) -> Orlop {
+        let ctr = self.engine.call("ctr", args).unwrap_or_else(|skip| panic!("{}", skip.0));
+        ctr.env("CONTAINERD_NAMESPACE", self.engine.t.tag())
+    }
+
+    /// `ctr run OPTION... IMAGE ID WORD...` with the runtime under test.
+    pub fn run(&self, options: &[&str], id: &str, words: &[&str]) -> Orlop {
+        let start: &[&str] = &["run", "--runc-binary", &self.runtime];
+        self.ctr(&[start, options, &[image::NAME, id], words].concat())
+    }
+
+    /// A container of that name in the background.
+    #[track_caller]
+    pub fn detach(&self, options: &[&str], id: &str, words: &[&str]) {
+        self.run(&[&["--detach"], options].concat(), id, words).end().ok();
+    }
+
+    /// `ctr task exec OPTION... ID WORD...`
+    pub fn exec(&self, options: &[&str], id: &str, words: &[&str]) -> Orlop {
+        let name: &[&str] = if options.contains(&"--exec-id") { &[] } else { &["--exec-id", "e"] };
+        self.ctr(&[&["task", "exec"], name, options, &[id], words].concat())
+    }
+
+    /// What `ctr task list` says of a container.
+    pub fn status(&self, id: &str) -> Option<(i32, String)> {
+        let list: Done = self.ctr(&["task", "list"]).end().ok();
+        list.stdout().lines().skip(1).find_map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, pid, status) = (words.next()?, words.next()?, words.next()?);
+            (name == id).then(|| (pid.parse().expect("a pid"), status.to_owned()))
+        })
+    }
+
+    /// Kills a container and removes it.
+    #[track_caller]
+    pub fn remove(&self, id: &str) {
+        self.ctr(&["task", "delete", "--force", id]).end().ok();
+        self.ctr(&["container", "delete", id]).end().ok();
+    }
+}

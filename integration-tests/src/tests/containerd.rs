@@ -1,0 +1,310 @@
+//! containerd's daily work: its shim calls the binary, `ctr` says what to do.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::context::Context;
+use crate::engines::containerd::Containerd;
+use crate::engines::until;
+use crate::host::Layout;
+use crate::processes;
+use crate::terminal::Terminal;
+use crate::tests::{Outcome, tests};
+
+tests! { "containerd":
+    ENGINES {
+        foreground, foreground_terminal, failing_create, user_namespace, executes, controls, limits_and_a_shared_namespace, terminal_in_background,
+        shim_killed, restarted, killed,
+    }
+}
+
+/// `ctr run --rm OPTION...`: what for, the options, a shell's script, its exit status, its lines.
+type Case<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    ("output", &[], "echo hello; echo more >&2", 0, &["hello"]),
+    ("exit status", &[], "exit 7", 7, &[]),
+    ("death by a signal", &[], "sh -c 'kill -9 $$'; exit $?", 137, &[]),
+    ("environment", &["--env", "WORD=one two"], "echo $WORD $PATH", 0, &["one two /bin"]),
+    ("working directory", &["--cwd", "/etc"], "pwd", 0, &["/etc"]),
+    ("pids of its own", &[], "echo $$", 0, &["1"]),
+    ("read-only", &["--read-only"], "touch /etc/x; touch /tmp/x", 1, &[]),
+    ("no new privileges", &[], "grep NoNewPrivs /proc/self/status", 0, &["NoNewPrivs:\t1"]),
+    ("new privileges", &["--allow-new-privs"], "grep NoNewPrivs /proc/self/status", 0, &["NoNewPrivs:\t0"]),
+    ("default capabilities", &[], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80425fb"]),
+    ("one less", &["--cap-drop", "CAP_CHOWN"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80425fa"]),
+    ("one more", &["--cap-add", "CAP_SYS_PTRACE"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80c25fb"]),
+    ("filter", &["--seccomp"], "unshare true 2>&1; cat /proc/self/status | grep Seccomp:", 0, &["unshare: unshare(0x0): Operation not permitted", "Seccomp:\t2"]),
+    ("no filter", &[], "grep Seccomp: /proc/self/status", 0, &["Seccomp:\t0"]),
+    ("tmpfs", &["--mount", "type=tmpfs,src=tmpfs,dst=/mnt,options=size=64k:ro"], "grep -c '/mnt tmpfs ro' /proc/mounts", 0, &["1"]),
+    ("bind", &["--mount", "type=bind,src=/etc,dst=/mnt,options=rbind:ro"], "test -e /mnt/passwd && ! touch /mnt/x", 0, &[]),
+    ("host network", &["--net-host"], "ls /sys/class/net", 0, &["lo"]),
+    ("device", &["--device", "/dev/fuse"], "test -c /dev/fuse && echo there", 0, &["there"]),
+    ("no device", &[], "test -e /dev/fuse; echo $?; head -c1 /dev/zero | wc -c", 0, &["1", "1"]),
+    ("no pivot", &["--no-pivot"], "echo hello", 0, &["hello"]),
+    ("no streams", &["--null-io"], "echo hello; exit 3", 3, &[]),
+    ("no root of its own", &["--rootfs-propagation", "rslave"], "echo hello", 0, &["hello"]),
+];
+
+fn foreground(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    for (name, options, script, code, lines) in CASES {
+        println!("{name}:");
+        containerd.run(&[&["--rm"], *options].concat(), "c", &["sh", "-c", script]).end().exits(*code).prints(lines);
+        containerd.engine.is_clean();
+    }
+    let file = t.dir().join("pid");
+    containerd.run(&["--rm", "--pid-file", file.to_str().expect("plain")], "c", &["true"]).end().ok();
+    assert!(fs::read_to_string(&file).expect("it was written").parse::<i32>().is_ok());
+    let root = t.dir().join("rootfs");
+    let (root, binary) = (root.to_str().expect("plain"), &containerd.runtime);
+    containerd.ctr(&["run", "--rm", "--runc-binary", binary, "--rootfs", root, "c", "/bin/true"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+/// A shell's answer. The client listens, and sets the size, at its leisure once the program runs.
+fn answers(terminal: &mut Terminal, command: &str, answer: &str) {
+    until(&format!("{command} shows {answer}"), || {
+        terminal.types(&format!("{command}\n"));
+        terminal.has_shown(answer)
+    });
+}
+
+fn foreground_terminal(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    let (running, mut terminal) = containerd.run(&["--rm", "--tty"], "c", &["sh"]).start_in_terminal();
+    answers(&mut terminal, "tty", "/dev/pts/0");
+    answers(&mut terminal, "stty size", "30 90");
+    terminal.resize(20, 50);
+    answers(&mut terminal, "stty size", "20 50");
+    terminal.types("exit 4\n");
+    running.end().exits(4);
+    containerd.engine.end();
+    Ok(())
+}
+
+fn failing_create(t: &Context) -> Outcome {
+    #[rustfmt::skip]
+    let cases: &[(&[&str], &[&str], &str)] = &[
+        (&[], &["missing"], "exec: \"missing\": executable file not found in $PATH"),
+        (&[], &["/missing"], "exec: \"/missing\": stat /missing: no such file or directory"),
+        (&[], &["/etc/plain"], "exec: \"/etc/plain\": permission denied"),
+        (&[], &["/etc"], "exec: \"/etc\": "),
+        (&["--mount", "type=bind,src=/missing,dst=/mnt,options=bind"], &["true"], "no such file or directory"),
+        (&["--mount", "type=bind,src=/etc,dst=/etc/passwd,options=bind"], &["true"], "not a directory"),
+    ];
+    let containerd = Containerd::start(t)?;
+    for (options, words, text) in cases {
+        let done = containerd.run(&[&["--rm"], *options].concat(), "c", words).end().exits(1);
+        assert!(done.stderr().contains(text), "wanted {text:?} for {words:?}, but {:?}", done.stderr());
+        containerd.engine.is_clean();
+    }
+    containerd.engine.end();
+    Ok(())
+}
+
+fn user_namespace(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    let maps = ["--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"];
+    let script = "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map; touch /x && stat -c %u:%g /x";
+    let lines = ["0", "0 100000 65536", "0 200000 65536", "0:0"];
+    containerd.run(&maps, "c", &["sh", "-c", script]).end().ok().prints(&lines);
+    containerd.engine.end();
+    Ok(())
+}
+
+fn executes(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    containerd.detach(&["--env", "A=of the container"], "c", &["sleep", "1000"]);
+    let exec = |options: &[&str], script: &str| containerd.exec(options, "c", &["sh", "-c", script]).end();
+    exec(&[], "echo $A; cat /proc/1/comm").ok().prints(&["of the container", "sleep"]);
+    exec(&[], "exit 9").exits(9);
+    exec(&[], "kill -TERM $$").exits(143);
+    // Before `--user`, for which ctr mounts the container's overlay once more: the first mount takes no new files then.
+    exec(&["--exec-id", "detached", "--detach"], "echo done >/tmp/detached").ok();
+    until("the detached one is done", || exec(&[], "cat /tmp/detached 2>&-").stdout() == "done\n");
+    exec(&["--cwd", "/etc"], "pwd").ok().prints(&["/etc"]);
+    exec(&["--user", "user"], "id -u; id -g; id -G").ok().prints(&["1000", "1000", "1000"]);
+    exec(&["--user", "12:34"], "id -u; id -g").ok().prints(&["12", "34"]);
+    let missing = containerd.exec(&[], "c", &["missing"]).end().exits(1);
+    assert!(missing.stderr().contains("executable file not found in $PATH"), "{}", missing.stderr());
+    let plain = containerd.exec(&[], "c", &["/etc/plain"]).end().exits(1);
+    assert!(plain.stderr().contains("permission denied"), "{}", plain.stderr());
+
+    let (running, mut terminal) = containerd.exec(&["--tty"], "c", &["sh"]).start_in_terminal();
+    answers(&mut terminal, "tty", "/dev/pts/0");
+    answers(&mut terminal, "stty size", "30 90");
+    terminal.types("exit 5\n");
+    running.end().exits(5);
+
+    let several: Vec<_> = (0..8)
+        .map(|i| {
+            let (id, script) = (format!("e{i}"), format!("sleep 0.1; exit {i}"));
+            containerd.ctr(&["task", "exec", "--exec-id", &id, "c", "sh", "-c", &script]).start()
+        })
+        .collect();
+    for (i, running) in several.into_iter().enumerate() {
+        running.end().exits(i as i32);
+    }
+    containerd.remove("c");
+    let gone = containerd.exec(&[], "c", &["true"]).end().exits(1);
+    assert!(gone.stderr().contains("not found"), "{}", gone.stderr());
+    containerd.engine.end();
+    Ok(())
+}
+
+fn controls(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    let trap = "trap 'echo hup >>/tmp/seen' HUP; trap 'exit 3' TERM; while :; do sleep 0.02; done";
+    containerd.detach(&[], "c", &["sh", "-c", trap]);
+    let (pid, status) = containerd.status("c").expect("it is listed");
+    assert_eq!(status, "RUNNING");
+    let listed = containerd.ctr(&["task", "ps", "c"]).end().ok().stdout();
+    assert!(listed.lines().any(|line| line.split_whitespace().next() == Some(&pid.to_string())), "{listed}");
+    let metrics = containerd.ctr(&["task", "metrics", "--format", "json", "c"]).end().ok().json();
+    assert!(metrics["pids"]["current"].as_u64() >= Some(1), "{metrics}");
+    assert!(
+        metrics["memory"]["usage"]["usage"].as_u64().or(metrics["memory"]["usage"].as_u64()) > Some(0),
+        "{metrics}"
+    );
+
+    containerd.ctr(&["task", "pause", "c"]).end().ok();
+    assert_eq!(containerd.status("c").expect("it is listed").1, "PAUSED");
+    containerd.exec(&[], "c", &["true"]).end().exits(1);
+    containerd.ctr(&["task", "resume", "c"]).end().ok();
+    assert_eq!(containerd.status("c").expect("it is listed").1, "RUNNING");
+
+    containerd.ctr(&["task", "kill", "--signal", "SIGHUP", "c"]).end().ok();
+    until("the signal was seen", || containerd.exec(&[], "c", &["cat", "/tmp/seen"]).end().stdout() == "hup\n");
+
+    // No criu is asked for here: it goes on.
+    let checkpoint = containerd.ctr(&["task", "checkpoint", "--image-path", "/tmp/none", "c"]).env("PATH", "/none");
+    let refused = checkpoint.end().exits(1);
+    assert!(!refused.stderr().is_empty());
+    assert_eq!(containerd.status("c").expect("it is listed").1, "RUNNING");
+
+    let running = containerd.ctr(&["task", "delete", "c"]).end();
+    assert!(running.code() != 0 && running.stderr().contains("must be stopped"), "{}", running.stderr());
+    containerd.ctr(&["task", "kill", "c"]).end().ok();
+    until("it has ended", || containerd.status("c").is_some_and(|(_, status)| status == "STOPPED"));
+    let late = containerd.ctr(&["task", "kill", "--signal", "9", "c"]).end();
+    assert!(late.code() == 0 || late.stderr().contains("not found"), "{}", late.stderr());
+    containerd.ctr(&["task", "delete", "c"]).end().ok();
+    containerd.ctr(&["container", "delete", "c"]).end().ok();
+
+    // All of them at once, and one that is paused.
+    containerd.detach(&[], "all", &["sh", "-c", "sleep 1000 & sleep 1000"]);
+    containerd.ctr(&["task", "kill", "--all", "--signal", "9", "all"]).end().ok();
+    until("all have ended", || containerd.status("all").is_some_and(|(_, status)| status == "STOPPED"));
+    containerd.remove("all");
+    containerd.detach(&[], "paused", &["sleep", "1000"]);
+    containerd.ctr(&["task", "pause", "paused"]).end().ok();
+    containerd.remove("paused");
+    containerd.engine.end();
+    Ok(())
+}
+
+fn limits_and_a_shared_namespace(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    let options =
+        ["--memory-limit", "33554432", "--cpu-quota", "50000", "--cpu-period", "100000", "--cpu-shares", "512"];
+    containerd.detach(&options, "c", &["sleep", "1000"]);
+    let (pid, _) = containerd.status("c").expect("it is listed");
+    let of = |controller, v1: &str, v2: &str| {
+        let name = if t.host.layout == Layout::V1 { v1 } else { v2 };
+        let text = fs::read_to_string(t.cgroup_of(pid, controller).join(name)).expect("the controller is there");
+        text.split_whitespace().next().expect("it has a value").to_owned()
+    };
+    assert_eq!(of("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
+    assert_eq!(of("cpu", "cpu.cfs_quota_us", "cpu.max"), "50000");
+    let shared = format!("pid:/proc/{pid}/ns/pid");
+    containerd.run(&["--rm", "--with-ns", &shared], "joined", &["cat", "/proc/1/comm"]).end().ok().prints(&["sleep"]);
+    containerd.remove("c");
+    containerd.engine.end();
+    Ok(())
+}
+
+fn terminal_in_background(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    let (running, _terminal) = containerd.run(&["--detach", "--tty"], "c", &["sh"]).start_in_terminal();
+    running.end().ok();
+    let (running, mut terminal) = containerd.ctr(&["task", "attach", "c"]).start_in_terminal();
+    answers(&mut terminal, "tty", "/dev/pts/0");
+    terminal.types("exit 6\n");
+    running.end().exits(6);
+    containerd.ctr(&["container", "delete", "c"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+/// The pid of a container's shim: its parent.
+fn shim_of(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("it has one");
+    parent.trim().parse().expect("a pid")
+}
+
+fn shim_killed(t: &Context) -> Outcome {
+    let containerd = Containerd::start(t)?;
+    containerd.detach(&[], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
+    let (pid, _) = containerd.status("c").expect("it is listed");
+    processes::kill(shim_of(pid), Signal::KILL);
+    until("the container is gone", || !processes::lives(pid));
+    until("its task is gone", || containerd.status("c").is_none_or(|(_, status)| status != "RUNNING"));
+    containerd.ctr(&["task", "delete", "--force", "c"]).end();
+    containerd.ctr(&["container", "delete", "c"]).end().ok();
+    containerd.engine.is_clean();
+    containerd.run(&["--rm"], "c", &["true"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+fn restarted(t: &Context) -> Outcome {
+    let mut containerd = Containerd::start(t)?;
+    containerd.detach(&[], "c", &["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.02; done"]);
+    containerd.detach(&[], "short", &["sleep", "0.2"]);
+    let before = containerd.status("c").expect("it is listed");
+    for signal in [Signal::TERM, Signal::KILL] {
+        containerd.stop(signal);
+        containerd.launch()?;
+        assert_eq!(containerd.status("c").as_ref(), Some(&before));
+        containerd.exec(&[], "c", &["echo", "hello"]).end().ok().prints(&["hello"]);
+    }
+    until("its end was seen", || containerd.status("short").is_some_and(|(_, status)| status == "STOPPED"));
+    containerd.remove("short");
+    containerd.ctr(&["task", "kill", "c"]).end().ok();
+    until("it has ended", || containerd.status("c").is_some_and(|(_, status)| status == "STOPPED"));
+    containerd.ctr(&["task", "delete", "c"]).end().ok();
+    containerd.ctr(&["container", "delete", "c"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
+
+/// The daemon and the shims at once, while containers run: the next daemon clears away what they had.
+fn killed(t: &Context) -> Outcome {
+    let mut containerd = Containerd::start(t)?;
+    let names = ["one", "two", "paused"];
+    for name in names {
+        containerd.detach(&[], name, &["sh", "-c", "sleep 1000 & sleep 1000"]);
+    }
+    containerd.ctr(&["task", "pause", "paused"]).end().ok();
+    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
+    let shims = pids.map(shim_of);
+    containerd.stop(Signal::KILL);
+    for shim in shims {
+        processes::kill(shim, Signal::KILL);
+    }
+    containerd.launch()?;
+    for (name, pid) in names.iter().zip(pids) {
+        until("the container is gone", || !processes::lives(pid));
+        containerd.ctr(&["task", "delete", "--force", name]).end();
+        containerd.ctr(&["container", "delete", name]).end().ok();
+    }
+    containerd.engine.is_clean();
+    containerd.run(&["--rm"], "one", &["true"]).end().ok();
+    containerd.engine.end();
+    Ok(())
+}
