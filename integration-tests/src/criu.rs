@@ -45,8 +45,10 @@ pub fn serve(dir: &str, args: &[String]) {
         };
         if kind < 9 {
             fs::write(Path::new(dir).join("request"), &request[..n]).expect("writable");
-            fs::write(Path::new(dir).join("environ"), fs::read("/proc/self/environ").expect("readable")).expect("writable");
-            fs::write(Path::new(dir).join("cgroup"), fs::read("/proc/self/cgroup").expect("readable")).expect("writable");
+            fs::write(Path::new(dir).join("environ"), fs::read("/proc/self/environ").expect("readable"))
+                .expect("writable");
+            fs::write(Path::new(dir).join("cgroup"), fs::read("/proc/self/cgroup").expect("readable"))
+                .expect("writable");
             let table = fs::read("/proc/self/mountinfo").expect("readable");
             fs::write(Path::new(dir).join("mountinfo"), table).expect("writable");
         }

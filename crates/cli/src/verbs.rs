@@ -16,8 +16,8 @@ use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts, MountsAction,
-    Run, Spec, Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts,
+    MountsAction, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::log::Failure;

@@ -382,7 +382,8 @@ pub(crate) fn unmount(ctx: &Context<'_>, root: Slot, path: Text, over_proc: Over
     let (root, path) = (ctx.fd(root)?, ctx.text(path)?);
     let mut buf = root::PathBuf::new();
     let mut name = root::PathBuf::new();
-    let (directory, last) = root::split(path.to_bytes()).ok_or(BROKEN)?;
+    let (directory, last) = root::split(path.to_bytes())?;
+    let directory = if directory == b"/" { b"." } else { directory };
     let name = name.set(last)?;
     let mut parent = root::open(root, buf.set(directory)?, OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
     let beneath = Resolve::BENEATH | Resolve::NO_MAGICLINKS;

@@ -114,13 +114,6 @@ impl PathBuf {
     }
 }
 
-/// The directory of a path, `.` for the root, and its last component; `None` for the root itself.
-pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, end) = components(path).last()?;
-    let above = path.get(..end.checked_sub(name.len())?)?;
-    Some((if above.is_empty() || above == b"/" { b"." } else { above }, name))
-}
-
 fn make(root: BorrowedFd<'_>, path: &CStr, leaf: Leaf) -> Result<Found> {
     let path = path.to_bytes();
     let mut buf = PathBuf::new();
@@ -248,7 +241,7 @@ pub(crate) fn keep_parent(ctx: &mut Context<'_>, path: Text, parent: OwnedFd) ->
 }
 
 /// A path's last component, and what is before it.
-fn split(path: &[u8]) -> Result<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Result<(&[u8], &[u8])> {
     let (name, end) = components(path).last().ok_or(BROKEN)?;
     Ok((path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?, name))
 }

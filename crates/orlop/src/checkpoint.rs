@@ -10,7 +10,9 @@ use orlop_sys::fs::{self, AtFlags};
 use orlop_sys::{BorrowedFd, CWD, OwnedFd, thread};
 
 use crate::config::{Config, NamespaceKind, Status};
-use crate::criu::{self, CriuOptions, Descriptors, Directory, Feature, MakeImages, Message, Peer, Request, Start, option};
+use crate::criu::{
+    self, CriuOptions, Descriptors, Directory, Feature, MakeImages, Message, Peer, Request, Start, option,
+};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::path;
@@ -55,10 +57,8 @@ const LOG: &str = "dump.log";
 pub(crate) const NULL: &str = "/dev/null";
 
 /// What criu calls a namespace that it finds outside, and how old it may be at most.
-pub(crate) const OUTSIDE: [(NamespaceKind, &str, &str, i64); 2] = [
-    (NamespaceKind::Network, "net", "extRootNetNS", 31_100),
-    (NamespaceKind::Pid, "pid", "extRootPidNS", 31_500),
-];
+pub(crate) const OUTSIDE: [(NamespaceKind, &str, &str, i64); 2] =
+    [(NamespaceKind::Network, "net", "extRootNetNS", 31_100), (NamespaceKind::Pid, "pid", "extRootPidNS", 31_500)];
 
 impl Container {
     /// Saves its processes, and deletes it unless it is to run on. Hooks that fail afterwards are warnings.
@@ -103,7 +103,9 @@ fn refuse_what_criu_loses(config: &Config<'_>) -> Result<()> {
         !mount.uid_mappings.is_empty() || options.is_ok_and(|options| options.ids.is_some())
     };
     match config.mounts.iter().position(mapped) {
-        Some(index) => Err(Error::not_supported("criu does not save mounts with other ids").field(format!("/mounts/{index}"))),
+        Some(index) => {
+            Err(Error::not_supported("criu does not save mounts with other ids").field(format!("/mounts/{index}")))
+        }
         None => Ok(()),
     }
 }
@@ -175,9 +177,7 @@ fn dump(
     }
     peer.carry_out(request, &message, |notice| match notice.script.as_str() {
         "status-ready" => match status.take() {
-            Some(status) => {
-                fs::write_all(&status, &[0]).map_err(|errno| Error::system("write", "--status-fd", errno))
-            }
+            Some(status) => fs::write_all(&status, &[0]).map_err(|errno| Error::system("write", "--status-fd", errno)),
             None => Ok(()),
         },
         _ => Ok(()),

@@ -202,8 +202,7 @@ impl Copy<'_> {
 /// Copies a mount of the mount namespace that a process is in, with the caller's rights.
 pub(crate) fn copy_mount(pid: Pid, copy: &Copy<'_>) -> Result<OwnedFd> {
     let namespace = c_string(&format!("/proc/{pid}/ns/mnt"))?;
-    let namespace =
-        fs::open_at(CWD, &namespace, OFlags::RDONLY, 0).map_err(|errno| copy.failed("openat", errno))?;
+    let namespace = fs::open_at(CWD, &namespace, OFlags::RDONLY, 0).map_err(|errno| copy.failed("openat", errno))?;
     let mut tree = None;
     let mut call = "setns";
     let mut work = || {

@@ -18,7 +18,7 @@ use crate::launch::{Birth, Launch};
 use crate::plan::exec::Target;
 use crate::plan::live::{self, Live};
 use crate::plan::{Act, Ids, Options, Plan, Task, slot};
-use crate::runtime::{Container, open_init};
+use crate::runtime::Container;
 use crate::state::{CgroupDir, Init, Record, c_string};
 
 /// What the mounts are in, for messages.
@@ -62,7 +62,7 @@ impl Container {
         let init = init.filter(|_| matches!(status, Status::Created | Status::Running));
         let not_running = || Error::new(Kind::NotRunning, "container not running");
         let init = init.ok_or_else(not_running)?;
-        let pidfd = open_init(init)?.ok_or_else(not_running)?;
+        let pidfd = init.open()?.ok_or_else(not_running)?;
         let (record, text) = self.dir().read_record()?.ok_or_else(not_running)?;
         let config = Config::parse(&text)?;
         work(&Entered { record: &record, config: &config, init, pidfd })
@@ -123,9 +123,7 @@ impl Entered<'_> {
                 let namespace = match ids {
                     Ids::Same => None,
                     Ids::Container => Some(idmap::namespace_of(self.init.pid)?),
-                    Ids::Maps { uids, gids } => {
-                        Some(idmap::namespace_with(&plan.string(uids), &plan.string(gids))?)
-                    }
+                    Ids::Maps { uids, gids } => Some(idmap::namespace_with(&plan.string(uids), &plan.string(gids))?),
                 };
                 let copy = idmap::Copy {
                     path: &c_string(&plan.string(path))?,
@@ -133,7 +131,8 @@ impl Entered<'_> {
                     flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
                     ids: namespace.as_ref().map(|fd| (fd.borrow(), ids_reach)),
                 };
-                let tree = copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
+                let tree =
+                    copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
                 trees.push(tree);
             }
         }

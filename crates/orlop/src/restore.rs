@@ -74,7 +74,8 @@ impl Runtime {
             plan::restore::plan(&config, &host, how)
         })?;
         let subject = Subject { id, bundle: bundle.path(), config: &config };
-        let mut job = Job { bundle, options, plan: &plan, host: &host, subject: &subject, process: None, console: None };
+        let mut job =
+            Job { bundle, options, plan: &plan, host: &host, subject: &subject, process: None, console: None };
         let mut made = Made::new(self.root());
         let done = job.restore(&mut made);
         let Job { process, console, .. } = job;
@@ -218,9 +219,8 @@ impl Job<'_> {
             "setup-namespaces" => {
                 self.keep(pid)?;
                 let config = self.subject.config;
-                let new_network = |namespace: &Namespace<'_>| {
-                    namespace.kind == NamespaceKind::Network && namespace.path.is_empty()
-                };
+                let new_network =
+                    |namespace: &Namespace<'_>| namespace.kind == NamespaceKind::Network && namespace.path.is_empty();
                 if config.linux.namespaces.iter().any(new_network) && !self.options.empty_network {
                     loopback(pid)?;
                 }
@@ -229,7 +229,7 @@ impl Job<'_> {
             }
             "post-restore" => {
                 self.keep(pid)?;
-                let born = Init::born(pid)?;
+                let born = self.process.as_ref().map(|(pid, pidfd)| Init::born(*pid, pidfd)).transpose()?.flatten();
                 let (init, _) = born.ok_or_else(|| Error::new(Kind::System, "what criu restored has ended"))?;
                 self.note_time_namespace(pid, state)?;
                 state.write_init(init)
@@ -367,7 +367,9 @@ impl Restored {
             Error::system("waitid", "the end of the container's process", errno).during("restore", &self.id)
         })?;
         self.ended = ended;
-        ended.ok_or_else(|| Error::new(Kind::System, "the container's process has no status").during("restore", &self.id))
+        ended.ok_or_else(|| {
+            Error::new(Kind::System, "the container's process has no status").during("restore", &self.id)
+        })
     }
 
     /// Removes the container, which has ended. Hooks that fail afterwards are warnings.

@@ -311,11 +311,7 @@ pub unsafe fn in_mount_namespace(namespace: BorrowedFd<'_>, work: &mut dyn FnMut
 ///
 /// # Safety
 /// `work` must not allocate, unwind, or take locks.
-pub unsafe fn in_namespace(
-    namespace: BorrowedFd<'_>,
-    kind: Clone,
-    work: &mut dyn FnMut() -> Result<()>,
-) -> Result<()> {
+pub unsafe fn in_namespace(namespace: BorrowedFd<'_>, kind: Clone, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     struct Visit<'a> {
         namespace: BorrowedFd<'a>,
         kind: Clone,

@@ -221,7 +221,9 @@ fn lazy_pages(t: &Context) -> Outcome {
 }
 
 fn configuration_file(t: &Context) -> Outcome {
-    for (annotation, file) in [(None, Some("/etc/criu/runc.conf")), (Some("/some/file"), Some("/some/file")), (Some(""), None)] {
+    for (annotation, file) in
+        [(None, Some("/etc/criu/runc.conf")), (Some("/some/file"), Some("/some/file")), (Some(""), None)]
+    {
         let mut bundle = asleep(t);
         if let Some(annotation) = annotation {
             bundle.set("/annotations", json!({"org.criu.config": annotation}));
@@ -308,7 +310,8 @@ fn standard_streams(t: &Context) -> Outcome {
     assert_eq!(outside, [names[0].clone(), names[2].clone()]);
     t.delete(&id);
     let inherited = restore(t, &bundle, &[]).pairs(INHERIT_FD);
-    let expected: Vec<(String, String)> = names.iter().zip(["0", "1", "2"]).map(|(n, fd)| (n.clone(), fd.into())).collect();
+    let expected: Vec<(String, String)> =
+        names.iter().zip(["0", "1", "2"]).map(|(n, fd)| (n.clone(), fd.into())).collect();
     assert_eq!(inherited, expected);
     // Images of another runtime may name what we do not know.
     fs::write(t.dir().join("checkpoint/descriptors.json"), r#"["/dev/null", "socket:[1]", ""]"#).expect("writable");
@@ -354,7 +357,8 @@ fn checkpointed_is_deleted(t: &Context) -> Outcome {
 fn restore_that_fails_leaves_nothing(t: &Context) -> Outcome {
     let bundle = asleep(t);
     let pid_file = t.dir().join("pid");
-    let args = ["--bundle", bundle.path(), "--detach", "--pid-file", pid_file.to_str().expect("a plain path"), &t.id("c")];
+    let args =
+        ["--bundle", bundle.path(), "--detach", "--pid-file", pid_file.to_str().expect("a plain path"), &t.id("c")];
     fs::create_dir(t.dir().join("checkpoint")).expect("writable");
     call(t, "restore", &args).fails_with("criu failed: type RESTORE errno 16");
     assert!(!pid_file.exists());

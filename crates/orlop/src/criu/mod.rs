@@ -262,15 +262,14 @@ impl Peer {
         let passed = passed.map(above).collect::<Result<Vec<OwnedFd>>>()?;
         let mut keep: Vec<i32> = passed.iter().map(OwnedFd::as_raw).collect();
         keep.sort_unstable();
-        let places: Vec<i32> = passed
-            .iter()
-            .map(|fd| 3 + keep.iter().position(|&raw| raw == fd.as_raw()).unwrap_or(0) as i32)
-            .collect();
+        let places: Vec<i32> =
+            passed.iter().map(|fd| 3 + keep.iter().position(|&raw| raw == fd.as_raw()).unwrap_or(0) as i32).collect();
         let (server, inherited) = places.split_first().unwrap_or((&3, &[]));
         let number = c_string(&format!("{server}"))?;
         let argv = [c"criu".as_ptr(), c"swrk".as_ptr(), number.as_ptr(), null()];
         let envp: Vec<*const c_char> = criu.env.iter().map(|text| text.as_ptr()).chain([null()]).collect();
-        let join: Vec<(BorrowedFd<'_>, CloneFlags)> = start.mounts.map(|fd| (fd, CloneFlags::NEWNS)).into_iter().collect();
+        let join: Vec<(BorrowedFd<'_>, CloneFlags)> =
+            start.mounts.map(|fd| (fd, CloneFlags::NEWNS)).into_iter().collect();
         let out = said.as_ref().map(OwnedFd::borrow);
         let program = Program {
             file: CWD,
@@ -359,10 +358,8 @@ impl Peer {
     pub(crate) fn require(&self, feature: Feature) -> Result<()> {
         let response = self.ask(Request::FeatureCheck, &[feature])?;
         match response.features.get(feature as usize).copied().flatten() {
-            Some(false) => {
-                Err(Error::new(Kind::NotSupported, format!("criu is missing features: [{feature:?}]"))
-                    .hint("`criu check --all` says what this kernel lacks"))
-            }
+            Some(false) => Err(Error::new(Kind::NotSupported, format!("criu is missing features: [{feature:?}]"))
+                .hint("`criu check --all` says what this kernel lacks")),
             _ => Ok(()),
         }
     }
