@@ -11,6 +11,7 @@ mod crash;
 mod criu;
 mod errors;
 mod exec;
+mod flags;
 mod hooks;
 mod lifecycle;
 mod list;
@@ -85,6 +86,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         checkpoint::TESTS,
         users::TESTS,
         exec::TESTS,
+        flags::TESTS,
         terminal::TESTS,
         control::TESTS,
         systemd::TESTS,
