@@ -19,6 +19,7 @@
 mod bundle;
 mod command;
 mod context;
+mod criu;
 mod engines;
 mod host;
 mod leaks;
@@ -53,6 +54,11 @@ fn main() -> ExitCode {
             "--global" => options.global.push(value()),
             // How the runner starts the process of one test: its name, its folder and its tag.
             "--inner" => inner = Some((value(), value(), value())),
+            // How a test's criu is started: its folder, and criu's arguments.
+            "--criu" => {
+                criu::serve(&value(), &args.collect::<Vec<String>>());
+                return ExitCode::SUCCESS;
+            }
             _ if arg.starts_with('-') => usage(&format!("unknown option {arg}")),
             _ => options.filters.push(arg),
         }

@@ -5,19 +5,23 @@ mod apparmor;
 mod attributes;
 mod calls;
 mod cgroup;
+mod checkpoint;
 mod cli;
 mod containerd;
 mod control;
 mod crash;
+mod criu;
 mod docker;
 mod errors;
 mod exec;
 mod fields;
+mod flags;
 mod hooks;
 mod lifecycle;
 mod limits;
 mod lint;
 mod list;
+mod live_mounts;
 mod memory;
 mod mounts;
 mod netdev;
@@ -64,6 +68,11 @@ const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
 const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
 /// Where the kernel has AppArmor.
 const APPARMOR: &[&str] = &["vm-v2"];
+/// Where criu works, and is worth its time: all of it, and what depends on the cgroups.
+const CRIU: &[&str] = &["vm-criu"];
+const CRIU_CGROUPS: &[&str] = &["vm-criu", "vm-v1", "vm-systemd"];
+/// What depends on what happens to be installed.
+const NOWHERE: &[&str] = &[];
 /// What takes long, or measures: not on an emulated machine.
 const HOST_ROOT: &[&str] = &["host-root"];
 /// Where cgroup v2 is the only one, and the machine is a real one.
@@ -78,10 +87,12 @@ pub fn all() -> impl Iterator<Item = Test> {
     [
         cli::TESTS,
         crash::TESTS,
+        criu::TESTS,
         lifecycle::TESTS,
         lint::TESTS,
         list::TESTS,
         memory::TESTS,
+        live_mounts::TESTS,
         mounts::TESTS,
         netdev::TESTS,
         process::TESTS,
@@ -101,8 +112,10 @@ pub fn all() -> impl Iterator<Item = Test> {
         calls::TESTS,
         cgroup::TESTS,
         limits::TESTS,
+        checkpoint::TESTS,
         users::TESTS,
         exec::TESTS,
+        flags::TESTS,
         terminal::TESTS,
         trace::TESTS,
         control::TESTS,

@@ -91,7 +91,7 @@ fn host_ps(context: &Context<'_>, arguments: &[&CStr]) -> Result<String, Failure
 }
 
 /// Where a program is, by execvp(3)'s rules.
-fn look_up(path: Option<&CStr>, name: &str) -> Result<CString, Failure> {
+pub(crate) fn look_up(path: Option<&CStr>, name: &str) -> Result<CString, Failure> {
     const EXECUTE: u32 = 1;
     let path = path.map_or(&b"/usr/local/bin:/usr/bin:/bin"[..], CStr::to_bytes);
     for directory in path.split(|&byte| byte == b':') {

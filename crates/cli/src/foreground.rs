@@ -1,7 +1,7 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
 use orlop::plan::Warning;
-use orlop::{Executed, Running};
+use orlop::{Executed, Restored, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, SignalSet};
 use orlop_sys::time::Timespec;
@@ -75,6 +75,31 @@ impl Attended for Executed {
     fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
         self.console()
     }
+}
+
+impl Attended for Restored {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd()
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
+        self.signal(signal)
+    }
+
+    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
+        Ok(self.console())
+    }
+}
+
+/// Stays until a restored container's first process has ended, as [`attend`] does.
+pub(crate) fn attend_restored(mut restored: Restored, signals: &Signals) -> Result<(i32, Vec<Warning>), Failure> {
+    let watched = watch(&mut restored, signals);
+    if watched.is_err() {
+        restored.signal(SIGKILL)?;
+    }
+    let ended = restored.wait()?;
+    let warnings = restored.delete()?;
+    watched.map(|()| (ended.code(), warnings))
 }
 
 /// Stays until a further process has ended, as [`attend`] does.

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use liballoc::borrow::ToOwned;
 use liballoc::format;
 use liballoc::string::String;
 use liballoc::vec::Vec;
@@ -10,6 +11,7 @@ use orlop::Host;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::{CWD, Errno};
 
+use crate::control::look_up;
 use crate::run::{Context, Outcome};
 use crate::verbs::print;
 
@@ -47,6 +49,11 @@ pub(crate) fn info(context: &Context<'_>) -> Outcome {
     line("namespaces", &namespaces.join(" "));
     line("seccomp", &read(c"/proc/sys/kernel/seccomp/actions_avail"));
     line("security modules", &read(c"/sys/kernel/security/lsm"));
+    let criu = match context.global.criu {
+        Some(path) => Ok(path.to_owned()),
+        None => look_up(context.env.path, "criu"),
+    };
+    line("checkpoint", criu.as_ref().map_or("no: criu is not in $PATH".into(), |path| path.to_string_lossy()).as_ref());
     print(&text)
 }
 

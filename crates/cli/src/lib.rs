@@ -7,6 +7,7 @@
 extern crate alloc as liballoc;
 
 pub mod alloc;
+mod checkpoint;
 pub mod command;
 pub mod completion;
 mod control;

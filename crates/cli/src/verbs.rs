@@ -16,18 +16,19 @@ use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Program, Run, Spec,
-    Target,
+    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts,
+    MountsAction, Program, Run, Spec, Target,
 };
 use crate::environment::{RootOrigin, listen_fds};
 use crate::log::Failure;
 use crate::output;
 use crate::pattern::Pattern;
 use crate::run::{Context, Outcome, Verbs};
-use crate::{control, doctor, foreground, info, lint, terminal};
+use crate::{checkpoint, control, doctor, foreground, info, lint, terminal};
 
 /// The commands that this build has.
 pub const VERBS: Verbs = Verbs {
+    checkpoint: checkpoint::checkpoint,
     create,
     delete,
     doctor: doctor::doctor,
@@ -39,8 +40,10 @@ pub const VERBS: Verbs = Verbs {
     kill,
     lint: lint::lint,
     list,
+    mounts,
     pause: control::pause,
     ps: control::ps,
+    restore: checkpoint::restore,
     resume: control::resume,
     run,
     spec,
@@ -48,7 +51,6 @@ pub const VERBS: Verbs = Verbs {
     state,
     update: control::update,
     wait: control::wait,
-    ..Verbs::UNSUPPORTED
 };
 
 impl From<orlop::Error> for Failure {
@@ -83,28 +85,20 @@ pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
     }
 }
 
-/// A global option that no command understands yet.
-fn refuse_unsupported(context: &Context<'_>) -> Result<(), Failure> {
-    match context.global.criu {
-        Some(_) => Err(Failure::new("--criu: not supported yet")),
-        None => Ok(()),
-    }
-}
-
 pub(crate) fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
     Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
 }
 
 /// Who is there when the container's program runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Attendance {
+pub(crate) enum Attendance {
     /// We are.
     Foreground,
     /// Nobody of us.
     Detached,
 }
 
-fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
+pub(crate) fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
     match (attendance, socket) {
         (Attendance::Foreground, None) => Ok(Console::Caller(terminal::own_size)),
         (Attendance::Foreground, Some(_)) => {
@@ -124,7 +118,6 @@ fn create_options(
     options: &Create<'_>,
     attendance: Attendance,
 ) -> Result<CreateOptions, Failure> {
-    refuse_unsupported(context)?;
     let preserve_fds = preserve_fds(context, options.preserve_fds)?;
     Ok(CreateOptions {
         pid_file: options.pid_file.map(ToOwned::to_owned),
@@ -149,7 +142,7 @@ fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
     }
 }
 
-fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
+pub(crate) fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
     match context.global.cgroup_manager {
         CgroupManager::Cgroupfs => orlop::CgroupManager::Cgroupfs,
         CgroupManager::Systemd => orlop::CgroupManager::Systemd,
@@ -158,7 +151,7 @@ fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
 }
 
 /// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
-fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
+pub(crate) fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
     let caller = context.caller;
     if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
         return Ok(Bus::System);
@@ -237,7 +230,6 @@ fn exec(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
 }
 
 fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
-    refuse_unsupported(context)?;
     let container = runtime(context).container(options.id)?;
     let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
     let cgroups = options.cgroups.iter();
@@ -252,8 +244,7 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
         thread: Thread::Stays,
     };
-    // The container's processes see this one's child before it has become its own program: CVE-2016-9962.
-    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))?;
+    hide()?;
     let signals = match attendance {
         Attendance::Foreground => Some(foreground::Signals::take_over()?),
         Attendance::Detached => None,
@@ -274,6 +265,11 @@ fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
         }
         None => Ok(executed.detach().map(|()| 0)?),
     }
+}
+
+/// A container's processes see this one's child before it has become its own program: CVE-2016-9962.
+fn hide() -> Result<(), Failure> {
+    orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))
 }
 
 fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
@@ -351,6 +347,18 @@ fn delete(context: &Context<'_>, options: &Delete<'_>) -> Outcome {
     each(context, options.target, delete, |error| error.kind() == Kind::NotFound)
 }
 
+fn mounts(context: &Context<'_>, options: &Mounts<'_>) -> Outcome {
+    let text = orlop::read_mounts(options.file)?;
+    let mounts = orlop::config::parse_mounts(&text).map_err(|error| Failure::new(error.to_string()))?;
+    let container = runtime(context).container(options.id)?;
+    hide()?;
+    match options.action {
+        MountsAction::Add => container.add_mounts(&mounts)?,
+        MountsAction::Remove => container.remove_mounts(&mounts)?,
+    }
+    Ok(0)
+}
+
 fn list(context: &Context<'_>, options: &List) -> Outcome {
     let root_is_missing = || fs::access_at(CWD, &context.root.path, 0, fs::AtFlags::NONE) == Err(Errno::NOENT);
     if context.root.origin == RootOrigin::Given && root_is_missing() {
@@ -426,7 +434,6 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
 
 /// For what plans a container and makes none.
 pub(crate) fn options_of_a_plan(context: &Context<'_>) -> Result<CreateOptions, Failure> {
-    refuse_unsupported(context)?;
     Ok(CreateOptions {
         cgroup_manager: cgroup_manager(context),
         systemd: systemd(context)?,

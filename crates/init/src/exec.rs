@@ -286,6 +286,12 @@ pub(crate) fn exec(ctx: &mut Context<'_>) -> Result<()> {
     Err(Failure { call: Call::Execve, errno })
 }
 
+/// There is nothing to execute: the work was all that was wanted.
+pub(crate) fn end(ctx: &Context<'_>) -> Result<()> {
+    ctx.header.status.store(Status::Executing as u32, Ordering::SeqCst);
+    process::exit(0)
+}
+
 /// Reads a file of the container in pieces; for [`passwd`].
 pub(crate) fn open_in_container(path: &CStr) -> orlop_sys::Result<orlop_sys::OwnedFd> {
     fs::open_at(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)

@@ -113,9 +113,30 @@ pub(crate) struct OldMount {
     pub(crate) target: Slot,
 }
 
-/// mount(2) takes a path, so it gets that of our descriptor, in a /proc that is verified to be one: nobody of the
-/// container is in this mount namespace yet, and whoever made it such that /proc is another file system's is refused.
+/// mount(2) takes a path: a directory is the working directory, and a file gets that of its descriptor.
 pub(crate) fn old_mount(ctx: &mut Context<'_>, mount: &OldMount, out: Slot) -> Result<()> {
+    let flags = MsFlags::from_bits(u64::from(mount.flags));
+    let (source, fstype, data) = (ctx.text(mount.source)?, ctx.text(mount.fstype)?, ctx.text(mount.data)?);
+    let change = |path: &CStr| mount::mount(Some(source), path, Some(fstype), flags, Some(data)).at(Call::Mount);
+    let target = ctx.fd(mount.target)?;
+    if fs::stat(target).at(Call::Statx)?.is_dir() {
+        fs::fchdir(target).at(Call::Fchdir)?;
+        change(c".")?;
+    } else {
+        in_proc(target, change)?;
+    }
+    let made = if flags.contains(MsFlags::REMOUNT) {
+        fs::duplicate(target, 0).at(Call::Dup3)?
+    } else {
+        // What is there now is the new mount.
+        root::open(ctx.fd(mount.root)?, ctx.text(mount.path)?, OFlags::PATH).at(Call::Openat2)?
+    };
+    ctx.put(out, made)
+}
+
+/// The path of a descriptor in a /proc that is verified to be one: nobody of the container is in this mount namespace
+/// yet, and whoever made it such that /proc is another file system's is refused.
+fn in_proc(fd: BorrowedFd<'_>, work: impl FnOnce(&CStr) -> Result<()>) -> Result<()> {
     const PROC_ROOT: u64 = 1;
     let proc = fs::open_at(CWD, c"/proc", OFlags::PATH | OFlags::DIRECTORY, 0).at(Call::Open)?;
     let is_root = fs::stat(&proc).at(Call::Statx)?.ino == PROC_ROOT;
@@ -124,14 +145,8 @@ pub(crate) fn old_mount(ctx: &mut Context<'_>, mount: &OldMount, out: Slot) -> R
     }
     fs::fchdir(&proc).at(Call::Fchdir)?;
     let mut path = *b"self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
-    decimal(ctx.fd(mount.target)?.as_raw() as u32, path.get_mut(8..).unwrap_or_default());
-    let path = CStr::from_bytes_until_nul(&path).map_err(|_| BROKEN)?;
-    let flags = MsFlags::from_bits(u64::from(mount.flags));
-    let (source, fstype, data) = (ctx.text(mount.source)?, ctx.text(mount.fstype)?, ctx.text(mount.data)?);
-    mount::mount(Some(source), path, Some(fstype), flags, Some(data)).at(Call::Mount)?;
-    // What is there now is the new mount.
-    let made = root::open(ctx.fd(mount.root)?, ctx.text(mount.path)?, OFlags::PATH).at(Call::Openat2)?;
-    ctx.put(out, made)
+    decimal(fd.as_raw() as u32, path.get_mut(8..).unwrap_or_default());
+    work(CStr::from_bytes_until_nul(&path).map_err(|_| BROKEN)?)
 }
 
 /// Writes a number, with room for ten digits.
@@ -379,6 +394,43 @@ pub(crate) fn move_root(ctx: &Context<'_>, root: Slot) -> Result<()> {
     mount::mount(Some(c"."), c"/", None, MsFlags::MOVE, None).at(Call::Mount)?;
     fs::chroot(c".").at(Call::Chroot)?;
     fs::chdir(c"/").at(Call::Chdir)
+}
+
+/// setns(2) into a mount namespace changes the root to the namespace's own, with what is mounted on it.
+pub(crate) fn open_root(ctx: &mut Context<'_>, out: Slot) -> Result<()> {
+    let root = fs::open_at(CWD, c"/", OFlags::PATH | OFlags::DIRECTORY, 0).at(Call::Open)?;
+    ctx.put(out, root)
+}
+
+/// A directory is unmounted by its descriptor, a file by its name in a directory that is open: what a container
+/// exchanges meanwhile changes nothing, and a mount point cannot be renamed. What covers parts of procfs and sysfs is
+/// not uncovered by a link that leads there.
+pub(crate) fn unmount(ctx: &Context<'_>, root: Slot, path: Text, over_proc: OverProc) -> Result<()> {
+    let (root, path) = (ctx.fd(root)?, ctx.text(path)?);
+    let mut buf = root::PathBuf::new();
+    let mut name = root::PathBuf::new();
+    let (directory, last) = root::split(path.to_bytes())?;
+    let directory = if directory == b"/" { b"." } else { directory };
+    let name = name.set(last)?;
+    let mut parent = root::open(root, buf.set(directory)?, OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
+    let beneath = Resolve::BENEATH | Resolve::NO_MAGICLINKS;
+    let mut found = fs::open_at2(&parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, beneath).at(Call::Openat2)?;
+    if fs::stat(&found).at(Call::Statx)?.file_type() == FileType::Symlink {
+        found = root::open(root, path, OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
+        // From the root of a mount this leads to where it is mounted.
+        parent = fs::open_at(&found, c"..", OFlags::PATH | OFlags::DIRECTORY, 0).at(Call::Open)?;
+    }
+    let magic = fs::fs_magic(&parent).at(Call::Fstatfs)?;
+    if over_proc == OverProc::Refused && (magic == fs::magic::PROC || magic == fs::magic::SYSFS) {
+        return Err(Failure { call: Call::ProcCheck, errno: Errno::PERM });
+    }
+    if fs::stat(&found).at(Call::Statx)?.is_dir() {
+        fs::fchdir(&found).at(Call::Fchdir)?;
+        mount::detach_here(c".").at(Call::Umount2)
+    } else {
+        fs::fchdir(&parent).at(Call::Fchdir)?;
+        mount::detach_here(name).at(Call::Umount2)
+    }
 }
 
 pub(crate) fn chroot(ctx: &Context<'_>, root: Slot) -> Result<()> {

@@ -77,14 +77,14 @@ fn components(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
 }
 
 /// A path with room for a NUL, so that each of its prefixes can be passed to the kernel.
-struct PathBuf([u8; 4097]);
+pub(crate) struct PathBuf([u8; 4097]);
 
 impl PathBuf {
-    fn new() -> PathBuf {
+    pub(crate) fn new() -> PathBuf {
         PathBuf([0; 4097])
     }
 
-    fn set(&mut self, path: &[u8]) -> Result<&CStr> {
+    pub(crate) fn set(&mut self, path: &[u8]) -> Result<&CStr> {
         let too_long = Failure { call: Call::Openat2, errno: Errno::NAMETOOLONG };
         let room = self.0.get_mut(..=path.len()).ok_or(too_long)?;
         let (last, text) = room.split_last_mut().ok_or(BROKEN)?;
@@ -242,7 +242,7 @@ pub(crate) fn keep_parent(ctx: &mut Context<'_>, path: Text, parent: OwnedFd) ->
 }
 
 /// A path's last component, and what is before it.
-fn split(path: &[u8]) -> Result<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Result<(&[u8], &[u8])> {
     let (name, end) = components(path).last().ok_or(BROKEN)?;
     Ok((path.get(..end.checked_sub(name.len()).ok_or(BROKEN)?).ok_or(BROKEN)?, name))
 }

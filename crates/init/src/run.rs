@@ -100,6 +100,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::ReadOnlyPath { root, path } => mount::readonly_path(ctx, root, path),
         Step::Pivot { root, old } => mount::pivot(ctx, root, old),
         Step::MoveRoot { root } => mount::move_root(ctx, root),
+        Step::OpenRoot { out } => mount::open_root(ctx, out),
+        Step::Unmount { root, path, over_proc } => mount::unmount(ctx, root, path, over_proc),
         Step::Chroot { root } => mount::chroot(ctx, root),
         Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
         Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
@@ -138,5 +140,6 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
             hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
         }
         Step::Exec {} => exec::exec(ctx),
+        Step::End {} => exec::end(ctx),
     }
 }

@@ -266,6 +266,10 @@ steps! {
     Pivot "pivot" { root: Slot, old: OldRoot }
     /// Moves the root over `/` and changes into it, for a ramfs that cannot pivot.
     MoveRoot "move-root" { root: Slot }
+    /// The root of a container that is entered, which has been changed into long ago.
+    OpenRoot "open-root" { out: Slot }
+    /// umount2(2) of what is mounted at a path inside the root.
+    Unmount "unmount" { root: Slot, path: Text, over_proc: OverProc }
     /// chroot(2), where there is no mount namespace to pivot in.
     Chroot "chroot" { root: Slot }
     /// chdir(2), and the check that this is inside the root.
@@ -326,6 +330,8 @@ steps! {
     }
     /// execve(2).
     Exec "execve" {}
+    /// The end of a plan without a program.
+    End "end" {}
 }
 
 /// A set of capabilities: bit `n` is capability `n`; see capabilities(7).

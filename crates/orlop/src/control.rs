@@ -70,7 +70,7 @@ impl Container {
     }
 
     /// With the lock, so that a `delete` or `start` waits.
-    fn changed<T>(&self, doing: &'static str, change: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn changed<T>(&self, doing: &'static str, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let changed = self.dir().lock().and_then(|()| {
             let changed = if self.dir().is_linked()? {
                 change()

@@ -81,10 +81,10 @@ impl GivenDevices {
 }
 
 /// Everything that was made so far, to be taken back in reverse unless it is kept.
-struct Made<'a> {
+pub(crate) struct Made<'a> {
     tracing: Tracing<'a>,
     root: &'a CStr,
-    state: Option<StateDir>,
+    pub(crate) state: Option<StateDir>,
     network: Option<NetworkAhead>,
     /// Network devices that the container has got.
     devices: Option<GivenDevices>,
@@ -92,10 +92,10 @@ struct Made<'a> {
     systemd: Option<systemd::Client>,
     /// The unit that it was asked to start.
     scope: Option<String>,
-    group: Option<Group>,
+    pub(crate) group: Option<Group>,
     class: Option<resctrl::Class>,
-    launch: Option<Launch>,
-    pid_file: Option<CString>,
+    pub(crate) launch: Option<Launch>,
+    pub(crate) pid_file: Option<CString>,
     /// Our end of the socket that mounts go to init through.
     mounts: Option<OwnedFd>,
     /// User namespaces for the ids of mounts, by their maps.
@@ -103,9 +103,28 @@ struct Made<'a> {
     console: Option<OwnedFd>,
 }
 
-impl Made<'_> {
+impl<'a> Made<'a> {
+    pub(crate) fn new(root: &'a CStr, tracing: Tracing<'a>) -> Made<'a> {
+        Made {
+            tracing,
+            root,
+            state: None,
+            network: None,
+            devices: None,
+            mounts: None,
+            ids: Vec::new(),
+            systemd: None,
+            scope: None,
+            group: None,
+            class: None,
+            launch: None,
+            pid_file: None,
+            console: None,
+        }
+    }
+
     /// Takes everything back. What cannot be is named in the error, and `delete --force` finds it again.
-    fn undo(self, error: Error) -> Error {
+    pub(crate) fn undo(self, error: Error) -> Error {
         let mut left: Vec<String> = Vec::new();
         // The end of init could be that of the namespace, and of the devices.
         if let Some(devices) = &self.devices {
@@ -163,22 +182,7 @@ pub(crate) fn create(
     options: &CreateOptions,
     subject: &Subject<'_>,
 ) -> Result<Created> {
-    let mut made = Made {
-        tracing,
-        root,
-        state: None,
-        network: None,
-        devices: None,
-        mounts: None,
-        ids: Vec::new(),
-        systemd: None,
-        scope: None,
-        group: None,
-        class: None,
-        launch: None,
-        pid_file: None,
-        console: None,
-    };
+    let mut made = Made::new(root, tracing);
     let done = make(&mut made, bundle, &plan, gate, options, subject);
     // Whoever wants to change the container from now on may.
     let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
@@ -257,7 +261,7 @@ fn shares_pids(config: &Config<'_>) -> bool {
 }
 
 /// The spec has what follows a container's end follow its failed beginning, too.
-fn after_failure(error: Error, subject: &Subject<'_>) -> Error {
+pub(crate) fn after_failure(error: Error, subject: &Subject<'_>) -> Error {
     let failed = subject.run_poststop();
     match failed.first() {
         Some(warning) if error.advice().is_none() => error.hint(format!("and afterwards: {}", warning.text)),
@@ -329,7 +333,7 @@ fn make(
     Ok(())
 }
 
-fn placed(error: Error, entry: &Entry) -> Error {
+pub(crate) fn placed(error: Error, entry: &Entry) -> Error {
     if error.phase().is_some() {
         return error;
     }
@@ -338,7 +342,7 @@ fn placed(error: Error, entry: &Entry) -> Error {
     error.at(entry.phase, origin)
 }
 
-fn prepare(
+pub(crate) fn prepare(
     made: &mut Made<'_>,
     bundle: &Bundle,
     plan: &Plan,
@@ -454,19 +458,15 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             Ok(())
         }
         Task::CgroupAdopt => {
+            let (pid, pidfd) = (launch.pid(), launch.pidfd().borrow());
             if let Some(scope) = &plan.cgroup.scope {
-                let client = made.systemd.as_mut().ok_or_else(broken)?;
-                let started = client.start(scope, launch.pid(), Some(launch.pidfd().borrow()));
-                // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
-                if !started.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
-                    made.scope = Some(scope.unit.clone());
-                }
+                let started = start_scope(&mut made.systemd, &mut made.scope, scope, pid, pidfd)?;
                 started.map_err(|error| if launch.has_ended() { launch.failure(plan) } else { from_cgroup(error) })?;
                 made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             }
             let group = made.group.as_ref().ok_or_else(broken)?;
             let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
-            group.adopt(launch.pid(), joined).map_err(from_cgroup)
+            group.adopt(pid, joined).map_err(from_cgroup)
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
         Task::PidfdReceiver { path } => {
@@ -494,6 +494,33 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
         Task::Hook { event, index, .. } => subject.run(event, index as usize, Status::Creating, launch.pid()),
         _ => Err(broken()),
     }
+}
+
+/// Has systemd start the scope around a process.
+fn start_scope(
+    systemd: &mut Option<systemd::Client>,
+    started: &mut Option<String>,
+    scope: &systemd::Scope,
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+) -> Result<core::result::Result<(), orlop_cgroup::Error>> {
+    let client = systemd.as_mut().ok_or_else(broken)?;
+    let done = client.start(scope, pid, Some(pidfd));
+    // Refused, the unit is not ours to stop; without an answer, it may be there all the same.
+    if !done.as_ref().is_err_and(orlop_cgroup::Error::is_refusal) {
+        *started = Some(scope.unit.clone());
+    }
+    Ok(done)
+}
+
+/// Puts a process that was started elsewhere into the container's cgroup, with all its limits.
+pub(crate) fn contain(made: &mut Made<'_>, plan: &Plan, pid: Pid, pidfd: BorrowedFd<'_>) -> Result<()> {
+    if let Some(scope) = &plan.cgroup.scope {
+        start_scope(&mut made.systemd, &mut made.scope, scope, pid, pidfd)?.map_err(from_cgroup)?;
+        made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+    }
+    let Some(group) = made.group.as_mut() else { return Ok(()) };
+    group.adopt(pid, Joined::Nothing).and_then(|()| group.apply(&plan.cgroup)).map_err(from_cgroup)
 }
 
 /// The namespaces that init is born in, each verified to be one of its kind.

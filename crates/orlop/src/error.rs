@@ -49,6 +49,8 @@ struct Inner {
     reason: Cow<'static, str>,
     phase: Option<Phase>,
     origin: Option<String>,
+    /// What the origin is in.
+    document: &'static str,
     call: Option<&'static str>,
     errno: Option<Errno>,
     /// Whether the reason names both.
@@ -66,6 +68,7 @@ impl Error {
             reason: reason.into(),
             phase: None,
             origin: None,
+            document: "config.json",
             call: None,
             errno: None,
             told: false,
@@ -123,9 +126,23 @@ impl Error {
         self
     }
 
+    /// Says that the field is of another document than `config.json`.
+    #[must_use]
+    pub(crate) fn of(mut self, document: &'static str) -> Error {
+        self.0.document = document;
+        self
+    }
+
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Error {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds to the reason.
+    #[must_use]
+    pub(crate) fn more(mut self, text: &str) -> Error {
+        self.0.reason = alloc::format!("{}: {text}", self.0.reason).into();
         self
     }
 
@@ -149,7 +166,8 @@ impl Error {
         self.0.phase
     }
 
-    /// The place in `config.json` that asked for what failed, as a JSON pointer (RFC 6901).
+    /// The place in `config.json`, or in the file that a command was given, that asked for what failed, as a JSON
+    /// pointer (RFC 6901).
     pub fn origin(&self) -> Option<&str> {
         self.0.origin.as_deref()
     }
@@ -194,7 +212,7 @@ impl fmt::Display for Error {
             }
         }
         if let Some(origin) = &e.origin {
-            write!(f, " [config.json {origin}]")?;
+            write!(f, " [{} {origin}]", e.document)?;
         }
         if let Some(hint) = &e.hint {
             write!(f, "; {hint}")?;

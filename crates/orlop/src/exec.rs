@@ -140,7 +140,7 @@ fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
 }
 
 /// The kernel refuses to join the user namespace that one is in.
-fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
+pub(crate) fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {
     if !has_user_namespace(config) {
         return Ok(true);
     }

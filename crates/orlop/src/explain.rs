@@ -288,7 +288,10 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
                 let what = format!("{:?} must be mounted on ordinary directory: not a directory", text(path));
                 Error::new(Kind::InvalidConfig, what).hint("a link there would let the image choose what is covered")
             }
-            _ => system(format!("mount point {}", text(path))),
+            _ => {
+                let error = system(format!("mount point {}", text(path)));
+                if errno == Errno::ROFS { error.hint("it has to be there where the root is read-only") } else { error }
+            }
         },
         Step::Directory { path, .. } => system(format!("making {}", text(path))),
         Step::Device { path, .. } => match call {
@@ -325,6 +328,16 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             _ => {
                 Error::new(Kind::System, format!("chdir to cwd ({:?}) set in config.json failed: {errno}", text(path)))
             }
+        },
+        Step::Unmount { path, .. } => match (call, errno) {
+            (Some(Call::ProcCheck), _) => {
+                let what = format!("{:?} leads to a part of procfs or sysfs, which stays covered", text(path));
+                Error::new(Kind::InvalidConfig, what)
+            }
+            (Some(Call::Umount2), Errno::INVAL) => {
+                Error::new(Kind::InvalidConfig, format!("nothing is mounted at {:?}", text(path)))
+            }
+            _ => system(format!("unmounting {}", text(path))),
         },
         Step::Pivot { .. } if errno == Errno::INVAL => {
             system(String::from("entering the root")).hint("on an initial ramfs use --no-pivot")

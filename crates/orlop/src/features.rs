@@ -21,6 +21,8 @@ pub fn features() -> Features<'static> {
     let mount_options = || plan::options::supported();
     let mut annotations = Map::new();
     annotations.insert(Str::new("orlop.version"), Str::new(env!("CARGO_PKG_VERSION")));
+    // What engines look for before they offer checkpoints; whether there is a criu shows when one is made.
+    annotations.insert(Str::new("org.opencontainers.runc.checkpoint.enabled"), Str::new("true"));
     Features {
         oci_version_min: Str::new(OLDEST),
         oci_version_max: Str::new(SPEC_VERSION),

@@ -170,37 +170,47 @@ pub(crate) struct Copy<'a> {
     pub(crate) ids: Option<(BorrowedFd<'a>, orlop_sys::mount::Reach)>,
 }
 
-/// Copies a mount of the mount namespace that a process is in, with the caller's rights.
-pub(crate) fn copy_mount(pid: Pid, copy: &Copy<'_>) -> Result<OwnedFd> {
-    use orlop_sys::mount::{self, Attr, MountAttr};
-    let path = copy.path.to_string_lossy();
-    let failed = |call| {
-        let path = path.clone().into_owned();
-        move |errno| Error::system(call, format!("bind source {path}"), errno)
-    };
-    let namespace = c_string(&format!("/proc/{pid}/ns/mnt"))?;
-    let namespace = fs::open_at(CWD, &namespace, OFlags::RDONLY, 0).map_err(failed("openat"))?;
-    let mut tree = None;
-    let mut call = "setns";
-    let mut work = || {
-        call = "open_tree";
-        let copied = mount::clone_tree(CWD, copy.path, copy.reach, copy.flags)?;
-        if let Some((ids, reach)) = &copy.ids {
-            call = "mount_setattr(MOUNT_ATTR_IDMAP)";
+impl Copy<'_> {
+    /// Makes system calls, and nothing else.
+    fn make(&self, call: &mut &'static str) -> orlop_sys::Result<OwnedFd> {
+        use orlop_sys::mount::{self, Attr, MountAttr};
+        *call = "open_tree";
+        let copied = mount::clone_tree(CWD, self.path, self.reach, self.flags)?;
+        if let Some((ids, reach)) = &self.ids {
+            *call = "mount_setattr(MOUNT_ATTR_IDMAP)";
             let userns_fd = ids.as_raw() as u64;
             mount::set_attr(&copied, c"", *reach, &MountAttr { set: Attr::IDMAP, userns_fd, ..MountAttr::default() })?;
         }
-        tree = Some(copied);
+        Ok(copied)
+    }
+
+    fn failed(&self, call: &'static str, errno: Errno) -> Error {
+        let error = Error::system(call, format!("bind source {}", self.path.to_string_lossy()), errno);
+        match errno {
+            Errno::INVAL if self.ids.is_some() => error.hint("its file system may not know mounts with other ids"),
+            _ => error,
+        }
+    }
+
+    /// Copies a mount of the caller's own mount namespace.
+    pub(crate) fn here(&self) -> Result<OwnedFd> {
+        let mut call = "";
+        self.make(&mut call).map_err(|errno| self.failed(call, errno))
+    }
+}
+
+/// Copies a mount of the mount namespace that a process is in, with the caller's rights.
+pub(crate) fn copy_mount(pid: Pid, copy: &Copy<'_>) -> Result<OwnedFd> {
+    let namespace = c_string(&format!("/proc/{pid}/ns/mnt"))?;
+    let namespace = fs::open_at(CWD, &namespace, OFlags::RDONLY, 0).map_err(|errno| copy.failed("openat", errno))?;
+    let mut tree = None;
+    let mut call = "setns";
+    let mut work = || {
+        tree = Some(copy.make(&mut call)?);
         Ok(())
     };
     // SAFETY: `work` makes system calls, and nothing else.
     let done = unsafe { process::in_mount_namespace(namespace.borrow(), &mut work) };
-    done.map_err(|errno| {
-        let error = failed(call)(errno);
-        match errno {
-            Errno::INVAL if copy.ids.is_some() => error.hint("its file system may not know mounts with other ids"),
-            _ => error,
-        }
-    })?;
+    done.map_err(|errno| copy.failed(call, errno))?;
     tree.ok_or_else(|| Error::new(Kind::System, "no mount was copied"))
 }

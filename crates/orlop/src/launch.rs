@@ -291,6 +291,11 @@ impl Launch {
         net::send(&self.wake, &[1], &[fd]).map(drop)
     }
 
+    /// The entry that init has come to.
+    pub(crate) fn reached(&self) -> u32 {
+        self.header().at.load(Ordering::SeqCst)
+    }
+
     /// Waits until init has come to the entry `index`.
     pub(crate) fn await_init(&self, plan: &Plan, index: u32) -> Result<()> {
         let header = self.header();

@@ -23,10 +23,12 @@ extern crate std;
 mod ahead;
 mod bundle;
 mod cgroup;
+mod checkpoint;
 pub mod config;
 pub mod console;
 mod control;
 mod create;
+pub mod criu;
 mod doctor;
 mod error;
 pub mod exec;
@@ -37,11 +39,13 @@ mod host;
 mod idmap;
 mod launch;
 pub mod lint;
+mod mounts;
 mod netlink;
 mod path;
 pub mod plan;
 mod program;
 mod resctrl;
+mod restore;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;
@@ -50,12 +54,14 @@ pub mod time;
 mod trace;
 
 pub use bundle::Bundle;
+pub use checkpoint::{CheckpointOptions, PageServer};
 pub use console::Console;
 pub use create::CreateOptions;
 pub use doctor::Finding;
 pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use host::Host;
+pub use mounts::read_mounts;
 pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
 
 /// What [`Container::stats`] gives.
@@ -67,5 +73,6 @@ pub mod stats {
 }
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
+pub use restore::{RestoreOptions, Restored};
 pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};
 pub use trace::Trace;

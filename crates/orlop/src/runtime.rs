@@ -77,7 +77,7 @@ impl Runtime {
         Runtime { trace: Some(trace), ..self }
     }
 
-    fn tracing<'a>(&'a self, id: &'a str) -> Tracing<'a> {
+    pub(crate) fn tracing<'a>(&'a self, id: &'a str) -> Tracing<'a> {
         Tracing { trace: self.trace.as_deref(), container: id }
     }
 
@@ -138,6 +138,10 @@ impl Runtime {
             options,
             &Subject { id, bundle: bundle.path(), config: &config },
         )
+    }
+
+    pub(crate) fn root(&self) -> &CStr {
+        &self.root
     }
 
     /// Finds a container.
@@ -214,8 +218,20 @@ fn plan_for(
     options: &CreateOptions,
     gate: Gate,
 ) -> Result<Plan> {
+    with_options(id, bundle, config, options, gate, |options| plan::plan(config, host, options))
+}
+
+/// Plans with what the planner is told of the caller's choices.
+pub(crate) fn with_options(
+    id: &str,
+    bundle: &Bundle,
+    config: &Config<'_>,
+    options: &CreateOptions,
+    gate: Gate,
+    plan: impl FnOnce(&Options<'_>) -> Result<Plan>,
+) -> Result<Plan> {
     let systemd_cgroup = systemd_cgroup(options)?;
-    plan::plan(config, host, &planned(id, bundle, config, options, gate, &systemd_cgroup))
+    plan(&planned(id, bundle, config, options, gate, &systemd_cgroup))
 }
 
 /// What a plan has to know of the caller's choices.
@@ -284,6 +300,10 @@ pub struct Container {
 impl Container {
     fn tracing(&self) -> Tracing<'_> {
         Tracing { trace: self.trace.as_deref(), container: &self.id }
+    }
+
+    pub(crate) fn of(id: &str, dir: StateDir) -> Container {
+        Container { id: id.into(), dir, trace: None }
     }
 
     /// Its id.

@@ -395,6 +395,19 @@ impl StateDir {
         }
     }
 
+    /// Writes them anew: whoever reads sees the old ones or these.
+    pub(crate) fn replace_record(&self, record: &Record, config: &[u8]) -> Result<()> {
+        const NEW: &CStr = c"container.new";
+        let head = serde_json::to_string(record)
+            .map_err(|error| Error::new(Kind::System, format!("writing the state: {error}")))?;
+        let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::TRUNC;
+        let file = fs::open_at(&self.fd, NEW, flags, 0o600).map_err(|errno| self.error("openat", errno))?;
+        for part in [head.as_bytes(), b"\n", config] {
+            fs::write_all(&file, part).map_err(|errno| self.error("write", errno))?;
+        }
+        self.rename(NEW, RECORD)
+    }
+
     /// The record alone.
     pub(crate) fn read_head(&self) -> Result<Option<Record>> {
         let mut buf = [0u8; 4096];

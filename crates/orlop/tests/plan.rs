@@ -265,6 +265,7 @@ fn planning_does_no_io() {
         "orlop_sys::mount::Reach",
         "orlop_sys::mount::{Attr, MsFlags, Propagation, Reach}",
         "orlop_sys::mount::{Attr, Propagation, Reach}",
+        "orlop_sys::mount::{Attr, Reach}",
         "orlop_sys::mount::{Attr, Propagation}",
         "orlop_sys::mount::Attr",
         "orlop_sys::process::Clone",

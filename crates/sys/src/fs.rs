@@ -544,6 +544,14 @@ pub fn set_status(fd: impl AsFd, flags: OFlags) -> Result<()> {
     Errno::check(ret).map(drop)
 }
 
+/// How a file is open: its access mode and status flags; see F_GETFL in fcntl(2).
+pub fn status(fd: impl AsFd) -> Result<OFlags> {
+    const F_GETFL: usize = 3;
+    // SAFETY: integers only.
+    let ret = unsafe { syscall2(nr::FCNTL, fd.as_fd().arg(), F_GETFL) };
+    Errno::check(ret).map(|flags| OFlags::from_bits(flags as u32))
+}
+
 /// A close-on-exec copy of `fd`, numbered `least` or higher.
 pub fn duplicate(fd: impl AsFd, least: i32) -> Result<OwnedFd> {
     const F_DUPFD_CLOEXEC: usize = 1030;

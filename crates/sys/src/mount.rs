@@ -219,6 +219,14 @@ pub fn detach(target: &CStr) -> Result<()> {
     Errno::check(unsafe { syscall2(nr::UMOUNT2, target.as_ptr() as usize, 2) }).map(drop)
 }
 
+/// The same of a path whose last component is no symbolic link.
+pub fn detach_here(target: &CStr) -> Result<()> {
+    const DETACH: usize = 2;
+    const NOFOLLOW: usize = 8;
+    // SAFETY: the path ends in NUL.
+    Errno::check(unsafe { syscall2(nr::UMOUNT2, target.as_ptr() as usize, DETACH | NOFOLLOW) }).map(drop)
+}
+
 /// pivot_root(2).
 pub fn pivot_root(new: &CStr, old: &CStr) -> Result<()> {
     // SAFETY: both paths end in NUL.

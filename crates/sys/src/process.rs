@@ -303,19 +303,29 @@ fn keep_rights() -> Result<()> {
 /// # Safety
 /// `work` must not allocate, unwind, or take locks.
 pub unsafe fn in_mount_namespace(namespace: BorrowedFd<'_>, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    // SAFETY: the caller vouches for `work`.
+    unsafe { in_namespace(namespace, Clone::NEWNS, work) }
+}
+
+/// The same in a namespace of any kind but a user namespace, which would take our rights.
+///
+/// # Safety
+/// `work` must not allocate, unwind, or take locks.
+pub unsafe fn in_namespace(namespace: BorrowedFd<'_>, kind: Clone, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     struct Visit<'a> {
         namespace: BorrowedFd<'a>,
+        kind: Clone,
         work: &'a mut dyn FnMut() -> Result<()>,
         done: Result<()>,
     }
     extern "C" fn visit(data: *mut u8) -> ! {
         // SAFETY: the caller passes its visit, and is suspended while we use it.
         let visit: &mut Visit<'_> = unsafe { &mut *data.cast::<Visit<'_>>() };
-        visit.done = setns(visit.namespace, Clone::NEWNS).and_then(|()| (visit.work)());
+        visit.done = setns(visit.namespace, visit.kind).and_then(|()| (visit.work)());
         exit(0)
     }
     let mut stack = [const { MaybeUninit::<u8>::uninit() }; 16384];
-    let mut data = Visit { namespace, work, done: Err(Errno::CHILD) };
+    let mut data = Visit { namespace, kind, work, done: Err(Errno::CHILD) };
     // SAFETY: `visit` uses only `data`, which outlives its stay on our memory; the caller vouches for `work`.
     let child = unsafe { vfork(Clone::FILES, None, &mut stack, visit, (&raw mut data).cast()) }?;
     let _reaped = wait(&child.pidfd, Waiting::Block);

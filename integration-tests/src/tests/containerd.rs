@@ -174,10 +174,11 @@ fn controls(t: &Context) -> Outcome {
     containerd.ctr(&["task", "kill", "--signal", "SIGHUP", "c"]).end().ok();
     until("the signal was seen", || containerd.exec(&[], "c", &["cat", "/tmp/seen"]).end().stdout() == "hup\n");
 
-    // No criu is asked for here: it goes on.
-    let checkpoint = containerd.ctr(&["task", "checkpoint", "--image-path", "/tmp/none", "c"]).env("PATH", "/none");
-    let refused = checkpoint.end().exits(1);
-    assert!(!refused.stderr().is_empty());
+    // Whether there is a criu that can do it or not: it goes on.
+    let images = t.dir().join("images");
+    let images = images.to_str().expect("a plain path");
+    let checkpoint = containerd.ctr(&["task", "checkpoint", "--image-path", images, "c"]).end();
+    assert!(checkpoint.code() == 0 || !checkpoint.stderr().is_empty());
     assert_eq!(containerd.status("c").expect("it is listed").1, "RUNNING");
 
     let running = containerd.ctr(&["task", "delete", "c"]).end();

@@ -87,7 +87,7 @@ fn window_closed(t: &Context) -> Outcome {
     Ok(())
 }
 
-fn listener(t: &Context) -> (UnixListener, String) {
+pub fn listener(t: &Context) -> (UnixListener, String) {
     let path = t.dir().join("console.sock").to_str().expect("a plain path").to_owned();
     // A test's folder may be deep.
     let folder = fs::File::open(t.dir()).expect("it is ours");

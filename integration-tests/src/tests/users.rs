@@ -29,7 +29,7 @@ tests! { "users":
 const FIRST: u32 = 100_000;
 
 /// With a user namespace whose ids begin at [`FIRST`].
-fn mapped(bundle: Bundle) -> Bundle {
+pub fn mapped(bundle: Bundle) -> Bundle {
     let map = json!([{"containerID": 0, "hostID": FIRST, "size": 65536}]);
     bundle
         .with("/linux/namespaces/-", json!({"type": "user"}))

@@ -176,7 +176,8 @@ impl Call {
         for name in texts(&self.0["clients"]).into_iter().flat_map(configurations) {
             let document = fixture(name);
             let mut config = Config::parse(document.as_bytes()).unwrap();
-            exec::substitute(&mut config, exec::Program::Document(process.as_bytes())).unwrap();
+            let program = || exec::Program::Document(process.as_bytes());
+            exec::substitute(&mut config, program()).unwrap();
             let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
             assert_eq!(terminal, options.console_socket.is_some(), "{}", self.0);
             let how = Options {
@@ -186,7 +187,7 @@ impl Call {
                 ..Options::default()
             };
             for host in hosts(self.is_rootless()) {
-                let plan = exec::plan(&config, &host, &how, &Target::default());
+                let plan = exec::plan(&config, program(), &host, &how, &Target::default());
                 let plan = plan.unwrap_or_else(|error| panic!("{name} {process}: {error}"));
                 self.leaves_nothing_of_the_caller(&plan, options.preserve_fds);
                 *planned += 1;

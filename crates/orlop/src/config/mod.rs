@@ -98,6 +98,11 @@ impl<'a> Config<'a> {
     }
 }
 
+/// Reads the mounts of a file that holds nothing else: an array of them.
+pub fn parse_mounts(text: &[u8]) -> Result<Vec<Mount<'_>>, ParseError> {
+    parse("mounts.json", text)
+}
+
 impl Document for Config<'_> {}
 impl Document for ContainerProcessState<'_> {}
 impl Document for ContainerState<'_> {}

@@ -28,7 +28,7 @@ const ORIGIN: Origin = Origin::field("/process/terminal");
 
 impl Planner<'_> {
     /// Whether the process has a terminal. In runc's words where nobody would hold its master, or nobody gets one.
-    fn has_terminal(&self) -> Result<bool> {
+    pub(super) fn has_terminal(&self) -> Result<bool> {
         let terminal = self.config.process.as_ref().is_some_and(|process| process.terminal);
         match (terminal, self.options.console) {
             (true, Console::Nobody) => {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::path;
 
 /// What every container has; config-linux.md, "Default Devices".
-const DEFAULT: &[(&str, u32, u32)] = &[
+pub(crate) const DEFAULT: &[(&str, u32, u32)] = &[
     ("/dev/null", 1, 3),
     ("/dev/random", 1, 8),
     ("/dev/full", 1, 7),

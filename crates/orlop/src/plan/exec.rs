@@ -246,7 +246,7 @@ impl Planner<'_> {
 
     /// The namespaces that the container does not share with its runtime. A pid namespace is joined by being born
     /// there.
-    fn joined(&self, target: &Target<'_>) -> CloneFlags {
+    pub(super) fn joined(&self, target: &Target<'_>) -> CloneFlags {
         let mut all = CloneFlags::NONE;
         for namespace in &self.config.linux.namespaces {
             match namespace.kind {

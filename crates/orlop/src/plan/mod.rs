@@ -14,10 +14,12 @@ pub mod exec;
 mod exec_tests;
 mod hooks;
 mod idmap;
+pub(crate) mod live;
 mod mounts;
 mod namespaces;
 pub mod options;
 mod process;
+pub(crate) mod restore;
 mod review;
 mod seccomp;
 mod sysctl;
@@ -40,6 +42,7 @@ use crate::host::Host;
 pub(crate) use annotations::CARRIED_OUT as UNSAFE_ANNOTATIONS;
 pub use capability::CapabilitySet;
 pub use console::Console;
+pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
@@ -113,7 +116,7 @@ impl Origin {
 
     /// Whether a field asks for it.
     pub const fn is_none(self) -> bool {
-        self.pointer.is_empty()
+        self.pointer.is_empty() && self.index.is_none()
     }
 
     pub(crate) fn to_pointer(self) -> Option<String> {
@@ -179,6 +182,8 @@ pub enum Task {
         /// Whether the mounts below get them too.
         ids_reach: Reach,
     },
+    /// Keeps the mount namespace that init has made so far, for criu.
+    MountNamespace,
     /// Hands the network namespace to init.
     SendNetworkNamespace,
     /// Moves a network device into the container.
@@ -240,6 +245,7 @@ impl Task {
             Task::NetworkNamespace => "network-namespace",
             Task::SendNetworkNamespace => "send-network-namespace",
             Task::NetworkDevice { .. } => "network-device",
+            Task::MountNamespace => "mount-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
             Task::Clone { .. } => "clone",
@@ -589,6 +595,8 @@ pub(crate) struct Planner<'p> {
     kept: Vec<(String, Slot)>,
     /// The faults found so far, where all are asked for; without it the first one ends the plan.
     faults: Option<Vec<Error>>,
+    /// Whether the container is there already: init enters it, and what is the host's comes from the runtime.
+    runs: bool,
 }
 
 impl<'p> Planner<'p> {
@@ -611,6 +619,7 @@ impl<'p> Planner<'p> {
             faults: None,
             kind: ProcessKind::First,
             command: None,
+            runs: false,
         }
     }
 

@@ -95,11 +95,7 @@ impl Planner<'_> {
         let path = self.text(&rootfs, origin)?;
         // Nothing mounted from here on may spread to the host; the root's own propagation comes at the end.
         let spread = Origin::field("/linux/rootfsPropagation");
-        let (mode, reach) = match config.linux.rootfs_propagation.map(propagation) {
-            Some((Propagation::PRIVATE, reach)) => (Propagation::PRIVATE, reach),
-            Some((_, reach)) => (Propagation::SLAVE, reach),
-            None => (Propagation::SLAVE, Reach::Tree),
-        };
+        let (mode, reach) = self.first_propagation();
         if self.has_namespace(NamespaceKind::Mount) {
             self.init(PHASE, spread, Step::RootPropagation { propagation: mode, reach });
             if reach == Reach::One {
@@ -149,15 +145,14 @@ impl Planner<'_> {
         self.init(Phase::Namespaces, origin, Step::Unshare { namespaces: CloneFlags::NEWCGROUP });
     }
 
-    fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
+    pub(super) fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
         let mut options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
         if options.bind.is_none() && mount.kind == "bind" {
             options.bind = Some(Reach::One);
         }
-        let mut destination = path::clean_absolute(&mount.destination);
-        // As runc: a destination may be given as the host sees it.
-        if let Some(inside) = destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
-            destination = String::from(inside);
+        let destination = self.inside(&mount.destination);
+        if options.copy_symlink && self.runs {
+            return Err(self.not_while_running("copy-symlink is", origin));
         }
         if options.copy_symlink && options.bind.is_none() {
             return Err(invalid("only a bind mount can copy a symbolic link", origin.inside("/options")));
@@ -273,14 +268,37 @@ impl Planner<'_> {
         let ids = self.mount_ids(mount, options, origin)?;
         let follow = if options.source_nofollow || options.copy_symlink { Follow::Nothing } else { Follow::Links };
         let privileged = self.has_namespace(NamespaceKind::User) && !self.host.rootless;
-        if ids == Ids::Same && !privileged {
+        if ids == Ids::Same && !privileged && !self.runs {
             self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: self.mount_slot });
             return Ok(());
         }
         let ids_reach = options.ids.map_or(Reach::One, |(_, reach)| reach);
         self.runtime(PHASE, source, Task::SendMount { path, reach, follow, ids, ids_reach });
-        self.init(PHASE, source, Step::Receive { from: slot::MOUNTS, out: self.mount_slot });
+        self.receive(source);
         Ok(())
+    }
+
+    /// A copy that the runtime sends. Out of its own mount namespace it could be shared with the host.
+    fn not_while_running(&self, what: &str, origin: Origin) -> crate::Error {
+        let what = format!("{what} not supported on a running container");
+        crate::Error::not_supported(what).field(format!("{origin}/options"))
+    }
+
+    fn receive(&mut self, origin: Origin) {
+        self.init(PHASE, origin, Step::Receive { from: slot::MOUNTS, out: self.mount_slot });
+        if self.runs {
+            let propagation = self.first_propagation().0;
+            self.init(PHASE, origin, Step::SetPropagation { mount: self.mount_slot, propagation, reach: Reach::Tree });
+        }
+    }
+
+    /// What keeps mounts from spreading to the host, and from where on.
+    pub(super) fn first_propagation(&self) -> (Propagation, Reach) {
+        match self.config.linux.rootfs_propagation.map(propagation) {
+            Some((Propagation::PRIVATE, reach)) => (Propagation::PRIVATE, reach),
+            Some((_, reach)) => (Propagation::SLAVE, reach),
+            None => (Propagation::SLAVE, Reach::Tree),
+        }
     }
 
     /// Whose ids the files of a mount get.
@@ -324,6 +342,10 @@ impl Planner<'_> {
         let over_proc = self.over_proc(mount, destination, false);
         self.target(destination, Make::Directory, over_proc, follow, origin)?;
         if options.data.iter().any(|option| is_long(option)) {
+            if self.runs {
+                // What is mounted by path could not be told from what somebody in the container puts there.
+                return Err(self.not_while_running("options of more than 255 bytes are", origin));
+            }
             return self.long_options(fstype, mount, options, destination, origin);
         }
         let params = self.params(fstype, mount, options, origin)?;
@@ -360,7 +382,7 @@ impl Planner<'_> {
     /// What stands in for a file system that a user namespace may not mount where the namespace that it shows is
     /// somebody else's.
     fn host_mount(&mut self, fstype: &str) -> Text {
-        if !self.has_namespace(NamespaceKind::User) && !self.host.rootless {
+        if self.runs || !self.has_namespace(NamespaceKind::User) && !self.host.rootless {
             return NO_VALUE;
         }
         match fstype {
@@ -591,7 +613,13 @@ impl Planner<'_> {
                     None => NO_VALUE,
                 };
                 let (reach, follow) = (Reach::One, Follow::Links);
-                self.init(PHASE, origin, Step::CloneTree { path, reach, follow, or, out: slot::MOUNT });
+                if self.runs {
+                    let ids = Ids::Same;
+                    self.runtime(PHASE, origin, Task::SendMount { path, reach, follow, ids, ids_reach: Reach::One });
+                    self.receive(origin);
+                } else {
+                    self.init(PHASE, origin, Step::CloneTree { path, reach, follow, or, out: slot::MOUNT });
+                }
                 let step = Step::SetAttr { mount: slot::MOUNT, set: attr, clear: Attr::NONE, reach: Reach::One };
                 self.init(PHASE, origin, step);
             }

@@ -1,0 +1,182 @@
+//! Changing the mounts of a container that runs.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use orlop_init::step::{Follow, Step};
+use orlop_sys::fd::Bin;
+use orlop_sys::fs::{self, AtFlags, OFlags};
+use orlop_sys::net::{self, SocketType};
+use orlop_sys::{CWD, Errno, OwnedFd};
+
+use crate::config::{Config, Mount, Status};
+use crate::error::{Error, Kind, Result};
+use crate::exec::shares_user_namespace;
+use crate::host::Host;
+use crate::idmap;
+use crate::launch::{Birth, Launch, Thread};
+use crate::plan::exec::Target;
+use crate::plan::live::{self, Live};
+use crate::plan::{Act, Ids, Options, Plan, Task, slot};
+use crate::runtime::Container;
+use crate::state::{CgroupDir, Init, Record, c_string};
+
+/// What the mounts are in, for messages.
+const DOCUMENT: &str = "mounts.json";
+
+/// The container, as far as its mounts can be changed.
+struct Entered<'a> {
+    record: &'a Record,
+    config: &'a Config<'a>,
+    init: Init,
+    pidfd: OwnedFd,
+}
+
+impl Container {
+    /// Adds mounts, in order; relative sources start from the bundle. Where one fails, those before it are taken away
+    /// again.
+    pub fn add_mounts(&self, mounts: &[Mount<'_>]) -> Result<()> {
+        self.changed("mounts add", || {
+            self.entered(|entered| {
+                let plan = entered.plan(|live| live::add(live, mounts))?;
+                entered.carry_out(&plan, live::needs_pid_namespace(mounts)).map_err(|(error, attached)| {
+                    match entered.remove(&attached) {
+                        Ok(()) => error,
+                        Err(second) => error.hint(alloc::format!("and this could not be undone: {second}")),
+                    }
+                })
+            })
+        })
+    }
+
+    /// Takes away what is mounted at the destinations, the last one first.
+    pub fn remove_mounts(&self, mounts: &[Mount<'_>]) -> Result<()> {
+        self.changed("mounts remove", || {
+            let destinations: Vec<&str> = mounts.iter().map(|mount| &*mount.destination).collect();
+            self.entered(|entered| entered.remove(&destinations))
+        })
+    }
+
+    fn entered(&self, work: impl FnOnce(&Entered<'_>) -> Result<()>) -> Result<()> {
+        let (status, init) = self.status()?;
+        let init = init.filter(|_| matches!(status, Status::Created | Status::Running));
+        let not_running = || Error::new(Kind::NotRunning, "container not running");
+        let init = init.ok_or_else(not_running)?;
+        let pidfd = init.open()?.ok_or_else(not_running)?;
+        let (record, text) = self.dir().read_record()?.ok_or_else(not_running)?;
+        let config = Config::parse(&text)?;
+        work(&Entered { record: &record, config: &config, init, pidfd })
+    }
+}
+
+impl Entered<'_> {
+    fn plan(&self, make: impl FnOnce(&Live<'_>) -> Result<Plan>) -> Result<Plan> {
+        let host = Host::probe()?;
+        let options = Options { bundle: &self.record.bundle, ..Options::default() };
+        let target = Target {
+            cgroups: self.record.cgroups.iter().map(CgroupDir::to_dir).collect(),
+            sub_cgroups: &[],
+            own_user_namespace: shares_user_namespace(self.config, self.init.pid)?,
+            is_unprivileged: false,
+        };
+        let rootfs = &self.record.rootfs;
+        let live = Live { config: self.config, host: &host, options: &options, target: &target, rootfs };
+        make(&live).map_err(|error| error.of(DOCUMENT))
+    }
+
+    fn remove(&self, destinations: &[impl AsRef<str>]) -> Result<()> {
+        if destinations.is_empty() {
+            return Ok(());
+        }
+        let destinations: Vec<&str> = destinations.iter().map(AsRef::as_ref).collect();
+        let plan = self.plan(|live| live::remove(live, &destinations))?;
+        self.carry_out(&plan, false).map_err(|(error, _)| error)
+    }
+
+    /// Does it all; a failure comes with the places where something was attached before.
+    fn carry_out(&self, plan: &Plan, in_pid_namespace: bool) -> core::result::Result<(), (Error, Vec<String>)> {
+        let none = |error: Error| (error, Vec::new());
+        // Before there is an init: what cannot be copied stops nothing half done.
+        let trees = self.copy_all(plan).map_err(none)?;
+        let pair = net::socket_pair(SocketType::Stream);
+        let (ours, inits) = pair.map_err(|errno| none(Error::system("socketpair", "a socket for mounts", errno)))?;
+        let birth = Birth {
+            join: &[],
+            cgroup: None,
+            slots: Vec::from([(slot::INIT, self.pidfd.borrow()), (slot::MOUNTS, inits.borrow())]),
+            preserve_fds: 0,
+            pid_namespace: in_pid_namespace.then(|| self.pidfd.borrow()),
+            thread: Thread::Returns,
+            timed: false,
+            ignored: None,
+        };
+        let launch = Launch::start(plan, &birth, &mut Bin::default()).map_err(none)?;
+        drop(inits);
+        let done = send_all(&ours, &trees)
+            .and_then(|()| launch.complete(plan.entries.len() as u32))
+            .and_then(|()| launch.await_program(plan));
+        let reached = launch.reached();
+        launch.kill();
+        done.map_err(|error| (error.of(DOCUMENT), attached(plan, reached)))
+    }
+
+    fn copy_all(&self, plan: &Plan) -> Result<Vec<OwnedFd>> {
+        let mut trees = Vec::new();
+        for entry in &plan.entries {
+            if let Act::Runtime(Task::SendMount { path, reach, follow, ids, ids_reach }) = entry.act {
+                let namespace = match ids {
+                    Ids::Same => None,
+                    Ids::Container => Some(idmap::namespace_of(self.init.pid)?),
+                    Ids::Maps { uids, gids } => Some(idmap::namespace_with(&plan.string(uids), &plan.string(gids))?),
+                };
+                let copy = idmap::Copy {
+                    path: &c_string(&plan.string(path))?,
+                    reach,
+                    flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
+                    ids: namespace.as_ref().map(|fd| (fd.borrow(), ids_reach)),
+                };
+                let tree =
+                    copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
+                trees.push(tree);
+            }
+        }
+        Ok(trees)
+    }
+}
+
+fn send_all(socket: &OwnedFd, trees: &[OwnedFd]) -> Result<()> {
+    for tree in trees {
+        match net::send(socket, &[1], &[tree.borrow()]) {
+            Ok(_) => {}
+            // Init is gone, and has left word why.
+            Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+            Err(errno) => return Err(Error::system("sendmsg", "sending a mount to init", errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads the file of an array of mounts.
+pub fn read_mounts(path: &CStr) -> Result<Vec<u8>> {
+    let failed = |call| {
+        let path = path.to_string_lossy().into_owned();
+        move |errno| Error::system(call, alloc::format!("the mounts in {path}"), errno)
+    };
+    let file = fs::open_at(CWD, path, OFlags::RDONLY, 0).map_err(failed("openat"))?;
+    crate::state::read_all(&file).map_err(failed("read"))
+}
+
+/// Where something was attached before the entry at `reached`.
+fn attached(plan: &Plan, reached: u32) -> Vec<String> {
+    let mut places = Vec::new();
+    let mut target = None;
+    for entry in plan.entries.iter().take(reached as usize) {
+        match entry.act {
+            Act::Init(Step::Target { path, .. }) => target = Some(path),
+            Act::Init(Step::Attach { .. }) => places.extend(target.take().map(|path| plan.string(path).into_owned())),
+            _ => {}
+        }
+    }
+    places
+}

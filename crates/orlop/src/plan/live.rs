@@ -1,0 +1,118 @@
+//! The mounts of a container that runs: added and removed by an init that enters its mount namespace.
+//!
+//! The planner of the container's own mounts does the work. What differs is that the root is there, that a copy of
+//! what is the host's comes from the runtime, and that everything in the root may change while it is looked up.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use orlop_init::step::{OverProc, Step};
+use orlop_sys::process::{Clone as CloneFlags, Rights};
+
+use super::exec::Target;
+use super::{Origin, Phase, Plan, Planner, Task, invalid, slot};
+use crate::config::{Config, Mount, NamespaceKind};
+use crate::error::Result;
+use crate::host::Host;
+use crate::path;
+use crate::plan::Options;
+
+const PHASE: Phase = Phase::Mounts;
+
+/// A container that runs.
+pub(crate) struct Live<'a> {
+    pub(crate) config: &'a Config<'a>,
+    pub(crate) host: &'a Host,
+    pub(crate) options: &'a Options<'a>,
+    pub(crate) target: &'a Target<'a>,
+    /// Its root file system, as the host sees it.
+    pub(crate) rootfs: &'a str,
+}
+
+/// Whether the mounts can only be made by a process of the container's pid namespace, which a procfs shows.
+pub(crate) fn needs_pid_namespace(mounts: &[Mount<'_>]) -> bool {
+    mounts.iter().any(|mount| mount.kind == "proc")
+}
+
+/// Decides how mounts are added.
+pub(crate) fn add(live: &Live<'_>, mounts: &[Mount<'_>]) -> Result<Plan> {
+    let mut planner = live.planner()?;
+    let mut cgroup = orlop_cgroup::Plan::default();
+    cgroup.dirs.clone_from(&live.target.cgroups);
+    for (index, mount) in mounts.iter().enumerate() {
+        planner.mount(mount, &cgroup, Origin::member("", index))?;
+    }
+    Ok(planner.finish(live))
+}
+
+/// Decides how what is mounted at these places is taken away, the last one first.
+pub(crate) fn remove(live: &Live<'_>, destinations: &[&str]) -> Result<Plan> {
+    let mut planner = live.planner()?;
+    for (index, destination) in destinations.iter().enumerate().rev() {
+        let origin = Origin::member("", index).inside("/destination");
+        let destination = planner.inside(destination);
+        if destination == "/" {
+            return Err(invalid("the root file system cannot be removed", origin));
+        }
+        let path = planner.text(&destination, origin)?;
+        let named = ["/proc/", "/sys/"].iter().any(|above| destination.starts_with(above));
+        let over_proc = if named { OverProc::Allowed } else { OverProc::Refused };
+        planner.init(PHASE, origin, Step::Unmount { root: slot::ROOT, path, over_proc });
+    }
+    Ok(planner.finish(live))
+}
+
+impl<'a> Live<'a> {
+    fn planner(&self) -> Result<Planner<'a>> {
+        let mut planner = Planner::new(self.config, self.host, self.options, (32, 4096));
+        planner.runs = true;
+        planner.rootfs = String::from(self.rootfs);
+        // A procfs may be anywhere.
+        planner.maybe_proc = Vec::from([String::new()]);
+        if !planner.has_namespace(NamespaceKind::Mount) {
+            let origin = Origin::field("/linux/namespaces");
+            return Err(invalid("the container has no mount namespace of its own", origin).of("config.json"));
+        }
+        let phase = Phase::Namespaces;
+        let clone = Task::Clone { namespaces: CloneFlags::NONE, into_cgroup: false, rights: Rights::Exec };
+        planner.runtime(phase, Origin::NONE, clone);
+        // Before anybody in the container can look: CVE-2016-9962, CVE-2024-21626.
+        planner.init(phase, Origin::NONE, Step::CloseOnExec { first: 3 });
+        let namespace = planner.joined(self.target);
+        planner.init(phase, Origin::NONE, Step::JoinNamespace { from: slot::INIT, namespace });
+        if namespace.contains(CloneFlags::NEWUSER) {
+            planner.init(phase, Origin::NONE, Step::BecomeRoot {});
+        }
+        planner.init(phase, Origin::NONE, Step::OpenRoot { out: slot::ROOT });
+        Ok(planner)
+    }
+}
+
+impl Planner<'_> {
+    /// As runc: a destination may be given as the host sees it.
+    pub(super) fn inside(&self, destination: &str) -> String {
+        let destination = path::clean_absolute(destination);
+        match destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
+            Some(inside) => String::from(inside),
+            None => destination,
+        }
+    }
+
+    fn finish(mut self, live: &Live<'_>) -> Plan {
+        self.init(PHASE, Origin::NONE, Step::End {});
+        let (args, env) = (self.strings.texts(&[]), self.strings.texts(&[]));
+        Plan {
+            entries: self.entries,
+            strings: self.strings,
+            args,
+            env,
+            warnings: self.warnings,
+            cgroup: orlop_cgroup::Plan::default(),
+            rootfs: live.rootfs.into(),
+            joined: Vec::new(),
+            rootless: false,
+            has_poststart: false,
+            has_poststop: false,
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Every option of every command, and the test that drives it; and the few that no area has.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::json;
+
+use crate::context::{Context, Skip};
+use crate::tests::{Outcome, all, tests};
+
+tests! { "flags":
+    HOST_ROOT {
+        each_has_its_test, another_configuration, names_of_spec, session_keyring, weights_and_realtime,
+    }
+}
+
+const BUNDLE: &str = "lifecycle/bundle_is_the_cwd";
+const CONFIG: &str = "flags/another_configuration";
+const CONSOLE: &str = "terminal/console_socket";
+const OPTIONS: &str = "exec/options";
+const UPDATE: &str = "control/update_by_options";
+const SAVE: &str = "criu/checkpoint_options";
+const RESTORE: &str = "criu/restore_options";
+
+/// By command: its options, and for each a test that would fail if it were not there or did nothing.
+const TABLE: &[(&str, &[(&str, &str)])] = &[
+    (
+        "checkpoint",
+        &[
+            ("image-path", "criu/directories"),
+            ("work-path", "criu/directories"),
+            ("parent-path", "criu/parent_images"),
+            ("leave-running", "criu/checkpointed_is_deleted"),
+            ("tcp-established", SAVE),
+            ("tcp-skip-in-flight", SAVE),
+            ("link-remap", SAVE),
+            ("ext-unix-sk", SAVE),
+            ("shell-job", SAVE),
+            ("lazy-pages", SAVE),
+            ("status-fd", "criu/lazy_pages"),
+            ("page-server", SAVE),
+            ("file-locks", SAVE),
+            ("pre-dump", "criu/pre_dump"),
+            ("manage-cgroups-mode", SAVE),
+            ("empty-ns", SAVE),
+            ("auto-dedup", SAVE),
+            ("network-lock", SAVE),
+        ],
+    ),
+    (
+        "create",
+        &[
+            ("bundle", BUNDLE),
+            ("config", CONFIG),
+            ("console-socket", CONSOLE),
+            ("pidfd-socket", "terminal/pidfd_socket"),
+            ("pid-file", "lifecycle/pid_file_is_digits"),
+            ("no-pivot", "rootfs/no_pivot"),
+            ("no-new-keyring", "flags/session_keyring"),
+            ("preserve-fds", "security/preserved_descriptors"),
+        ],
+    ),
+    ("delete", &[("force", "lifecycle/delete_force_ends_a_running_one"), ("regex", "control/regex")]),
+    ("events", &[("interval", "control/events_until_the_end"), ("stats", "control/events_once")]),
+    (
+        "exec",
+        &[
+            ("console-socket", "terminal/console_socket_of_exec"),
+            ("pidfd-socket", "terminal/pidfd_socket"),
+            ("cwd", OPTIONS),
+            ("env", OPTIONS),
+            ("tty", "terminal/exec_session"),
+            ("user", OPTIONS),
+            ("additional-gids", OPTIONS),
+            ("process", "exec/process_file"),
+            ("detach", "exec/detached"),
+            ("pid-file", "exec/pid_file"),
+            ("process-label", OPTIONS),
+            ("apparmor", OPTIONS),
+            ("no-new-privs", OPTIONS),
+            ("cap", OPTIONS),
+            ("preserve-fds", "exec/preserved_descriptors"),
+            ("cgroup", "exec/sub_cgroup"),
+            ("ignore-paused", "exec/paused_container"),
+        ],
+    ),
+    ("explain", &[("bundle", CONFIG), ("config", CONFIG), ("format", CONFIG)]),
+    ("features", &[]),
+    ("info", &[]),
+    ("kill", &[("all", "control/kill_without_pid_namespace"), ("regex", "control/regex")]),
+    ("list", &[("format", "list/json_array"), ("quiet", "list/quiet")]),
+    ("mounts", &[]),
+    ("pause", &[]),
+    ("ps", &[("format", "control/ps_as_json")]),
+    (
+        "restore",
+        &[
+            ("console-socket", "checkpoint/terminals"),
+            ("image-path", "criu/directories"),
+            ("work-path", RESTORE),
+            ("tcp-established", RESTORE),
+            ("tcp-close", RESTORE),
+            ("ext-unix-sk", RESTORE),
+            ("shell-job", RESTORE),
+            ("file-locks", RESTORE),
+            ("manage-cgroups-mode", RESTORE),
+            ("bundle", RESTORE),
+            ("detach", "checkpoint/foreground"),
+            ("pid-file", "checkpoint/goes_on"),
+            ("no-subreaper", RESTORE),
+            ("no-pivot", "criu/restore_prepares_the_root"),
+            ("empty-ns", "checkpoint/network_stays_down"),
+            ("auto-dedup", RESTORE),
+            ("lazy-pages", RESTORE),
+            ("network-lock", RESTORE),
+            ("lsm-profile", RESTORE),
+            ("lsm-mount-context", RESTORE),
+        ],
+    ),
+    ("resume", &[]),
+    (
+        "run",
+        &[
+            ("bundle", BUNDLE),
+            ("config", CONFIG),
+            ("console-socket", CONSOLE),
+            ("pidfd-socket", "terminal/pidfd_socket"),
+            ("detach", "lifecycle/detach_leaves_the_container"),
+            ("keep", "lifecycle/run_keep"),
+            ("pid-file", "lifecycle/pid_file_is_digits"),
+            ("no-subreaper", CONFIG),
+            ("no-pivot", "rootfs/no_pivot"),
+            ("no-new-keyring", "flags/session_keyring"),
+            ("preserve-fds", "security/preserved_descriptors"),
+        ],
+    ),
+    ("spec", &[("bundle", "cli/spec_into_a_bundle"), ("config", NAMES), ("rootless", NAMES)]),
+    ("start", &[]),
+    ("state", &[]),
+    (
+        "update",
+        &[
+            ("resources", "control/update_from_a_document"),
+            ("blkio-weight", WEIGHTS),
+            ("cpu-period", UPDATE),
+            ("cpu-quota", UPDATE),
+            ("cpu-burst", UPDATE),
+            ("cpu-share", UPDATE),
+            ("cpu-rt-period", WEIGHTS),
+            ("cpu-rt-runtime", WEIGHTS),
+            ("cpu-idle", UPDATE),
+            ("cpuset-cpus", UPDATE),
+            ("cpuset-mems", UPDATE),
+            ("memory", UPDATE),
+            ("memory-reservation", UPDATE),
+            ("memory-swap", "control/update_of_memory_and_swap"),
+            ("pids-limit", UPDATE),
+            ("l3-cache-schema", UPDATE),
+            ("mem-bw-schema", UPDATE),
+        ],
+    ),
+    ("wait", &[]),
+    ("doctor", &[("fix", "control/doctor_finds_and_fixes")]),
+    ("help", &[]),
+];
+
+const NAMES: &str = "flags/names_of_spec";
+const WEIGHTS: &str = "flags/weights_and_realtime";
+
+/// The long options that a command's help lists, and the commands of the program's own.
+fn listed(help: &str, section: &str) -> BTreeSet<String> {
+    let lines = help.lines().skip_while(|line| *line != section).skip(1);
+    let rows = lines.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let word = |line: &str| {
+        let word = line.split_whitespace().find(|word| section == "COMMANDS:" || word.starts_with("--"))?;
+        Some(word.trim_start_matches('-').trim_end_matches(',').to_owned())
+    };
+    rows.filter_map(word).filter(|word| word != "help" || section == "COMMANDS:").collect()
+}
+
+/// An option that somebody adds needs a test, and one that has a test must be there.
+fn each_has_its_test(t: &Context) -> Outcome {
+    let tests: BTreeSet<&str> = all().map(|test| test.name).collect();
+    let commands = listed(&t.orlop(&["--help"]).end().ok().stdout(), "COMMANDS:");
+    let of_table: BTreeSet<String> = TABLE.iter().map(|(command, _)| (*command).to_owned()).collect();
+    assert_eq!(commands, of_table);
+    for (command, options) in TABLE {
+        let help = t.orlop(&[command, "--help"]).end().ok().stdout();
+        let names: BTreeSet<String> = options.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(listed(&help, "OPTIONS:"), names, "{command}");
+        for (name, test) in *options {
+            assert!(tests.contains(test), "{command} --{name}: there is no test {test}");
+        }
+    }
+    // The manual pages and the completions come from the same table.
+    for (command, options) in TABLE {
+        let page = t.bare_orlop(&["man", command]).end().ok().stdout();
+        for shell in ["bash", "zsh", "fish"] {
+            let script = t.bare_orlop(&["completion", shell]).end().ok().stdout();
+            assert!(script.contains(command), "{shell}: {command}");
+            assert!(options.iter().all(|(name, _)| script.contains(name)), "{shell}: {command}");
+        }
+        let shown = |name: &str| page.contains(name) || page.contains(&name.replace('-', "\\-"));
+        assert!(options.iter().all(|(name, _)| shown(name)), "{command}: {page}");
+    }
+    Ok(())
+}
+
+/// Another file than the bundle's config.json, for every command that takes one.
+fn another_configuration(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(&["print", "the bundle's"]);
+    let other = t.dir().join("other.json");
+    let mut config = bundle.config().clone();
+    config["process"]["args"] = json!(["/bin/probe", "print", "the other"]);
+    fs::write(&other, config.to_string()).expect("writable");
+    let other = other.to_str().expect("a plain path");
+    for option in ["--config", "-f"] {
+        let args = ["run", "--no-subreaper", "--bundle", bundle.path(), option, other, &t.id("run")];
+        t.orlop(&args).end().ok().prints(&["the other"]);
+    }
+    let id = t.id("created");
+    let created = t.orlop(&["create", "--bundle", bundle.path(), "--config", other, &id]).end().ok();
+    t.orlop(&["start", &id]).end().ok();
+    t.wait_for_output(&created, "the other");
+    t.delete(&id);
+    config["hostname"] = json!("elsewhere");
+    fs::write(other, config.to_string()).expect("writable");
+    let plan = |format: &str| {
+        t.orlop(&["explain", "--bundle", bundle.path(), "--config", other, "--format", format]).end().ok()
+    };
+    assert!(plan("text").stdout().contains("name=elsewhere"));
+    assert!(plan("json").json()["entries"].is_array());
+    assert!(!t.orlop(&["explain", "--bundle", bundle.path()]).end().ok().stdout().contains("elsewhere"));
+    t.orlop(&["run", "--bundle", bundle.path(), "--config", "/no/such/file", &id]).end().fails_with("/no/such/file");
+    Ok(())
+}
+
+fn names_of_spec(t: &Context) -> Outcome {
+    let path = t.dir().join("named.json");
+    t.bare_orlop(&["spec", "--config", path.to_str().expect("a plain path")]).end().ok();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("it was written")).expect("JSON");
+    assert_eq!(config["linux"]["uidMappings"], json!(null));
+    let path = t.dir().join("rootless.json");
+    t.bare_orlop(&["spec", "--rootless", "-f", path.to_str().expect("a plain path")]).end().ok();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("it was written")).expect("JSON");
+    assert!(config["linux"]["uidMappings"].is_array(), "{config}");
+    Ok(())
+}
+
+/// A container has a session keyring of its own, unless it is to keep the caller's.
+fn session_keyring(t: &Context) -> Outcome {
+    if !fs::exists("/proc/keys").unwrap_or(false) {
+        return Err(Skip("no keyrings in this kernel".into()));
+    }
+    let bundle = t.bundle().with("/linux/maskedPaths", json!([])).args(&["cat", "/proc/keys"]);
+    let keys = |verb: &str, options: &[&str]| {
+        // The kernel forgets a key some time after its last user.
+        let id = t.id(&format!("{verb}{}", options.len()));
+        let own = format!("_ses.{id}");
+        let done = t.orlop(&[&[verb, "--bundle", bundle.path()], options, &[&id]].concat()).end().ok();
+        if verb == "create" {
+            t.orlop(&["start", &id]).end().ok();
+            t.wait_for(&id, "stopped");
+            t.delete(&id);
+        }
+        done.stdout().contains(&own)
+    };
+    for verb in ["run", "create"] {
+        assert!(keys(verb, &[]), "{verb}: none of its own");
+        assert!(!keys(verb, &["--no-new-keyring"]), "{verb}: one of its own");
+    }
+    Ok(())
+}
+
+/// Limits that not every kernel has.
+fn weights_and_realtime(t: &Context) -> Outcome {
+    let id = t.id("c");
+    t.detach(&t.bundle().args(&["sleep", "600"]), &id);
+    let pid = t.pid(&id);
+    let mut seen = 0;
+    for (controller, file, option, value) in [
+        ("blkio", "blkio.weight", "--blkio-weight", "123"),
+        ("blkio", "blkio.bfq.weight", "--blkio-weight", "123"),
+        ("cpu", "cpu.rt_period_us", "--cpu-rt-period", "900000"),
+        ("cpu", "cpu.rt_runtime_us", "--cpu-rt-runtime", "0"),
+    ] {
+        if t.needs_controller(controller).is_err() {
+            continue;
+        }
+        let path = t.cgroup_of(pid, controller).join(file);
+        if path.exists() {
+            t.orlop(&["update", option, value, &id]).end().ok();
+            assert_eq!(fs::read_to_string(&path).expect("it is there").trim(), value, "{option}");
+            seen += 1;
+        }
+    }
+    t.orlop(&["update", "--blkio-weight", "1001", &id]).end().exits(1);
+    t.orlop(&["update", "--cpu-rt-period", "x", &id]).end().exits(1);
+    t.delete(&id);
+    if seen == 0 { Err(Skip("this kernel has none of them".into())) } else { Ok(()) }
+}
