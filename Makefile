@@ -57,10 +57,10 @@ bench: all
 
 # What is installed, as a folder: cargo-deb takes it from here, too.
 dist: all
-	.ci/dist $(TARGET)/release/orlop $(TARGET)/dist
+	.ci/dist $(TARGET)/release/orlop $(TARGET)/release/dist
 
 install: dist
-	cd $(TARGET)/dist && find . -type f -exec sh -c 'for file; do \
+	cd $(TARGET)/release/dist && find . -type f -exec sh -c 'for file; do \
 		install -D -m "$$(stat -c %a "$$file")" "$$file" "$(DESTDIR)$(PREFIX)/$$file" || exit 1; done' sh {} +
 
 uninstall:
@@ -70,7 +70,7 @@ uninstall:
 
 deb: dist
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'deb: needs cargo-deb: cargo install cargo-deb'; exit 1; }
-	$(CARGO) deb -p orlop-cli --no-build --no-strip --target-dir $(TARGET) -o $(TARGET)/debian/
+	CARGO_TARGET_DIR=$(TARGET) $(CARGO) deb -p orlop-cli --no-build --no-strip -o $(TARGET)/debian/
 
 installed:
 	.ci/installed $(TARGET)
