@@ -22,13 +22,19 @@ fn bundle(directory: &Path, args: &[&str]) {
     fs::write(directory.join("config.json"), config.to_string()).unwrap();
 }
 
+/// One test: another's threads and descriptors would be seen.
 #[test]
 #[allow(clippy::print_stderr)] // why a test did not run
-fn ten_containers_from_eight_threads() {
+fn the_program_stays_as_it_was() {
     if orlop_sys::thread::euid() != 0 {
         eprintln!("skipped: needs root");
         return;
     }
+    ten_containers_from_eight_threads();
+    exec_leaves_its_thread_where_it_was();
+}
+
+fn ten_containers_from_eight_threads() {
     let scratch = env::temp_dir().join(format!("orlop-embed-test-{}", std::process::id()));
     bundle(&scratch.join("bundle"), &["/bin/probe", "exit", "7"]);
     // The harness's own threads come and go before this point.
@@ -43,13 +49,7 @@ fn ten_containers_from_eight_threads() {
 }
 
 /// A further process is born in the container's pid namespace, which the calling thread joins for that moment.
-#[test]
-#[allow(clippy::print_stderr)] // why a test did not run
 fn exec_leaves_its_thread_where_it_was() {
-    if orlop_sys::thread::euid() != 0 {
-        eprintln!("skipped: needs root");
-        return;
-    }
     let scratch = env::temp_dir().join(format!("orlop-exec-test-{}", std::process::id()));
     bundle(&scratch.join("bundle"), &["/bin/probe", "sleep", "60"]);
     let runtime = orlop::Runtime::at(&scratch.join("state")).unwrap();
