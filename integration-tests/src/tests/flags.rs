@@ -88,6 +88,10 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     ("features", &[]),
     ("info", &[]),
     ("kill", &[("all", "control/kill_without_pid_namespace"), ("regex", "control/regex")]),
+    (
+        "lint",
+        &[("bundle", "lint/sound_bundle"), ("config", "lint/sound_bundle"), ("format", "lint/all_findings_at_once")],
+    ),
     ("list", &[("format", "list/json_array"), ("quiet", "list/quiet")]),
     ("mounts", &[]),
     ("pause", &[]),

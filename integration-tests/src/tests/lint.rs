@@ -32,6 +32,9 @@ fn sound_bundle(t: &Context) -> Outcome {
     let bundle = t.bundle();
     lint(t, &bundle, &[]).ok().prints(&["0 errors, 0 warnings"]);
     assert_eq!(lint(t, &bundle, &["--format", "json"]).ok().json(), json!([]));
+    let other = format!("{}/other.json", bundle.path());
+    fs::write(&other, "{}").expect("writable");
+    lint(t, &bundle, &["--config", &other]).exits(1);
     let root = fs::read_dir(t.dir().join("root")).expect("the test made it");
     assert_eq!(root.count(), 0, "looking has made something");
     Ok(())
