@@ -61,8 +61,9 @@ impl<'t> Podman<'t> {
         let mut engine = Engine::new(t)?;
         let folder = engine.folder("podman");
         let dir = t.dir().to_str().expect("a plain path");
-        let folders =
-            ["static_dir", "tmp_dir", "volume_path"].map(|name| format!("{name} = \"{dir}/podman/{name}\"\n"));
+        // The first where the monitor's own call of Podman looks, which knows the storage alone.
+        let folders = [("static_dir", "storage/libpod"), ("tmp_dir", "tmp_dir"), ("volume_path", "volume_path")]
+            .map(|(name, folder)| format!("{name} = \"{dir}/podman/{folder}\"\n"));
         let config = CONFIG
             .replace("@folders", if user.is_none() { folders.concat() } else { String::new() }.trim_end())
             .replace("@pids", if t.host.has_controller("pids") { "" } else { "pids_limit = 0" })
