@@ -1,7 +1,6 @@
 //! What commands print: columns as Go's tabwriter lays them out, JSON as Go's encoder writes it.
 
 use liballoc::string::{String, ToString};
-use liballoc::vec::Vec;
 
 use orlop_sys::fd::STDOUT;
 use orlop_sys::{Errno, fs};
@@ -13,22 +12,21 @@ pub fn print(text: &str) -> Result<(), Errno> {
 }
 
 /// Lays rows out in columns: at least 12 wide and 3 apart, as runc's `list` does.
-pub fn table(rows: &[Vec<String>]) -> String {
+pub fn table<const N: usize>(rows: &[[&str; N]]) -> String {
     const LEAST: usize = 12;
     const GAP: usize = 3;
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count() + GAP).max().unwrap_or(0).max(LEAST)
-        })
-        .collect();
-    let mut text = String::new();
+    let mut widths = [LEAST; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (cell.chars().count() + GAP).max(*width);
+        }
+    }
+    let mut text = String::with_capacity(rows.len() * (widths.iter().sum::<usize>() + 1));
     for row in rows {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             text.push_str(cell);
             // What follows the last cell would only be blanks.
-            if column + 1 < row.len() {
+            if column + 1 < N {
                 text.extend(core::iter::repeat_n(' ', width - cell.chars().count()));
             }
         }
@@ -105,15 +103,13 @@ fn escape(json: &[u8]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::vec;
 
     #[test]
     fn columns_as_runc_prints_them() {
-        let row = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect();
-        let rows: Vec<Vec<String>> = vec![
-            row(&["ID", "PID", "STATUS", "BUNDLE"]),
-            row(&["a-name-of-19-letters", "7", "running", "/b"]),
-            row(&["äöü", "12345", "stopped", "/bundle"]),
+        let rows = [
+            ["ID", "PID", "STATUS", "BUNDLE"],
+            ["a-name-of-19-letters", "7", "running", "/b"],
+            ["äöü", "12345", "stopped", "/bundle"],
         ];
         assert_eq!(
             table(&rows),

@@ -384,16 +384,12 @@ fn list(context: &Context<'_>, options: &List) -> Outcome {
         Listing::Json if states.is_empty() => print("null"),
         Listing::Json => print(&states.as_slice().to_json(Layout::Compact)),
         Listing::Table => {
-            let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(ToOwned::to_owned).to_vec();
-            let rows = states.iter().map(|state| {
-                let texts: [&str; 4] = [state.status.name(), &state.bundle, &state.created, &state.owner];
-                let mut row = Vec::with_capacity(6);
-                row.push(state.id.to_string());
-                row.push(state.pid.to_string());
-                row.extend(texts.map(ToOwned::to_owned));
-                row
-            });
-            let rows: Vec<Vec<String>> = core::iter::once(header).chain(rows).collect();
+            let pids: Vec<String> = states.iter().map(|state| state.pid.to_string()).collect();
+            let mut rows = Vec::with_capacity(1 + states.len());
+            rows.push(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+            rows.extend(states.iter().zip(&pids).map(|(state, pid)| {
+                [&*state.id, pid, state.status.name(), &state.bundle, &state.created, &state.owner]
+            }));
             print(&output::table(&rows))
         }
     }

@@ -12,6 +12,7 @@ use orlop_cgroup::{Group, PATIENCE};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
 use orlop_init::{GO, Report};
+use orlop_sys::fd::Bin;
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Ended, Pid, Waiting};
 use orlop_sys::time::Timespec;
@@ -170,7 +171,8 @@ impl Runtime {
         let Some((root, ids)) = state::ids(&self.root)? else {
             return Ok(Vec::new());
         };
-        let each = ids.into_iter().filter_map(|id| match self.listed(&root, &id) {
+        let mut bin = Bin::default();
+        let each = ids.into_iter().filter_map(|id| match self.listed(&root, &id, &mut bin) {
             // Deleted while we looked.
             Err(error) if error.kind() == Kind::NotFound => None,
             listed => Some((id, listed)),
@@ -178,8 +180,8 @@ impl Runtime {
         Ok(each.collect())
     }
 
-    fn listed(&self, root: &OwnedFd, id: &str) -> Result<Listed> {
-        let Some(glance) = state::glance(root, id) else {
+    fn listed(&self, root: &OwnedFd, id: &str, bin: &mut Bin) -> Result<Listed> {
+        let Some(glance) = state::glance(root, id, bin) else {
             let container = self.container(id)?;
             return Ok(Listed { state: container.listed()?, owner: container.owner()? });
         };
