@@ -75,15 +75,15 @@ pub fn lives(pid: i32) -> bool {
 }
 
 /// Takes the exit statuses of processes that have come to this one from others, as the machine's first process would:
-/// until then they count as running to whoever asks for their numbers, and are in their cgroups. Those of our own calls,
-/// by these names, are left to who made them: what is in another's session is not ours.
+/// until then they count as running to whoever asks for their numbers, and are in their cgroups. What is in our session is
+/// left to who made it, and so are calls by these names that lead a session of their own.
 pub fn reap_adopted(calls: &[&str]) {
     let own = std::process::id() as i32;
     let all = below(own);
     let ours = Process::read(own).map_or(0, |process| process.session);
     for process in all.iter().filter(|process| process.is_zombie() && process.parent == own) {
         let is_call = calls.contains(&process.name.as_str());
-        if !is_call || ![ours, process.pid].contains(&process.session) {
+        if process.session != ours && !(is_call && process.session == process.pid) {
             let _ = waitpid(Pid::from_raw(process.pid), WaitOptions::NOHANG);
         }
     }

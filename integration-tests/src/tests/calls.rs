@@ -69,8 +69,9 @@ fn floor(t: &Context, kept: usize) -> usize {
     let capabilities = last.trim().parse::<usize>().expect("a number") + 1;
     let is_v1 = |m: &&host::Mount| m.kind == "cgroup" && m.target.starts_with("/sys/fs/cgroup");
     let v1 = if t.host.layout == Layout::V2 { 0 } else { host::mounts().iter().filter(is_v1).count() };
-    // One more says that there is no further capability; and to wait for the runtime costs a call on each side.
-    let hybrid = if v1 > 0 { 2 * v1 + 8 } else { 0 };
+    // One more says that there is no further capability; and where one waits for the other, that costs a call on each
+    // side: on a busy machine, and for the cgroups of version 1.
+    let hybrid = if v1 > 0 { 2 * v1 + 8 } else { 2 };
     EXEC + capabilities - kept + 1 + hybrid
 }
 
