@@ -146,6 +146,11 @@ impl Group {
         self.held.iter().find_map(|held| held.fd.as_ref())
     }
 
+    /// Closes its descriptors together with others.
+    pub fn close(self, bin: &mut orlop_sys::fd::Bin) {
+        self.held.into_iter().filter_map(|held| held.fd).for_each(|fd| bin.throw(fd));
+    }
+
     /// The directories that there are, with the controllers of each.
     pub fn dirs(&self) -> impl Iterator<Item = &Dir> {
         let there = |held: &&Held| held.presence != Presence::Absent;

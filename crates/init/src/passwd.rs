@@ -1,5 +1,7 @@
 //! The home directory of a user, from the container's /etc/passwd; see passwd(5).
 
+use core::mem::ManuallyDrop;
+
 use orlop_sys::{Errno, fs};
 
 use crate::context::{At, BROKEN, Failure, Result};
@@ -11,7 +13,8 @@ use crate::step::Call;
 /// The third field is compared as a number: CVE-2016-3697 looked a numeric user up by name.
 pub(crate) fn home(uid: u32, out: &mut [u8]) -> Result<bool> {
     let file = match open_in_container(c"/etc/passwd") {
-        Ok(file) => file,
+        // It closes at execve(2), and before that where init waits.
+        Ok(file) => ManuallyDrop::new(file),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCES | Errno::LOOP | Errno::NXIO) => {
             return Ok(false);
         }
@@ -23,7 +26,7 @@ pub(crate) fn home(uid: u32, out: &mut [u8]) -> Result<bool> {
     let mut filled = 0;
     loop {
         let room = buf.get_mut(filled..).ok_or(BROKEN)?;
-        let n = match fs::read(&file, room) {
+        let n = match fs::read(&*file, room) {
             Err(Errno::ISDIR) => return Ok(false),
             done => done.at(Call::Read)?,
         };

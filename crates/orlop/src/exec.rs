@@ -111,10 +111,8 @@ pub(crate) fn exec(
     drop(console.inits);
     let placed = record.class.as_ref().map_or(Ok(()), |class| class.adopt(launch.pid()));
     bin.throw(pidfd);
-    // Init's end of the socket among them: only without it does its end show.
-    bin.empty();
     let subject = Subject { id, bundle: &record.bundle, config: &config };
-    match placed.and_then(|()| accompany(&launch, &plan, &group, options, (&subject, init.pid), tracing)) {
+    match placed.and_then(|()| accompany(&launch, &plan, (group, bin), options, (&subject, init.pid), tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
             Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
@@ -306,16 +304,23 @@ fn cgroup_of(pid: Pid, dir: &Dir) -> orlop_sys::Result<OwnedFd> {
 fn accompany(
     launch: &Launch,
     plan: &Plan,
-    group: &Group,
+    (group, mut bin): (Group, Bin),
     options: &ExecOptions<'_>,
     (subject, init): (&Subject<'_>, Pid),
     tracing: Tracing<'_>,
 ) -> Result<()> {
+    let mut group = Some(group);
     for overlaps in [true, false] {
+        if !overlaps && let Some(group) = group.take() {
+            group.close(&mut bin);
+            // Init's end of the socket among them: only without it does its end show to who waits for it, and what
+            // overlaps waits for nothing.
+            bin.empty();
+        }
         for (index, entry) in plan.entries.iter().enumerate() {
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
-                Task::CgroupAdopt => adopt(launch, plan, group, options),
+                Task::CgroupAdopt => group.as_ref().map_or(Ok(()), |group| adopt(launch, plan, group, options)),
                 Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
                 Task::SeccompListener { path, metadata } => {
                     launch.complete(index as u32)?;

@@ -187,9 +187,11 @@ impl Launch {
         let shared = Shared::map(&plan_file, size).map_err(failed("mmap"))?;
         // SAFETY: the mapping is new, of that size, and zeroed as every new file is.
         unsafe { image.write(shared.start()) };
+        // SAFETY: the header was just written, and nobody else uses it yet.
+        let header = unsafe { &*shared.start().cast::<Header>() };
+        // Who runs has been started: init sleeps for what comes after.
+        header.done.store(plan.done_at_birth() as u32, Ordering::Relaxed);
         if let Some(signals) = birth.ignored {
-            // SAFETY: the header was just written, and nobody else uses it yet.
-            let header = unsafe { &*shared.start().cast::<Header>() };
             header.ignored.store(signals, Ordering::Relaxed);
         }
 
@@ -228,15 +230,7 @@ impl Launch {
         }
         let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
         let patience = filtered.then_some(Timespec::from_millis(20));
-        let launch = Launch { child, shared, wake, patience };
-        let born = plan.clone_index() + 1;
-        match launch.complete(born as u32) {
-            Ok(()) => Ok(launch),
-            Err(error) => {
-                launch.kill();
-                Err(error)
-            }
-        }
+        Ok(Launch { child, shared, wake, patience })
     }
 
     fn header(&self) -> &Header {
@@ -451,6 +445,13 @@ impl Plan {
     pub(crate) fn clone_index(&self) -> usize {
         let is_clone = |act: &Act| matches!(act, Act::Runtime(Task::Clone { .. }));
         self.entries.iter().position(|entry| is_clone(&entry.act)).unwrap_or(0)
+    }
+
+    /// How many entries of the runtime's are done when init is there: up to the first that works on it.
+    fn done_at_birth(&self) -> usize {
+        let born = self.clone_index() + 1;
+        let later = self.entries.iter().skip(born).position(|entry| matches!(entry.act, Act::Runtime(_)));
+        later.map_or(self.entries.len(), |at| born + at)
     }
 
     fn rights_at_birth(&self) -> Rights {
