@@ -122,6 +122,16 @@ impl Context {
         }
     }
 
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < end, "not so yet: {what}");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until the container's output has that text.
     pub fn wait_for_output(&self, done: &Done, text: &str) {
         let end = Instant::now() + PATIENCE;

@@ -69,6 +69,11 @@ pub fn living_below(root: i32) -> Vec<Process> {
         .collect()
 }
 
+/// Whose child a process is.
+pub fn parent(pid: i32) -> Option<i32> {
+    Process::read(pid).map(|process| process.parent)
+}
+
 /// Whether there is such a process that has not ended.
 pub fn lives(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| !process.is_zombie())

@@ -18,7 +18,7 @@ use crate::control::look_up;
 use crate::foreground;
 use crate::log::Failure;
 use crate::run::{Context, Outcome};
-use crate::verbs::{Attendance, bundle, cgroup_manager, console, runtime, systemd, warn};
+use crate::verbs::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd, warn};
 
 /// Where the images are unless somebody says otherwise, as runc has it.
 const IMAGES: &CStr = c"checkpoint";
@@ -102,6 +102,7 @@ pub(crate) fn restore(context: &Context<'_>, options: &Restore<'_>) -> Outcome {
             cgroup_manager: cgroup_manager(context),
             systemd: systemd(context)?,
             console: console(attendance, options.console_socket)?,
+            orphans: orphans(attendance, options.no_subreaper),
             ..CreateOptions::default()
         },
         tcp_close: options.tcp_close,

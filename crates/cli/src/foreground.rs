@@ -3,7 +3,7 @@
 use orlop::plan::Warning;
 use orlop::{Executed, Restored, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
-use orlop_sys::process::{self, SignalSet};
+use orlop_sys::process::{self, Pid, SignalSet, Waiting};
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
@@ -45,55 +45,39 @@ impl Signals {
 /// A process that was started by this one.
 pub(crate) trait Attended {
     fn pidfd(&self) -> BorrowedFd<'_>;
+    fn pid(&self) -> Pid;
     fn signal(&self, signal: i32) -> Result<(), orlop::Error>;
     fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error>;
 }
 
-impl Attended for Running {
-    fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd()
-    }
+macro_rules! attended {
+    ($($process:ty)*) => {
+        $(impl Attended for $process {
+            fn pidfd(&self) -> BorrowedFd<'_> {
+                self.pidfd()
+            }
 
-    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
-        self.signal(signal)
-    }
+            fn pid(&self) -> Pid {
+                self.pid()
+            }
 
-    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
-        self.console()
-    }
+            fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
+                self.signal(signal)
+            }
+
+            fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
+                self.console()
+            }
+        })*
+    };
 }
 
-impl Attended for Executed {
-    fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd()
-    }
-
-    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
-        self.signal(signal)
-    }
-
-    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
-        self.console()
-    }
-}
-
-impl Attended for Restored {
-    fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd()
-    }
-
-    fn signal(&self, signal: i32) -> Result<(), orlop::Error> {
-        self.signal(signal)
-    }
-
-    fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
-        Ok(self.console())
-    }
-}
+attended! { Running Executed Restored }
 
 /// Stays until a restored container's first process has ended, as [`attend`] does.
 pub(crate) fn attend_restored(mut restored: Restored, signals: &Signals) -> Result<(i32, Vec<Warning>), Failure> {
-    let watched = watch(&mut restored, signals);
+    let children = Children::of(restored.adopts_orphans());
+    let watched = watch(&mut restored, signals, children);
     if watched.is_err() {
         restored.signal(SIGKILL)?;
     }
@@ -104,7 +88,7 @@ pub(crate) fn attend_restored(mut restored: Restored, signals: &Signals) -> Resu
 
 /// Stays until a further process has ended, as [`attend`] does.
 pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Result<i32, Failure> {
-    if let Err(failure) = watch(&mut executed, signals) {
+    if let Err(failure) = watch(&mut executed, signals, Children::Own) {
         executed.signal(SIGKILL)?;
         executed.wait()?;
         return Err(failure);
@@ -118,7 +102,8 @@ pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Resu
 /// Stays until the container's program has ended: its exit status, or 128 and the signal that killed it, and what
 /// there is to say of the container's removal.
 pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<(i32, Vec<Warning>), Failure> {
-    if let Err(failure) = watch(&mut running, signals) {
+    let children = Children::of(running.adopts_orphans());
+    if let Err(failure) = watch(&mut running, signals, children) {
         running.signal(SIGKILL)?;
         running.wait()?;
         running.delete()?;
@@ -141,8 +126,23 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
 /// How long a terminal that nobody has open is left alone.
 const AGAIN: Timespec = Timespec::from_millis(50);
 
+/// Which children end while a process is attended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Children {
+    /// It alone.
+    Own,
+    /// Those of others, too, which are ours to reap.
+    Orphans,
+}
+
+impl Children {
+    fn of(adopts_orphans: bool) -> Children {
+        if adopts_orphans { Children::Orphans } else { Children::Own }
+    }
+}
+
 /// Hands signals, and what is typed, to the process until it has ended.
-pub(crate) fn watch(process: &mut impl Attended, signals: &Signals) -> Result<(), Failure> {
+pub(crate) fn watch(process: &mut impl Attended, signals: &Signals, children: Children) -> Result<(), Failure> {
     let mut relay = process.console()?.map(Relay::new).transpose()?;
     loop {
         let [input, output, master] = relay.as_ref().map_or([PollFd::none(); POLLED], Relay::polled);
@@ -159,7 +159,7 @@ pub(crate) fn watch(process: &mut impl Attended, signals: &Signals) -> Result<()
             break;
         }
         if !signal.happened.is_empty() {
-            forward(process, signals, relay.as_ref())?;
+            forward(process, signals, relay.as_ref(), children)?;
         }
         if let Some(relay) = &mut relay {
             relay.pass(&[input, output, master]);
@@ -173,14 +173,33 @@ pub(crate) fn watch(process: &mut impl Attended, signals: &Signals) -> Result<()
 
 /// Hands on what has come. Our children's ends and broken pipes are ours alone; SIGURG is what Go programs send
 /// themselves; a new size of our terminal is one of the container's.
-fn forward(process: &impl Attended, signals: &Signals, relay: Option<&Relay>) -> Result<(), Failure> {
+fn forward(
+    process: &impl Attended,
+    signals: &Signals,
+    relay: Option<&Relay>,
+    children: Children,
+) -> Result<(), Failure> {
     loop {
         match (event::next_signal(&signals.fd), relay) {
+            (Ok(SIGCHLD), _) if children == Children::Orphans => reap_orphans(process.pid())?,
             (Ok(SIGCHLD | SIGPIPE | SIGURG), _) => {}
             (Ok(SIGWINCH), Some(relay)) => relay.resize(),
             (Ok(signal), _) => process.signal(signal)?,
             (Err(Errno::AGAIN), _) => return Ok(()),
             (Err(errno), _) => return Err(Failure::new(format!("reading signals: {errno}"))),
         }
+    }
+}
+
+/// Reaps what has come to us as a subreaper, and never the process itself: its end is for who waits for it. One that
+/// stands before others hides them, and it is the last that we wait for.
+fn reap_orphans(own: Pid) -> Result<(), Failure> {
+    let failed = |errno: Errno| Failure::new(format!("reaping the container's orphans: waitid: {errno}"));
+    loop {
+        match process::ended_child() {
+            Ok(Some(pid)) if pid != own => process::wait_pid(pid, Waiting::Poll).map_err(failed)?,
+            Ok(_) | Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(failed(errno)),
+        };
     }
 }

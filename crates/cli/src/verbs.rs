@@ -10,7 +10,7 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::{Paused, Thread};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight, exec};
+use orlop::plan::{Gate, Orphans, RootChange, SessionKeyring, Warning, Weight, exec};
 use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
@@ -109,6 +109,14 @@ pub(crate) fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<C
     }
 }
 
+/// Whoever stays reaps what the container's processes leave.
+pub(crate) fn orphans(attendance: Attendance, no_subreaper: bool) -> Orphans {
+    match attendance {
+        Attendance::Foreground if !no_subreaper => Orphans::Callers,
+        _ => Orphans::Elsewhere,
+    }
+}
+
 fn pidfd_socket(path: Option<&CStr>) -> Result<Option<Arc<OwnedFd>>, Failure> {
     Ok(path.map(orlop::console::connect).transpose()?.map(Arc::new))
 }
@@ -129,6 +137,7 @@ fn create_options(
         systemd: systemd(context)?,
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
+        orphans: Orphans::Elsewhere,
         resctrl: context.env.resctrl.map(|path| path.to_string_lossy().into_owned()),
     })
 }
@@ -201,6 +210,7 @@ fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
 fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
     let how = create_options(context, &options.create, attendance)?;
+    let how = CreateOptions { orphans: orphans(attendance, options.no_subreaper), ..how };
     let bundle = bundle(options.create.bundle, options.create.config)?;
     if options.detach {
         let running = runtime(context).run(options.create.id, &bundle, &how)?;

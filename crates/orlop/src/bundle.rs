@@ -29,16 +29,17 @@ impl Bundle {
     /// Opens a bundle whose configuration is in another file.
     pub fn with_config(directory: &CStr, config: Option<&CStr>) -> Result<Bundle> {
         let path = absolute(directory)?;
-        let file = match config {
-            Some(config) => open(CWD, config, &config.to_string_lossy())?,
+        let text = match config {
+            // It may be a pipe: of a shell's process substitution.
+            Some(config) => state::read_to_end(&open(CWD, config, &config.to_string_lossy())?),
             None => {
                 let shown = format!("{path}/config.json");
                 let name = CString::new(shown.as_str()).map_err(|_| not_a_path(&shown))?;
-                open(CWD, &name, &shown)?
+                state::read_all(&open(CWD, &name, &shown)?)
             }
         };
-        let config = state::read_all(&file)
-            .map_err(|errno| Error::system("read", format!("the configuration of bundle {path}"), errno))?;
+        let config =
+            text.map_err(|errno| Error::system("read", format!("the configuration of bundle {path}"), errno))?;
         Ok(Bundle { path, config })
     }
 

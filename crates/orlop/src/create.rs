@@ -20,7 +20,7 @@ use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::config::{
-    Config, ContainerProcessState, Document, Layout, NamespaceKind, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
+    Config, ContainerProcessState, Document, Layout, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
 };
 use crate::console::{self, Console, Ends};
 use crate::error::{Error, Kind, Result};
@@ -28,7 +28,9 @@ use crate::hook::Subject;
 use crate::idmap;
 use crate::launch::{Birth, Launch, Thread};
 use crate::netlink;
-use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::plan::{
+    Act, Entry, Gate, Ids, Join, Origin, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot,
+};
 use crate::resctrl;
 use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
 use crate::trace::Tracing;
@@ -56,6 +58,8 @@ pub struct CreateOptions {
     pub resctrl: Option<String>,
     /// A connected socket that gets a pidfd of init, as a message of one descriptor.
     pub pidfd_socket: Option<Arc<OwnedFd>>,
+    /// Who gets the container's orphans.
+    pub orphans: Orphans,
 }
 
 /// Network devices in the container's namespace, which is held for as long as they may have to come back.
@@ -246,18 +250,13 @@ pub(crate) fn unmount_outside(record: &Record) -> Result<()> {
 /// Whoever shares pids and has no cgroup leaves processes that nobody finds again.
 fn cannot_be_killed_whole(config: &Config<'_>, group: Option<&Group>) -> Option<Warning> {
     let grouped = group.is_some_and(|group| group.dirs().next().is_some());
-    if !shares_pids(config) || grouped || thread::euid() == 0 {
+    if !config.shares_pids() || grouped || thread::euid() == 0 {
         return None;
     }
     // As runc words it.
     let text = "Creating a rootless container with no cgroup and no private pid namespace. \
         Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)";
     Some(Warning::new(Origin::field("/linux/namespaces"), text.into()))
-}
-
-fn shares_pids(config: &Config<'_>) -> bool {
-    let mut namespaces = config.linux.namespaces.iter();
-    !namespaces.any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty())
 }
 
 /// The spec has what follows a container's end follow its failed beginning, too.
@@ -373,7 +372,7 @@ pub(crate) fn prepare(
                 class: made.class.clone(),
                 root_mount: if plan.mounts_outside() { Some(mount_of(&plan.rootfs)?) } else { None },
                 callers_keyring: options.keyring == SessionKeyring::Callers,
-                shares_pids: shares_pids(config),
+                shares_pids: config.shares_pids(),
                 rootless: plan.rootless,
             };
             state.write_record(&record, bundle.text())
@@ -386,6 +385,9 @@ pub(crate) fn prepare(
             }
             made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             Ok(())
+        }
+        Task::AdoptOrphans => {
+            thread::set_subreaper(true).map_err(|errno| Error::system("prctl", "becoming a subreaper", errno))
         }
         Task::Clone { into_cgroup, .. } => {
             let state = made.state.as_ref().ok_or_else(broken)?;

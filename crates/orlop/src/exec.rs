@@ -23,7 +23,7 @@ use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
-use crate::plan::{Act, Gate, Options, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
 use crate::state::{Init, Record, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
@@ -187,6 +187,7 @@ fn make_plan(
         systemd: orlop_cgroup::systemd::Bus::System,
         systemd_cgroup: "",
         joins_own_network: false,
+        orphans: Orphans::default(),
     };
     plan::plan(config, program, host, &how, target)
 }
@@ -436,5 +437,5 @@ pub fn read_process(path: &CStr) -> Result<Vec<u8>> {
         move |errno| Error::system(call, format!("the process in {path}"), errno)
     };
     let file = fs::open_at(CWD, path, OFlags::RDONLY, 0).map_err(failed("openat"))?;
-    crate::state::read_all(&file).map_err(failed("read"))
+    crate::state::read_to_end(&file).map_err(failed("read"))
 }

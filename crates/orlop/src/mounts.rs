@@ -164,7 +164,7 @@ pub fn read_mounts(path: &CStr) -> Result<Vec<u8>> {
         move |errno| Error::system(call, alloc::format!("the mounts in {path}"), errno)
     };
     let file = fs::open_at(CWD, path, OFlags::RDONLY, 0).map_err(failed("openat"))?;
-    crate::state::read_all(&file).map_err(failed("read"))
+    crate::state::read_to_end(&file).map_err(failed("read"))
 }
 
 /// Where something was attached before the entry at `reached`.

@@ -16,7 +16,7 @@ use orlop_sys::{CWD, Errno};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::state::{c_string, read_all};
+use crate::state::{c_string, read_to_end};
 
 const PLACE: &str = "/sys/fs/resctrl";
 
@@ -52,7 +52,7 @@ fn exists(path: &str) -> Result<bool> {
 }
 
 fn read(path: &str) -> Result<String> {
-    let text = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0).and_then(|file| read_all(&file));
+    let text = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0).and_then(|file| read_to_end(&file));
     let text = text.map_err(|errno| Error::system("read", path.to_owned(), errno))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

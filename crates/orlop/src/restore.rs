@@ -52,6 +52,7 @@ pub struct Restored {
     pid: Pid,
     pidfd: OwnedFd,
     warnings: Vec<Warning>,
+    adopts_orphans: bool,
     console: Option<OwnedFd>,
     ended: Option<Ended>,
 }
@@ -85,6 +86,7 @@ impl Runtime {
                 id: id.into(),
                 pid,
                 pidfd,
+                adopts_orphans: plan.adopts_orphans(),
                 warnings: plan.warnings,
                 console,
                 ended: None,
@@ -341,9 +343,14 @@ impl Restored {
         &self.warnings
     }
 
+    /// Whether this process has become a subreaper, and has to reap the container's orphans.
+    pub fn adopts_orphans(&self) -> bool {
+        self.adopts_orphans
+    }
+
     /// The master of the container's terminal, if that is to come to the caller; `None` the second time.
-    pub fn console(&mut self) -> Option<OwnedFd> {
-        self.console.take()
+    pub fn console(&mut self) -> Result<Option<OwnedFd>> {
+        Ok(self.console.take())
     }
 
     /// Sends a signal to the first process; one that has ended gets none.

@@ -258,6 +258,7 @@ fn planned<'a>(
         listen_fds: options.listen_fds,
         console: options.console.planned(config.process.as_ref().is_some_and(|process| process.terminal)),
         joins_own_network: joins_own_network(config),
+        orphans: options.orphans,
     }
 }
 
@@ -657,6 +658,11 @@ impl Running {
     /// What the caller should be told.
     pub fn warnings(&self) -> &[Warning] {
         &self.plan.warnings
+    }
+
+    /// Whether this process has become a subreaper, and has to reap the container's orphans.
+    pub fn adopts_orphans(&self) -> bool {
+        self.plan.adopts_orphans()
     }
 
     /// The master of the program's terminal, if that was to come to the caller: waits for it. `None` the second time,

@@ -688,8 +688,17 @@ pub(crate) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(Kind::System, format!("{text:?} holds a NUL character")))
 }
 
-/// Reads a regular file to its end.
+/// Reads a regular file to its end: it gives less than was asked for nowhere else.
 pub(crate) fn read_all(file: &OwnedFd) -> orlop_sys::Result<Vec<u8>> {
+    read_until(file, |n, asked| n < asked)
+}
+
+/// Reads to its end what may be a pipe, or a file that the kernel gives out in pieces.
+pub(crate) fn read_to_end(file: &OwnedFd) -> orlop_sys::Result<Vec<u8>> {
+    read_until(file, |n, _| n == 0)
+}
+
+fn read_until(file: &OwnedFd, is_end: impl Fn(usize, usize) -> bool) -> orlop_sys::Result<Vec<u8>> {
     let mut text = alloc::vec![0u8; 16384];
     let mut len = 0;
     loop {
@@ -700,8 +709,7 @@ pub(crate) fn read_all(file: &OwnedFd) -> orlop_sys::Result<Vec<u8>> {
         let asked = room.len();
         let n = fs::read(file, room)?;
         len += n;
-        // A regular file gives less than was asked for only at its end.
-        if n < asked {
+        if is_end(n, asked) {
             break;
         }
     }

@@ -38,6 +38,7 @@ const CREATE: Options<'_> = Options {
     // A terminal is one wherever its master goes.
     console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
     joins_own_network: false,
+    orphans: plan::Orphans::Elsewhere,
 };
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.

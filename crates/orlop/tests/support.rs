@@ -191,6 +191,7 @@ const OPTIONS: Options<'_> = Options {
     listen_fds: 0,
     console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
     joins_own_network: false,
+    orphans: plan::Orphans::Elsewhere,
 };
 
 #[test]

@@ -502,32 +502,41 @@ pub enum Waiting {
 
 /// waitid(2) on a pidfd: how the child ended, which is thereby reaped; `None` where it still runs.
 pub fn wait(pidfd: impl AsFd, waiting: Waiting) -> Result<Option<Ended>> {
-    wait_id(3, pidfd.as_fd().as_raw(), waiting)
+    wait_for(3, pidfd.as_fd().as_raw(), waiting)
 }
 
 /// waitid(2) on a child by number.
 pub fn wait_pid(pid: Pid, waiting: Waiting) -> Result<Option<Ended>> {
-    wait_id(1, pid, waiting)
+    wait_for(1, pid, waiting)
 }
 
-/// waitid(2) on any child: reaps one that has ended.
-pub fn wait_any(waiting: Waiting) -> Result<Option<Ended>> {
-    wait_id(0, 0, waiting)
+/// waitid(2) on any child: one that has ended, and is not reaped yet.
+pub fn ended_child() -> Result<Option<Pid>> {
+    const WNOWAIT: usize = 0x0100_0000;
+    Ok(wait_id(0, 0, WNOHANG | WNOWAIT)?.map(|(pid, _)| pid))
 }
 
-fn wait_id(id_type: usize, id: i32, waiting: Waiting) -> Result<Option<Ended>> {
+const WNOHANG: usize = 1;
+
+fn wait_for(id_type: usize, id: i32, waiting: Waiting) -> Result<Option<Ended>> {
+    let options = if waiting == Waiting::Poll { WNOHANG } else { 0 };
+    Ok(wait_id(id_type, id, options)?.map(|(_, ended)| ended))
+}
+
+fn wait_id(id_type: usize, id: i32, options: usize) -> Result<Option<(Pid, Ended)>> {
     const WEXITED: usize = 4;
-    const WNOHANG: usize = 1;
     const CLD_EXITED: i32 = 1;
-    let options = WEXITED | if waiting == Waiting::Poll { WNOHANG } else { 0 };
     // siginfo_t: si_signo, si_errno, si_code, padding, si_pid, si_uid, si_status; 128 bytes.
     let mut info = [0i32; 32];
     retry(|| {
         // SAFETY: `info` has the size of siginfo_t.
-        Errno::check(unsafe { syscall5(nr::WAITID, id_type, id as usize, info.as_mut_ptr() as usize, options, 0) })
+        Errno::check(unsafe {
+            syscall5(nr::WAITID, id_type, id as usize, info.as_mut_ptr() as usize, WEXITED | options, 0)
+        })
     })?;
     let (code, pid, status) = (info[2], info[4], info[6]);
-    Ok((pid != 0).then_some(if code == CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) }))
+    let ended = if code == CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) };
+    Ok((pid != 0).then_some((pid, ended)))
 }
 
 /// pidfd_open(2).

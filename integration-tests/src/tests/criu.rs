@@ -12,12 +12,13 @@ use crate::context::Context;
 use crate::criu::{Value, fields, script};
 use crate::host::Layout;
 use crate::tests::{Outcome, tests};
+use crate::tracer::{Act, Follow, trace};
 
 tests! { "criu":
     ROOT {
         checkpoint_options, restore_options, directories, parent_images, pre_dump, lazy_pages, configuration_file,
         external_mounts, outer_namespaces, standard_streams, environment, freezer, checkpointed_is_deleted,
-        restore_that_fails_leaves_nothing, restore_prepares_the_root, wrong_states, refused_arguments, no_criu,
+        restore_that_fails_leaves_nothing, restore_prepares_the_root, restore_adopts_orphans, wrong_states, refused_arguments, no_criu,
         ids_of_mounts_are_refused, another_users_images,
     }
 }
@@ -156,9 +157,6 @@ fn restore_options(t: &Context) -> Outcome {
     assert_eq!([number(6), number(26), number(50), number(38)], [1, 1, 1, 0x4000_0000].map(Some));
     let root = bundle.rootfs("").to_str().expect("a plain path").trim_end_matches('/').to_owned();
     assert_eq!(plain.one(13).map(Value::text), Some(root));
-    for option in ["--no-pivot", "--no-subreaper"] {
-        restore(t, &bundle, &[option]);
-    }
     Ok(())
 }
 
@@ -402,6 +400,31 @@ fn restore_prepares_the_root(t: &Context) -> Outcome {
         assert!(!limited || cgroup.contains(t.tag()), "{cgroup}");
     }
     assert_ne!(gaps[0], gaps[1], "--no-pivot changes nothing");
+    Ok(())
+}
+
+/// Whose processes are in the host's pid namespace leaves its orphans to the restore that waits for it, unless that is
+/// told not to.
+fn restore_adopts_orphans(t: &Context) -> Outcome {
+    const PR_SET_CHILD_SUBREAPER: u64 = 36;
+    let criu = script(t.dir());
+    let own = asleep(t);
+    let shared = t.bundle_again().args(&["sleep", "600"]).retain("/linux/namespaces", |one| one["type"] != "pid");
+    fs::create_dir(t.dir().join("checkpoint")).expect("writable");
+    for (bundle, option, calls) in
+        [(&shared, None, 1), (&shared, Some("--no-subreaper"), 0), (&shared, Some("--detach"), 0), (&own, None, 0)]
+    {
+        let id = t.id("restored");
+        let mut args = vec!["--criu", criu.to_str().expect("a plain path"), "restore", "--bundle", bundle.path()];
+        args.extend(option);
+        args.push(&id);
+        let mut found = 0;
+        let ended = trace(&mut t.orlop(&args).into_command(), Follow::Runtime, &mut |entry| {
+            found += usize::from(entry.number == libc::SYS_prctl && entry.args[0] == PR_SET_CHILD_SUBREAPER);
+            Act::Go
+        });
+        assert_eq!((ended, found), (Ok(1), calls), "{option:?}");
+    }
     Ok(())
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::io::ioctl_fionread;
 use serde_json::json;
 
 use crate::context::{Context, Skip};
@@ -10,7 +13,7 @@ use crate::tests::{Outcome, all, tests};
 
 tests! { "flags":
     HOST_ROOT {
-        each_has_its_test, another_configuration, names_of_spec, session_keyring, weights_and_realtime,
+        each_has_its_test, another_configuration, documents_from_pipes, names_of_spec, session_keyring, weights_and_realtime,
     }
 }
 
@@ -111,7 +114,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
             ("bundle", RESTORE),
             ("detach", "checkpoint/foreground"),
             ("pid-file", "checkpoint/goes_on"),
-            ("no-subreaper", RESTORE),
+            ("no-subreaper", "criu/restore_adopts_orphans"),
             ("no-pivot", "criu/restore_prepares_the_root"),
             ("empty-ns", "checkpoint/network_stays_down"),
             ("auto-dedup", RESTORE),
@@ -132,7 +135,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
             ("detach", "lifecycle/detach_leaves_the_container"),
             ("keep", "lifecycle/run_keep"),
             ("pid-file", "lifecycle/pid_file_is_digits"),
-            ("no-subreaper", CONFIG),
+            ("no-subreaper", "lifecycle/orphans_are_reaped"),
             ("no-pivot", "rootfs/no_pivot"),
             ("no-new-keyring", "flags/session_keyring"),
             ("preserve-fds", "security/preserved_descriptors"),
@@ -219,7 +222,7 @@ fn another_configuration(t: &Context) -> Outcome {
     fs::write(&other, config.to_string()).expect("writable");
     let other = other.to_str().expect("a plain path");
     for option in ["--config", "-f"] {
-        let args = ["run", "--no-subreaper", "--bundle", bundle.path(), option, other, &t.id("run")];
+        let args = ["run", "--bundle", bundle.path(), option, other, &t.id("run")];
         t.orlop(&args).end().ok().prints(&["the other"]);
     }
     let id = t.id("created");
@@ -236,6 +239,40 @@ fn another_configuration(t: &Context) -> Outcome {
     assert!(plan("json").json()["entries"].is_array());
     assert!(!t.orlop(&["explain", "--bundle", bundle.path()]).end().ok().stdout().contains("elsewhere"));
     t.orlop(&["run", "--bundle", bundle.path(), "--config", "/no/such/file", &id]).end().fails_with("/no/such/file");
+    Ok(())
+}
+
+/// What a shell's `<(command)` gives comes in pieces, and is read to its end.
+fn documents_from_pipes(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(&["sleep", "600"]);
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let pipe = t.dir().join("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("it is new");
+    let path = pipe.to_str().expect("a plain path");
+    let process = json!({"args": ["/bin/probe", "print", "the pipe's"], "cwd": "/"}).to_string();
+    let mount = json!([{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}]).to_string();
+    let limits = json!({"pids": {"limit": 77}}).to_string();
+    let mut config = bundle.config().clone();
+    config["process"]["args"] = json!(["/bin/probe", "print", "the pipe's"]);
+    let other = t.id("other");
+    let rows: [(&[&str], &str, &str); 4] = [
+        (&["exec", "--process", path, &id], &process, "the pipe's\n"),
+        (&["mounts", "add", &id, path], &mount, ""),
+        (&["update", "--resources", path, &id], &limits, ""),
+        (&["run", "--bundle", bundle.path(), "--config", path, &other], &config.to_string(), "the pipe's\n"),
+    ];
+    for (args, document, printed) in rows {
+        let running = t.orlop(args).start();
+        let mut writer = fs::OpenOptions::new().write(true).open(&pipe).expect("somebody reads");
+        let (first, second) = document.split_at(document.len() / 2);
+        writer.write_all(first.as_bytes()).expect("somebody reads");
+        t.wait_until("the first piece is read", || ioctl_fionread(&writer).is_ok_and(|left| left == 0));
+        writer.write_all(second.as_bytes()).expect("somebody reads");
+        drop(writer);
+        assert_eq!(running.end().ok().stdout(), printed, "{args:?}");
+    }
+    t.delete(&id);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ tests! { "lifecycle":
         detach_leaves_the_container, delete_of_a_running_one_is_refused,
         delete_force_ends_a_running_one, delete_force_ends_a_created_one, id_is_taken,
         kill_takes_names_and_numbers, kill_of_a_created_one, start_twice_is_refused, config_is_frozen,
-        run_forwards_signals, run_keep, pid_is_a_child_of_the_subreaper, bundle_is_the_cwd,
+        run_forwards_signals, run_keep, pid_is_a_child_of_the_subreaper, orphans_are_reaped, bundle_is_the_cwd,
         concurrent_runs,
     }
 }
@@ -259,6 +259,30 @@ fn pid_is_a_child_of_the_subreaper(t: &Context) -> Outcome {
     assert_eq!(ended.1.exit_status(), Some(9));
     assert_eq!(t.state(&id)["status"], "stopped");
     t.orlop(&["delete", &id]).end().ok();
+    Ok(())
+}
+
+/// What a container without a pid namespace of its own leaves comes to the `run` that waits for it, and no further.
+fn orphans_are_reaped(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(&["orphan", "--", "sleep", "600"]);
+    let bundle = bundle.retain("/linux/namespaces", |one| one["type"] != "pid");
+    for (options, is_ours) in [(&[][..], true), (&["--no-subreaper"][..], false)] {
+        let id = t.id(&format!("c{}", options.len()));
+        let args = [&["run", "--bundle", bundle.path()], options, &[&id]].concat();
+        let mut running = t.orlop(&args).start();
+        t.wait_for_output_of(&mut running, "orphan: ");
+        let orphan: i32 = running.output().value("orphan").parse().expect("a number");
+        let adopted = if is_ours { running.pid() } else { std::process::id() as i32 };
+        assert_eq!(processes::parent(orphan), Some(adopted), "{options:?}");
+        processes::kill(orphan, Signal::KILL);
+        if is_ours {
+            t.wait_until("the orphan is reaped", || !fs::exists(format!("/proc/{orphan}")).unwrap_or(true));
+        }
+        assert_eq!(t.state(&id)["status"], "running");
+        t.orlop(&["kill", &id, "KILL"]).end().ok();
+        running.end().exits(128 + 9);
+        t.orlop(&["state", &id]).end().fails_with("does not exist");
+    }
     Ok(())
 }
 

@@ -92,6 +92,12 @@ object! {
 }
 
 impl<'a> Config<'a> {
+    /// Whether its processes are in a pid namespace with others: the runtime's, or one that is joined.
+    pub(crate) fn shares_pids(&self) -> bool {
+        let mut namespaces = self.linux.namespaces.iter();
+        !namespaces.any(|space| space.kind == NamespaceKind::Pid && space.path.is_empty())
+    }
+
     /// Reads a configuration, named `config.json` in errors.
     pub fn parse(text: &'a [u8]) -> Result<Self, ParseError> {
         parse("config.json", text)

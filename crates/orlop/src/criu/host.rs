@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::path;
 use crate::plan::options::MountOptions;
-use crate::state::{c_string, read_all};
+use crate::state::{c_string, read_all, read_to_end};
 
 /// A directory that criu works in.
 pub(crate) struct Directory {
@@ -178,7 +178,7 @@ impl Descriptors {
 }
 
 fn read_text(path: &str) -> Result<String> {
-    let text = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0).and_then(|file| read_all(&file));
+    let text = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0).and_then(|file| read_to_end(&file));
     let text = text.map_err(|errno| Error::system("read", String::from(path), errno))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

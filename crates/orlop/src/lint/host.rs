@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::path;
 use crate::plan::options::MountOptions;
 use crate::plan::{HookEvent, Options};
-use crate::state::read_all;
+use crate::state::read_to_end;
 
 /// Namespaces, and what tells that the kernel has them; see namespaces(7).
 const NAMESPACES: [(NamespaceKind, &CStr); 8] = [
@@ -49,7 +49,7 @@ fn there(path: &str) -> bool {
 
 /// A small file of the kernel's; nothing where it cannot be read.
 fn read(path: &CStr) -> Option<String> {
-    let text = fs::open_at(CWD, path, OFlags::RDONLY, 0).and_then(|file| read_all(&file)).ok()?;
+    let text = fs::open_at(CWD, path, OFlags::RDONLY, 0).and_then(|file| read_to_end(&file)).ok()?;
     String::from_utf8(text).ok()
 }
 

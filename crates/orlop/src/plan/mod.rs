@@ -144,6 +144,8 @@ pub enum Task {
     StateDirectory,
     /// Makes the cgroup, or connects to the systemd that will.
     CgroupCreate,
+    /// Makes the runtime a subreaper.
+    AdoptOrphans,
     /// Starts init in new namespaces.
     Clone {
         /// The new namespaces that it starts in.
@@ -248,6 +250,7 @@ impl Task {
             Task::MountNamespace => "mount-namespace",
             Task::StateDirectory => "state-directory",
             Task::CgroupCreate => "cgroup-create",
+            Task::AdoptOrphans => "adopt-orphans",
             Task::Clone { .. } => "clone",
             Task::IdMaps { .. } => "id-maps",
             Task::CheckIdMaps { .. } => "check-id-maps",
@@ -392,6 +395,16 @@ pub enum SessionKeyring {
     Callers,
 }
 
+/// Whose children the orphans of a container become that has no pid namespace of its own: in one, they are its init's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Orphans {
+    /// As those of any program: the nearest subreaper's, or those of the first process.
+    #[default]
+    Elsewhere,
+    /// The caller's: it becomes a subreaper (PR_SET_CHILD_SUBREAPER of prctl(2)), and has to reap them.
+    Callers,
+}
+
 /// What the caller chose, besides the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options<'a> {
@@ -419,6 +432,8 @@ pub struct Options<'a> {
     pub joins_own_network: bool,
     /// Who gets the master of a terminal.
     pub console: Console,
+    /// Who gets the container's orphans.
+    pub orphans: Orphans,
 }
 
 /// Something that does not stop the container, but that somebody should know of.
@@ -475,6 +490,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the container's orphans are the runtime's to reap.
+    pub(crate) fn adopts_orphans(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.act, Act::Runtime(Task::AdoptOrphans)))
+    }
+
     /// A string of a task.
     pub(crate) fn string(&self, text: Text) -> alloc::borrow::Cow<'_, str> {
         let text = self.strings.blob().text(text).unwrap_or_default();
@@ -638,6 +658,7 @@ impl<'p> Planner<'p> {
         if !cgroup.dirs.is_empty() {
             self.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
         }
+        self.adopt_orphans();
         self.namespaces(&cgroup)?;
         // Files get the modes that are asked for.
         self.init(Phase::Mounts, Origin::NONE, Step::Umask { mask: 0 });
@@ -649,6 +670,13 @@ impl<'p> Planner<'p> {
         self.enter_root()?;
         let (args, env) = self.process(&cgroup)?;
         Ok((cgroup, args, env))
+    }
+
+    /// Before there is a process that could leave one.
+    fn adopt_orphans(&mut self) {
+        if self.options.orphans == Orphans::Callers && self.config.shares_pids() {
+            self.runtime(Phase::Prepare, Origin::field("/linux/namespaces"), Task::AdoptOrphans);
+        }
     }
 
     pub(crate) fn init(&mut self, phase: Phase, origin: Origin, step: Step) {

@@ -27,6 +27,7 @@ pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> R
     if !cgroup.dirs.is_empty() {
         planner.runtime(Phase::Prepare, Origin::field("/linux/cgroupsPath"), Task::CgroupCreate);
     }
+    planner.adopt_orphans();
     let clone = Task::Clone { namespaces: CloneFlags::NEWNS, into_cgroup: false, rights: Rights::Exec };
     planner.runtime(Phase::Namespaces, Origin::NONE, clone);
     let rootfs = planner.root()?;
