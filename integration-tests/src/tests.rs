@@ -79,6 +79,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where cgroup v2 has controllers for certain.
+const CONTROLLERS: &[&str] = &["vm-v2"];
 /// Where real engines are installed.
 const ENGINES: &[&str] = &["engines"];
 const EVERYWHERE: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1", "vm-rootless"];

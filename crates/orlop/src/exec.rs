@@ -247,18 +247,12 @@ fn launch(
     };
     match tried {
         // Controllers were switched on below the container's cgroup, so that no process can be in it any more, or
-        // init has left it and somebody removed it: init's own cgroup is where the container is.
-        // As runc: who may not enter it without being asked to stays where it is.
-        Err(error) if dir.need == Need::IfPermitted && options.cgroups.is_empty() && cannot_enter(&error) => {
-            start(None)
-        }
-        Err(error) if is_cgroup_gone(&error) && options.cgroups.is_empty() => {
-            let fd = cgroup_of(origin.init_pid, dir).map_err(|_| adding(&error))?;
-            match start(Some(fd.borrow())) {
-                // It never had one of its own, and that of its caller is not ours to choose: rootless Podman.
-                Err(refused) if plan.rootless && is_permission(&refused) && error.errno() == Some(Errno::NOENT.0) => {
-                    start(None)
-                }
+        // init has left it and somebody removed it, or it never had one: init's own cgroup is where the container is.
+        Err(error) if options.cgroups.is_empty() && cannot_enter(&error) => {
+            let fd = cgroup_of(origin.init_pid, dir).map_err(|_| adding(&error));
+            match fd.and_then(|fd| start(Some(fd.borrow()))) {
+                // As runc: who may not enter that either stays where it is.
+                Err(_) if dir.need == Need::IfPermitted => start(None),
                 done => done,
             }
         }
@@ -279,10 +273,6 @@ fn cannot_enter(error: &Error) -> bool {
 
 fn is_cgroup_gone(error: &Error) -> bool {
     [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
-}
-
-fn is_permission(error: &Error) -> bool {
-    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
 }
 
 /// As runc words it.
@@ -360,8 +350,6 @@ fn adopt(launch: &Launch, plan: &Plan, group: &Group, options: &ExecOptions<'_>)
     match group.adopt(launch.pid(), joined) {
         // Where none could be made there is none.
         Err(error) if error.is_missing() && plan.cgroup.dirs.iter().all(|dir| dir.need == Need::IfPermitted) => Ok(()),
-        // The container has none.
-        Err(error) if plan.rootless && options.cgroups.is_empty() && error.is_missing() => Ok(()),
         done => done.map_err(|error| adding(&from_cgroup(error))),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::context::{Context, Skip};
 use crate::host::Layout;
+use crate::tests::users::mapped;
 use crate::tests::{Outcome, tests};
 
 tests! { "exec":
@@ -19,6 +20,7 @@ tests! { "exec":
         many_in_a_row, many_at_once, hostile_container_sees_nothing, why_a_program_does_not_run,
         execve_error_of_runc, arguments_of_any_bytes, cpu_affinity, keyring_is_the_containers,
     }
+    CONTROLLERS { cgroup_of_init }
     APPARMOR { apparmor }
 }
 
@@ -427,6 +429,32 @@ fn cgroup(t: &Context) -> Outcome {
     let init = t.orlop(&exec(&[], &id, &["cat", "/proc/1/cgroup"])).end().ok().stdout();
     assert_eq!(own, init.lines().collect::<Vec<_>>());
     t.delete_with_executed(&id);
+    Ok(())
+}
+
+/// Where init has moved down and given the container's own cgroup controllers, no process can be in that any more.
+fn cgroup_of_init(t: &Context) -> Outcome {
+    if t.host.layout != Layout::V2 {
+        return Err(Skip("cgroup v1 has no such rule".into()));
+    }
+    let (controller, limits) = match t.needs_controller("pids") {
+        Ok(()) => ("pids", json!({"pids": {"limit": 100}})),
+        Err(_) => ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]})),
+    };
+    t.needs_controller(controller)?;
+    for (bundle, name) in [(t.bundle(), "plain"), (mapped(t.bundle_again()), "mapped")] {
+        let id = t.id(name);
+        t.detach(&bundle.args(&["sleep", "600"]).with("/linux/resources", limits.clone()), &id);
+        let pid = t.pid(&id);
+        let folder = t.cgroup_of(pid, controller);
+        fs::create_dir(folder.join("inner")).expect("root may make cgroups");
+        fs::write(folder.join("inner/cgroup.procs"), pid.to_string()).expect("it is a new one");
+        fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")).expect("nobody is in it");
+        let done = t.orlop(&exec(&[], &id, &["cat", "/proc/self/cgroup"])).end().ok();
+        assert!(done.stdout().ends_with("/inner\n"), "{name}: {}", done.stdout());
+        t.orlop(&exec(&["--cgroup", "/"], &id, &["true"])).end().exits(255).fails_with("error adding pid");
+        t.delete(&id);
+    }
     Ok(())
 }
 
