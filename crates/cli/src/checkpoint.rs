@@ -1,13 +1,11 @@
 //! `checkpoint` and `restore`.
 
-use core::ffi::CStr;
-
 use liballoc::borrow::ToOwned;
 use liballoc::ffi::CString;
 use liballoc::format;
 use liballoc::string::ToString;
 
-use orlop::criu::{Criu, CriuOptions, ManageCgroups, NetworkLock};
+use orlop::criu::{Criu, CriuOptions};
 use orlop::plan::RootChange;
 use orlop::{CheckpointOptions, CreateOptions, PageServer, RestoreOptions};
 use orlop_sys::OwnedFd;
@@ -20,10 +18,7 @@ use crate::log::Failure;
 use crate::run::{Context, Outcome};
 use crate::verbs::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd, warn};
 
-/// Where the images are unless somebody says otherwise, as runc has it.
-const IMAGES: &CStr = c"checkpoint";
-
-fn criu(context: &Context<'_>, options: &command::CriuOptions<'_>) -> Result<CriuOptions, Failure> {
+fn criu(context: &Context<'_>, options: &command::CriuOptions) -> Result<CriuOptions, Failure> {
     let program = match context.global.criu {
         Some(path) => path.to_owned(),
         None => look_up(context.env.path, "criu").map_err(|_| {
@@ -32,28 +27,7 @@ fn criu(context: &Context<'_>, options: &command::CriuOptions<'_>) -> Result<Cri
         })?,
     };
     let env = context.args.env().map(ToOwned::to_owned).collect();
-    Ok(CriuOptions {
-        criu: Criu { program, env },
-        images: options.image_path.unwrap_or(IMAGES).to_owned(),
-        work: options.work_path.map(ToOwned::to_owned),
-        tcp_established: options.tcp_established,
-        ext_unix_sk: options.ext_unix_sk,
-        shell_job: options.shell_job,
-        file_locks: options.file_locks,
-        lazy_pages: options.lazy_pages,
-        auto_dedup: options.auto_dedup,
-        manage_cgroups: match options.manage_cgroups {
-            command::ManageCgroups::Soft => ManageCgroups::Soft,
-            command::ManageCgroups::Full => ManageCgroups::Full,
-            command::ManageCgroups::Strict => ManageCgroups::Strict,
-            command::ManageCgroups::Ignore => ManageCgroups::Ignore,
-        },
-        network_lock: options.network_lock.map(|lock| match lock {
-            command::NetworkLock::Iptables => NetworkLock::Iptables,
-            command::NetworkLock::Nftables => NetworkLock::Nftables,
-            command::NetworkLock::Skip => NetworkLock::Skip,
-        }),
-    })
+    Ok(CriuOptions { criu: Criu { program, env }, ..options.how.clone() })
 }
 
 pub(crate) fn checkpoint(context: &Context<'_>, options: &Checkpoint<'_>) -> Outcome {

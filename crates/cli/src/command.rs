@@ -15,7 +15,7 @@ use crate::parse::{self, Given, Rules, Wrong};
 use crate::table::{self, CommandSpec, GLOBAL, Options};
 use crate::value;
 
-pub use checkpoint::{Checkpoint, CriuOptions, ManageCgroups, NetworkLock, PageServer, Restore};
+pub use checkpoint::{Checkpoint, CriuOptions, PageServer, Restore};
 pub use global::{CgroupManager, Global, Level, LogFormat, Program};
 pub use limits::Update;
 pub use process::{Create, Exec, Run, SubCgroup};

@@ -4,9 +4,10 @@ use core::ffi::CStr;
 
 use liballoc::ffi::CString;
 use liballoc::format;
-use liballoc::string::String;
-use liballoc::vec::Vec;
+use liballoc::string::{String, ToString};
 
+use orlop::Runtime;
+use orlop::path::absolute;
 use orlop_sys::fd::CWD;
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::start::Args;
@@ -131,7 +132,7 @@ impl Root {
     /// same directory from different environments.
     pub fn find(global: &Global<'_>, env: &Environment<'_>, caller: Caller) -> Result<Root, String> {
         let (path, origin) = match (global.root, env.xdg_runtime_dir) {
-            (Some(root), _) => (absolute(root.to_bytes())?, RootOrigin::Given),
+            (Some(root), _) => (absolute(root).map_err(|error| error.to_string())?, RootOrigin::Given),
             (None, Some(dir)) if honours_session(env, caller) => {
                 let mut path = dir.to_bytes().to_vec();
                 path.extend(b"/orlop");
@@ -152,60 +153,15 @@ impl Root {
         if self.origin != RootOrigin::Session {
             return Ok(());
         }
-        let failed = |errno: Errno| {
-            let path = self.path.to_string_lossy();
-            format!("mkdir {path}: {errno} (the path in $XDG_RUNTIME_DIR must be writable by the user)")
-        };
-        make_all(self.path.to_bytes()).map_err(failed)?;
+        let advice = "(the path in $XDG_RUNTIME_DIR must be writable by the user)";
+        Runtime::new(&self.path).make_root().map_err(|error| format!("{error} {advice}"))?;
+        let failed = |errno: Errno| format!("fchmodat {}: {errno} {advice}", self.path.to_string_lossy());
         fs::chmod_at(CWD, &self.path, 0o1700).map_err(failed)
     }
 }
 
 fn honours_session(env: &Environment<'_>, caller: Caller) -> bool {
     caller.euid != 0 || (!caller.is_host_root() && env.user != Some(c"root"))
-}
-
-/// mkdir -p.
-fn make_all(path: &[u8]) -> Result<(), Errno> {
-    let ends = path.iter().enumerate().filter(|(i, byte)| **byte == b'/' && *i > 0).map(|(i, _)| i);
-    for end in ends.chain([path.len()]) {
-        let part = path.get(..end).and_then(|part| CString::new(part).ok());
-        match fs::mkdir_at(CWD, &part.unwrap_or_default(), 0o700) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            // An ancestor that exists may answer with something else on a read-only or foreign directory.
-            Err(_) if end < path.len() => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Joins a path to the working directory and takes `.`, `..` and empty parts out, without looking at the
-/// file system.
-fn absolute(path: &[u8]) -> Result<Vec<u8>, String> {
-    let mut whole = Vec::new();
-    if !path.starts_with(b"/") {
-        let mut cwd = [0; 4096];
-        let len = fs::getcwd(&mut cwd).map_err(|errno| format!("getcwd: {errno}"))?;
-        whole.extend(cwd.iter().take(len.saturating_sub(1)));
-        whole.push(b'/');
-    }
-    whole.extend(path);
-    let mut clean: Vec<u8> = Vec::new();
-    for part in whole.split(|byte| *byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => clean.truncate(clean.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
-            part => {
-                clean.push(b'/');
-                clean.extend(part);
-            }
-        }
-    }
-    if clean.is_empty() {
-        clean.push(b'/');
-    }
-    Ok(clean)
 }
 
 /// Whether a lack of permission for cgroups is put up with.
@@ -272,13 +228,6 @@ mod tests {
             let found = found.map(|root| root.path.into_string().unwrap()).map_err(drop);
             assert_eq!(found, expected.map(str::to_string), "{root:?} {entries:?} {caller:?}");
         }
-    }
-
-    #[test]
-    fn a_relative_root_stands_on_the_working_directory() {
-        let cwd = std::env::current_dir().unwrap();
-        let path = absolute(b"x/../y").unwrap();
-        assert_eq!(String::from_utf8(path).unwrap(), cwd.join("y").to_str().unwrap());
     }
 
     #[test]

@@ -200,26 +200,22 @@ struct Pids {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Blkio<'a> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_service_bytes_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_serviced_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_queue_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_service_time_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_wait_time_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_merged_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    io_time_recursive: Vec<Entry<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    sectors_recursive: Vec<Entry<'a>>,
+    /// Those that have entries.
+    #[serde(flatten)]
+    lists: Lists<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Pressure>,
+}
+
+/// Lists by name, in runc's order.
+struct Lists<'a>([(&'static str, &'a [from::IoEntry]); 8]);
+
+impl Serialize for Lists<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let there = self.0.iter().filter(|(_, list)| !list.is_empty());
+        serializer.collect_map(there.map(|(name, list)| (name, list.iter().map(Entry::new).collect::<Vec<_>>())))
+    }
 }
 
 #[derive(Serialize)]
@@ -281,14 +277,16 @@ impl Data<'_> {
             },
             pids: Pids { current: stats.pids.current, limit: stats.pids.limit },
             blkio: Blkio {
-                io_service_bytes_recursive: io(&stats.io.service_bytes),
-                io_serviced_recursive: io(&stats.io.serviced),
-                io_queue_recursive: io(&stats.io.queued),
-                io_service_time_recursive: io(&stats.io.service_time),
-                io_wait_time_recursive: io(&stats.io.wait_time),
-                io_merged_recursive: io(&stats.io.merged),
-                io_time_recursive: io(&stats.io.time),
-                sectors_recursive: io(&stats.io.sectors),
+                lists: Lists([
+                    ("ioServiceBytesRecursive", &stats.io.service_bytes),
+                    ("ioServicedRecursive", &stats.io.serviced),
+                    ("ioQueueRecursive", &stats.io.queued),
+                    ("ioServiceTimeRecursive", &stats.io.service_time),
+                    ("ioWaitTimeRecursive", &stats.io.wait_time),
+                    ("ioMergedRecursive", &stats.io.merged),
+                    ("ioTimeRecursive", &stats.io.time),
+                    ("sectorsRecursive", &stats.io.sectors),
+                ]),
                 psi: stats.io.pressure.map(Pressure::new),
             },
             hugetlb: stats
@@ -306,8 +304,10 @@ impl Data<'_> {
     }
 }
 
-fn io(list: &[from::IoEntry]) -> Vec<Entry<'_>> {
-    list.iter().map(|e| Entry { major: e.major, minor: e.minor, op: &e.op, value: e.value }).collect()
+impl Entry<'_> {
+    fn new(entry: &from::IoEntry) -> Entry<'_> {
+        Entry { major: entry.major, minor: entry.minor, op: &entry.op, value: entry.value }
+    }
 }
 
 #[cfg(test)]

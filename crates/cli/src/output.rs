@@ -54,26 +54,6 @@ pub fn processes(ps: &str, pids: &[i32]) -> Result<String, &'static str> {
     Ok(text)
 }
 
-/// JSON that is indented by `indent`, as Go's `MarshalIndent`: no newline at the end.
-pub fn pretty(value: &impl Serialize, indent: &str) -> Result<String, serde_json::Error> {
-    let text = escape(&serde_json::to_vec_pretty(value)?);
-    if indent == "  " {
-        return Ok(text);
-    }
-    // serde_json's own serializer with a choice of indent needs std. No string in JSON holds a newline, so
-    // blanks at the start of a line are always indentation.
-    let mut again = String::with_capacity(text.len() * 2);
-    for (i, line) in text.split('\n').enumerate() {
-        if i > 0 {
-            again.push('\n');
-        }
-        let bare = line.trim_start_matches(' ');
-        again.extend(core::iter::repeat_n(indent, (line.len() - bare.len()) / 2));
-        again.push_str(bare);
-    }
-    Ok(again)
-}
-
 /// JSON on one line, as Go's `Marshal`: no newline at the end.
 pub fn compact(value: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_vec(value).map(|bytes| escape(&bytes))
@@ -131,11 +111,9 @@ mod tests {
     fn json_as_go_writes_it() {
         let value = json!({"a": [1, {"b": "<x>&\u{2028}ü"}], "c": [], "d": {}, "e": null});
         assert_eq!(
-            pretty(&value, "  ").unwrap(),
-            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"\\u003cx\\u003e\\u0026\\u2028ü\"\n    }\n  ],\n  \
-             \"c\": [],\n  \"d\": {},\n  \"e\": null\n}"
+            compact(&value).unwrap(),
+            "{\"a\":[1,{\"b\":\"\\u003cx\\u003e\\u0026\\u2028ü\"}],\"c\":[],\"d\":{},\"e\":null}"
         );
-        assert_eq!(pretty(&json!({"a": ["  "]}), "\t").unwrap(), "{\n\t\"a\": [\n\t\t\"  \"\n\t]\n}");
         assert_eq!(compact(&json!([12, 15])).unwrap(), "[12,15]");
     }
 }

@@ -85,13 +85,5 @@ fn open(dir: orlop_sys::BorrowedFd<'_>, path: &CStr, shown: &str) -> Result<Owne
 
 /// The path from the root on, without looking anything up but the working directory.
 fn absolute(directory: &CStr) -> Result<String> {
-    let text = directory.to_str().map_err(|_| not_a_path(&directory.to_string_lossy()))?;
-    if text.starts_with('/') {
-        return Ok(path::clean_absolute(text));
-    }
-    let mut buf = [0u8; 4096];
-    let n = fs::getcwd(&mut buf).map_err(|errno| Error::system("getcwd", "the working directory", errno))?;
-    let cwd = CStr::from_bytes_until_nul(buf.get(..n).unwrap_or_default()).unwrap_or_default();
-    let cwd = cwd.to_str().map_err(|_| not_a_path(&cwd.to_string_lossy()))?;
-    Ok(path::join(cwd, text))
+    String::from_utf8(path::absolute(directory)?).map_err(|_| not_a_path(&directory.to_string_lossy()))
 }

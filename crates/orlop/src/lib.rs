@@ -41,7 +41,7 @@ mod launch;
 pub mod lint;
 mod mounts;
 mod netlink;
-mod path;
+pub mod path;
 pub mod plan;
 mod program;
 mod resctrl;

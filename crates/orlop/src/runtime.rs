@@ -72,6 +72,11 @@ impl Runtime {
         Runtime { root: root.into(), trace: None }
     }
 
+    /// Makes that directory now, with its parents, closed to others.
+    pub fn make_root(&self) -> Result<()> {
+        state::make_root(&self.root)
+    }
+
     /// The same, which writes where the time of its calls goes.
     #[must_use]
     pub fn traced(self, trace: Arc<Trace>) -> Runtime {

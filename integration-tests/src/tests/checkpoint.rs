@@ -1,7 +1,9 @@
 //! Saving and restoring containers with a real criu, where there is one that works.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -14,6 +16,7 @@ use crate::command::Done;
 use crate::context::{Context, Skip};
 use crate::host::Layout;
 use crate::terminal::{Terminal, receive};
+use crate::tests::exec::Profiles;
 use crate::tests::terminal::listener;
 use crate::tests::users::mapped;
 use crate::tests::{Outcome, tests};
@@ -24,7 +27,7 @@ tests! { "checkpoint":
     }
     CRIU {
         runs_on, chain_of_pre_dumps, cgroups_by_criu, terminals, foreground, lazy_pages, what_needs_an_option,
-        connections, namespaces_from_outside, user_namespace, network_stays_down, hooks, work_directory,
+        connections, socket_to_the_outside, another_profile, job_of_a_shell, namespaces_from_outside, user_namespace, network_stays_down, hooks, work_directory,
     }
     NOWHERE {
         criu_that_cannot,
@@ -330,12 +333,91 @@ fn connections(t: &Context) -> Outcome {
     let rules = "--network-lock";
     checkpoint(t, &["--tcp-established", rules, "nftables", "--leave-running", "--image-path", "nft"], &id).ok();
     checkpoint(t, &[&established[..], &["--image-path", "last"]].concat(), &id).ok();
-    // Closed, nothing more comes.
+    // It goes on, in both directions.
+    restore(t, &bundle, &[&established[..], &["--image-path", "last"]].concat(), &id).ok();
     fs::write(bundle.rootfs("go"), "").expect("writable");
+    await_file(&bundle, "end");
+    t.delete(&id);
+    let received = || fs::read_to_string(bundle.rootfs("received")).expect("it is there");
+    assert_eq!(received(), "one\ntwo\n");
+    // Closed, nothing more comes. criu wants the file as it was.
+    fs::write(bundle.rootfs("received"), "one\n").expect("writable");
+    fs::remove_file(bundle.rootfs("end")).expect("it is there");
     restore(t, &bundle, &["--tcp-close", "--image-path", "last"], &id).ok();
     await_file(&bundle, "end");
     t.delete(&id);
-    assert_eq!(fs::read_to_string(bundle.rootfs("received")).expect("it is there"), "one\n");
+    assert_eq!(received(), "one\n");
+    Ok(())
+}
+
+/// A socket that is connected to one of the host's, by its name.
+fn socket_to_the_outside(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = shell(t, "while :; do echo ping >&3; busybox sleep 0.2; done")?;
+    let data = t.dir().join("data");
+    fs::create_dir(&data).expect("writable");
+    let data = data.to_str().expect("a plain path");
+    let bind = json!({"destination": data, "source": data, "options": ["bind", "rprivate"]});
+    let bundle = bundle.with("/mounts/-", bind);
+    let heard = UnixDatagram::bind(format!("{data}/socket")).expect("a free name");
+    heard.set_read_timeout(Some(Duration::from_secs(30))).expect("it is ours");
+    let spoken = UnixDatagram::unbound().expect("a descriptor is left");
+    spoken.connect(format!("{data}/socket")).expect("it is there");
+    let args = ["run", "--detach", "--preserve-fds", "1", "--bundle", bundle.path(), &id];
+    // The test's descriptor closes at exec: another one of the same socket does not.
+    let kept = rustix::io::dup(&spoken).expect("a descriptor is left");
+    let script = format!("exec 3>&{} {0}>&-; exec \"$@\"", kept.as_raw_fd());
+    t.orlop(&args).through_bash(&script).end().ok();
+    drop((kept, spoken));
+    let hears = || heard.recv(&mut [0; 16]).expect("it is said again");
+    assert_eq!(hears(), 5);
+    checkpoint(t, &[], &id).fails_with("criu failed: type DUMP");
+    checkpoint(t, &["--ext-unix-sk"], &id).ok();
+    heard.set_nonblocking(true).expect("it is ours");
+    while heard.recv(&mut [0; 16]).is_ok() {}
+    heard.set_nonblocking(false).expect("it is ours");
+    restore(t, &bundle, &["--ext-unix-sk"], &id).ok();
+    assert_eq!(hears(), 5);
+    t.delete(&id);
+    Ok(())
+}
+
+fn another_profile(t: &Context) -> Outcome {
+    let (own, other, id) = (t.id("own"), t.id("other"), t.id("c"));
+    let bundle = shell(t, COUNT)?;
+    let _profiles = Profiles::load(&[&own, &other])?;
+    let bundle = bundle.with("/process/apparmorProfile", json!(own));
+    t.detach(&bundle, &id);
+    await_file(&bundle, "log");
+    let profile = || {
+        let text = fs::read_to_string(format!("/proc/{}/attr/current", t.pid(&id))).expect("it lives");
+        text.trim().to_owned()
+    };
+    assert_eq!(profile(), format!("{own} (enforce)"));
+    checkpoint(t, &[], &id).ok();
+    restore(t, &bundle, &["--lsm-profile", &format!("apparmor:{other}")], &id).ok();
+    assert_eq!(profile(), format!("{other} (enforce)"));
+    t.delete(&id);
+    Ok(())
+}
+
+/// The terminal of whoever runs it, without one of its own.
+fn job_of_a_shell(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = shell(t, "while read word; do echo got $word; done")?;
+    let (running, mut window) = t.orlop(&["run", "--bundle", bundle.path(), &id]).start_in_terminal();
+    window.types("one\r");
+    window.shows("got one");
+    checkpoint(t, &[], &id).fails_with("criu failed: type DUMP");
+    checkpoint(t, &["--shell-job"], &id).ok();
+    running.end();
+    let args = [&["restore", "--bundle", bundle.path()], &IGNORE[..], &["--shell-job", &id]].concat();
+    let (running, mut window) = t.orlop(&args).start_in_terminal();
+    t_await(t, &id);
+    window.types("two\r");
+    window.shows("got two");
+    window.types("\x04");
+    running.end().exits(0);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ tests! { "control":
         pause_and_resume, pause_of_a_created_one, pause_of_a_stopped_one, kill_of_a_paused_one, kill_all_of_a_paused_one,
         term_of_a_paused_one_waits, delete_of_a_paused_one, ps_as_json, ps_by_the_hosts, ps_of_a_stopped_one,
         update_of_a_stopped_one, events_once, events_until_the_end, events_of_a_stopped_one, wait_for_the_end,
-        kill_without_pid_namespace, doctor_finds_and_fixes,
+        kill_without_pid_namespace, kill_all, doctor_finds_and_fixes,
     }
     LIMITS {
         update_by_options, update_from_a_document, update_keeps_what_goes_with_it, update_of_memory_and_swap,
@@ -416,9 +416,14 @@ fn events_until_the_end(t: &Context) -> Outcome {
     t.needs_root()?;
     let id = t.id("c");
     sleeping(t, &id);
-    let mut events = t.orlop(&["events", "--interval", "50ms", &id]).start();
+    // While one looks often, another does not look yet.
+    let seldom = t.orlop(&["events", "--interval", "1h", &id]).start();
+    let mut events = t.orlop(&["events", "--interval", "20ms", &id]).start();
     t.wait_for_output_of(&mut events, "\n{\"type\":\"stats\",");
+    t.wait_until("ten looks", || events.output().stdout().lines().count() >= 10);
+    assert_eq!(seldom.output().stdout(), "");
     t.delete(&id);
+    seldom.end().ok();
     let done = events.end().ok();
     for line in done.stdout().lines() {
         let record: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
@@ -510,6 +515,25 @@ fn kill_without_pid_namespace(t: &Context) -> Outcome {
     }
     t.orlop(&["kill", &id, "9"]).end().fails_with("container not running");
     t.orlop(&["delete", &id]).end().ok();
+    Ok(())
+}
+
+/// Of its own pid namespace, too; without the option the signal is init's.
+fn kill_all(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let id = t.id("c");
+    let bundle = t.bundle().args(&["fork", "3", "--", "sigwait", "--", "sleep", "600"]);
+    let pids = || t.orlop(&["ps", "--format", "json", &id]).end().ok().json().as_array().map_or(0, Vec::len);
+    for option in ["--all", "-a"] {
+        let done = t.detach(&bundle, &id);
+        t.wait_for_output(&done, "ready");
+        t.orlop(&["kill", &id, "USR1"]).end().ok();
+        t.wait_for_output(&done, "signal: 10");
+        assert_eq!(pids(), 4);
+        t.orlop(&["kill", option, &id, "USR1"]).end().ok();
+        t.wait_until("only init is left", || pids() == 1);
+        t.delete(&id);
+    }
     Ok(())
 }
 

@@ -25,10 +25,10 @@ tests! { "exec":
 }
 
 /// Profiles of AppArmor, loaded as long as this lives.
-struct Profiles(String);
+pub struct Profiles(String);
 
 impl Profiles {
-    fn load(names: &[&str]) -> Result<Profiles, Skip> {
+    pub fn load(names: &[&str]) -> Result<Profiles, Skip> {
         let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         if !enabled.is_ok_and(|enabled| enabled.trim() == "Y") {
             return Err(Skip("no AppArmor".into()));

@@ -3,23 +3,27 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::fd::AsRawFd;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::io::ioctl_fionread;
 use serde_json::json;
 
 use crate::context::{Context, Skip};
+use crate::terminal::{Terminal, receive};
+use crate::tests::terminal::{listener, listener_named};
 use crate::tests::{Outcome, all, tests};
+use crate::tracer::{Act, Follow, trace};
 
 tests! { "flags":
     HOST_ROOT {
-        each_has_its_test, another_configuration, documents_from_pipes, names_of_spec, session_keyring, weights_and_realtime,
+        each_has_its_test, another_configuration, create_and_run, no_pivot, documents_from_pipes, names_of_spec, session_keyring, weights_and_realtime,
     }
 }
 
-const BUNDLE: &str = "lifecycle/bundle_is_the_cwd";
 const CONFIG: &str = "flags/another_configuration";
-const CONSOLE: &str = "terminal/console_socket";
+const BOTH: &str = "flags/create_and_run";
+const PIVOT: &str = "flags/no_pivot";
 const OPTIONS: &str = "exec/options";
 const UPDATE: &str = "control/update_by_options";
 const SAVE: &str = "criu/checkpoint_options";
@@ -53,14 +57,14 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     (
         "create",
         &[
-            ("bundle", BUNDLE),
+            ("bundle", CONFIG),
             ("config", CONFIG),
-            ("console-socket", CONSOLE),
-            ("pidfd-socket", "terminal/pidfd_socket"),
-            ("pid-file", "lifecycle/pid_file_is_digits"),
-            ("no-pivot", "rootfs/no_pivot"),
+            ("console-socket", BOTH),
+            ("pidfd-socket", BOTH),
+            ("pid-file", BOTH),
+            ("no-pivot", PIVOT),
             ("no-new-keyring", "flags/session_keyring"),
-            ("preserve-fds", "security/preserved_descriptors"),
+            ("preserve-fds", BOTH),
         ],
     ),
     ("delete", &[("force", "lifecycle/delete_force_ends_a_running_one"), ("regex", "control/regex")]),
@@ -79,7 +83,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
             ("detach", "exec/detached"),
             ("pid-file", "exec/pid_file"),
             ("process-label", OPTIONS),
-            ("apparmor", OPTIONS),
+            ("apparmor", "exec/apparmor"),
             ("no-new-privs", OPTIONS),
             ("cap", OPTIONS),
             ("preserve-fds", "exec/preserved_descriptors"),
@@ -90,7 +94,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     ("explain", &[("bundle", CONFIG), ("config", CONFIG), ("format", CONFIG)]),
     ("features", &[]),
     ("info", &[]),
-    ("kill", &[("all", "control/kill_without_pid_namespace"), ("regex", "control/regex")]),
+    ("kill", &[("all", "control/kill_all"), ("regex", "control/regex")]),
     (
         "lint",
         &[("bundle", "lint/sound_bundle"), ("config", "lint/sound_bundle"), ("format", "lint/all_findings_at_once")],
@@ -128,17 +132,17 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     (
         "run",
         &[
-            ("bundle", BUNDLE),
+            ("bundle", CONFIG),
             ("config", CONFIG),
-            ("console-socket", CONSOLE),
-            ("pidfd-socket", "terminal/pidfd_socket"),
+            ("console-socket", BOTH),
+            ("pidfd-socket", BOTH),
             ("detach", "lifecycle/detach_leaves_the_container"),
             ("keep", "lifecycle/run_keep"),
-            ("pid-file", "lifecycle/pid_file_is_digits"),
+            ("pid-file", BOTH),
             ("no-subreaper", "lifecycle/orphans_are_reaped"),
-            ("no-pivot", "rootfs/no_pivot"),
+            ("no-pivot", PIVOT),
             ("no-new-keyring", "flags/session_keyring"),
-            ("preserve-fds", "security/preserved_descriptors"),
+            ("preserve-fds", BOTH),
         ],
     ),
     ("spec", &[("bundle", "cli/spec_into_a_bundle"), ("config", NAMES), ("rootless", NAMES)]),
@@ -273,6 +277,58 @@ fn documents_from_pipes(t: &Context) -> Outcome {
         assert_eq!(running.end().ok().stdout(), printed, "{args:?}");
     }
     t.delete(&id);
+    Ok(())
+}
+
+/// What both leave with others: descriptors, a pid, the terminal.
+fn create_and_run(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(&["fds", "--", "sleep", "600"]).with("/process/terminal", json!(true));
+    let (consoles, console) = listener(t);
+    let (pidfds, pidfd) = listener_named(t, "pidfd.sock");
+    let file = t.dir().join("pid");
+    let pid_file = file.to_str().expect("a plain path");
+    for (verb, more) in [("create", &[][..]), ("run", &["--detach"]), ("run", &["-d"])] {
+        let id = t.id("c");
+        let options = ["--console-socket", &console, "--pidfd-socket", &pidfd, "--pid-file", pid_file];
+        let args = [&[verb][..], more, &options, &["--preserve-fds", "1", "--bundle", bundle.path(), &id]].concat();
+        t.orlop(&args).through_bash("exec 3</etc/passwd 4</etc/group; exec \"$@\"").end().ok();
+        let mut terminal = Terminal::of(receive(&consoles).0);
+        let process = receive(&pidfds).0;
+        if verb == "create" {
+            t.orlop(&["start", &id]).end().ok();
+        }
+        terminal.shows("fd 3: /etc/passwd\r\n");
+        t.wait_for(&id, "running");
+        assert_eq!(fs::read_to_string(&file).expect("it was written"), t.pid(&id).to_string(), "{args:?}");
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).expect("it is open");
+        assert!(info.contains(&format!("Pid:\t{}\n", t.pid(&id))), "{args:?}: {info}");
+        assert!(!terminal.has_shown("fd 4"), "{args:?}");
+        t.delete(&id);
+        fs::remove_file(&file).expect("it is there");
+    }
+    Ok(())
+}
+
+/// The root is moved, and the old one is not put anywhere.
+fn no_pivot(t: &Context) -> Outcome {
+    let bundle = t.bundle();
+    for (verb, option, pivots) in
+        [("run", None, 1), ("run", Some("--no-pivot"), 0), ("create", None, 1), ("create", Some("--no-pivot"), 0)]
+    {
+        let id = t.id("c");
+        let mut args = vec![verb, "--bundle", bundle.path()];
+        args.extend(option);
+        args.push(&id);
+        let mut found = 0;
+        let ended = trace(&mut t.orlop(&args).into_command(), Follow::Child, &mut |entry| {
+            found += usize::from(entry.number == libc::SYS_pivot_root);
+            Act::Go
+        });
+        assert_eq!((ended, found), (Ok(0), pivots), "{args:?}");
+        if verb == "create" {
+            t.delete(&id);
+        }
+    }
     Ok(())
 }
 

@@ -88,10 +88,14 @@ fn window_closed(t: &Context) -> Outcome {
 }
 
 pub fn listener(t: &Context) -> (UnixListener, String) {
-    let path = t.dir().join("console.sock").to_str().expect("a plain path").to_owned();
+    listener_named(t, "console.sock")
+}
+
+pub fn listener_named(t: &Context, name: &str) -> (UnixListener, String) {
+    let path = t.dir().join(name).to_str().expect("a plain path").to_owned();
     // A test's folder may be deep.
     let folder = fs::File::open(t.dir()).expect("it is ours");
-    let short = format!("/proc/self/fd/{}/console.sock", folder.as_raw_fd());
+    let short = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
     (UnixListener::bind(short).expect("the folder is writable"), path)
 }
 

@@ -2,56 +2,24 @@
 
 use core::ffi::CStr;
 
+use liballoc::borrow::ToOwned;
 use liballoc::string::{String, ToString};
+
+use orlop::criu::{Criu, ManageCgroups, NetworkLock};
 
 use crate::parse::Given;
 
-/// How criu treats cgroups.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)] // criu's words; see criu(8), --manage-cgroups
-pub enum ManageCgroups {
-    #[default]
-    Soft,
-    Full,
-    Strict,
-    Ignore,
-}
-
-/// How criu locks the network; see criu(8), --network-lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum NetworkLock {
-    Iptables,
-    Nftables,
-    Skip,
-}
-
 /// What `checkpoint` and `restore` share.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CriuOptions<'a> {
-    /// Where the images are.
-    pub image_path: Option<&'a CStr>,
-    /// Where the log and work files go.
-    pub work_path: Option<&'a CStr>,
-    /// Allow established TCP connections.
-    pub tcp_established: bool,
-    /// Allow unix sockets connected to the outside.
-    pub ext_unix_sk: bool,
-    /// Allow a terminal of a shell.
-    pub shell_job: bool,
-    /// Handle file locks.
-    pub file_locks: bool,
-    /// Bring memory pages over on demand.
-    pub lazy_pages: bool,
-    /// Drop pages from older images.
-    pub auto_dedup: bool,
-    /// How cgroups are treated.
-    pub manage_cgroups: ManageCgroups,
+pub struct CriuOptions {
+    /// All of criu's but its program.
+    pub how: orlop::criu::CriuOptions,
     /// Whether the network namespace is made, but not restored.
     pub empty_network: bool,
-    /// How the network is locked.
-    pub network_lock: Option<NetworkLock>,
 }
+
+/// Where the images are unless somebody says otherwise, as runc has it.
+const IMAGES: &CStr = c"checkpoint";
 
 /// A page server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +36,7 @@ pub struct Checkpoint<'a> {
     /// The container's id as given.
     pub id: &'a str,
     /// What `restore` has too.
-    pub criu: CriuOptions<'a>,
+    pub criu: CriuOptions,
     /// The images of an earlier pre-dump.
     pub parent_path: Option<&'a CStr>,
     /// Let the container run on.
@@ -91,7 +59,7 @@ pub struct Restore<'a> {
     /// The container's id as given.
     pub id: &'a str,
     /// What `checkpoint` has too.
-    pub criu: CriuOptions<'a>,
+    pub criu: CriuOptions,
     /// The bundle; the working directory by default.
     pub bundle: Option<&'a CStr>,
     /// Where the terminal's master is sent.
@@ -112,10 +80,11 @@ pub struct Restore<'a> {
     pub lsm_mount_context: Option<&'a str>,
 }
 
-fn criu<'a>(given: &Given<'a>) -> Result<CriuOptions<'a>, String> {
-    Ok(CriuOptions {
-        image_path: given.raw("image-path"),
-        work_path: given.raw("work-path"),
+fn criu(given: &Given<'_>) -> Result<CriuOptions, String> {
+    let how = orlop::criu::CriuOptions {
+        criu: Criu::default(),
+        images: given.raw("image-path").unwrap_or(IMAGES).to_owned(),
+        work: given.raw("work-path").map(ToOwned::to_owned),
         tcp_established: given.flag("tcp-established")?,
         ext_unix_sk: given.flag("ext-unix-sk")?,
         shell_job: given.flag("shell-job")?,
@@ -133,17 +102,16 @@ fn criu<'a>(given: &Given<'a>) -> Result<CriuOptions<'a>, String> {
                 ],
             )?
             .unwrap_or_default(),
-        empty_network: !given
-            .each("empty-ns", |name| match name {
-                "network" => Ok(()),
-                _ => Err("namespace is not supported"),
-            })?
-            .is_empty(),
         network_lock: given.choice(
             "network-lock",
             &[("iptables", NetworkLock::Iptables), ("nftables", NetworkLock::Nftables), ("skip", NetworkLock::Skip)],
         )?,
-    })
+    };
+    let empty = given.each("empty-ns", |name| match name {
+        "network" => Ok(()),
+        _ => Err("namespace is not supported"),
+    })?;
+    Ok(CriuOptions { how, empty_network: !empty.is_empty() })
 }
 
 /// `ADDRESS:PORT`, the address in brackets if it holds colons.

@@ -23,7 +23,7 @@ pub(crate) use host::{Descriptors, Directory, EXTERNAL_FILE, PIPE, cgroup_roots,
 pub(crate) use wire::Message;
 
 /// The criu program.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Criu {
     /// Its path.
     pub program: CString,
@@ -52,7 +52,7 @@ pub enum NetworkLock {
 }
 
 /// What saving and restoring have in common.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CriuOptions {
     /// The program.
     pub criu: Criu,
