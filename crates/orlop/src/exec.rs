@@ -113,7 +113,7 @@ pub(crate) fn exec(
     bin.throw(pidfd);
     // Init's end of the socket among them: only without it does its end show.
     bin.empty();
-    let subject = Subject { id, bundle: &record.bundle, config: &config };
+    let subject = Subject { id, bundle: &record.told.bundle, config: &config };
     match placed.and_then(|()| accompany(&launch, &plan, &group, options, (&subject, init.pid), tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
