@@ -77,6 +77,7 @@ impl Entered<'_> {
         let target = Target {
             cgroups: self.record.cgroups.iter().map(CgroupDir::to_dir).collect(),
             sub_cgroups: &[],
+            is_attached: false,
             own_user_namespace: shares_user_namespace(self.config, self.init.pid)?,
             is_unprivileged: false,
         };

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use orlop_cgroup::systemd::{self, Bus, Client, Scope};
 use orlop_cgroup::{Controller, Dir, Group, Need, Plan, Version};
+use orlop_sys::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -83,6 +84,11 @@ impl ScopeName {
     /// Stops it; one that is gone is no error.
     pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
         Client::connect(&self.bus())?.stop(&self.unit)
+    }
+
+    /// Has systemd put a process into its cgroup.
+    pub(crate) fn attach(&self, pid: Pid) -> core::result::Result<(), orlop_cgroup::Error> {
+        Client::connect(&self.bus())?.attach(&self.unit, pid)
     }
 
     /// Brings its properties and its cgroup to other limits.
