@@ -24,7 +24,7 @@ pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
-use crate::state::{Init, Record, StateDir, ignored_signals};
+use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
 /// How a process is executed in a container, besides what it is.
@@ -94,25 +94,37 @@ pub(crate) fn exec(
         let what = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, what));
     }
-    let target = Target {
+    let mut target = Target {
         cgroups,
         sub_cgroups: options.cgroups,
+        is_attached: false,
         own_user_namespace: shares_user_namespace(&config, init.pid)?,
         is_unprivileged: host.euid != 0,
     };
-    let plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
+    let mut plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
     let group = match options.cgroups {
         [] => containers,
         _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
     };
     let console = Ends::new(&options.console, plan.has_console())?;
-    let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, timed: trace.is_some() };
-    let launch = tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))?;
+    let in_scope = record.scope.is_some();
+    let launch = loop {
+        let timed = trace.is_some();
+        let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed };
+        match tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))? {
+            Some(launch) => break launch,
+            // Init has to wait until systemd has moved it.
+            None => target.is_attached = true,
+        }
+        plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
+    };
     drop(console.inits);
     let placed = record.class.as_ref().map_or(Ok(()), |class| class.adopt(launch.pid()));
     bin.throw(pidfd);
-    let subject = Subject { id, bundle: &record.bundle, config: &config };
-    match placed.and_then(|()| accompany(&launch, &plan, (group, bin), options, (&subject, init.pid), tracing)) {
+    let subject = Subject { id, bundle: &record.told.bundle, config: &config };
+    let scope = record.scope.as_ref().filter(|_| target.is_attached);
+    let who = (&subject, init.pid);
+    match placed.and_then(|()| accompany(&launch, &plan, (group, scope, bin), options, who, tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
             Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
@@ -198,9 +210,12 @@ struct Origin<'a> {
     target: &'a Target<'a>,
     init: &'a OwnedFd,
     init_pid: Pid,
+    /// Whether systemd can put it where the caller may not.
+    in_scope: bool,
     timed: bool,
 }
 
+/// `None` where the caller may not enter the container's cgroup and systemd can do it for him.
 fn launch(
     origin: &Origin<'_>,
     plan: &Plan,
@@ -208,7 +223,7 @@ fn launch(
     console: &Ends,
     options: &ExecOptions<'_>,
     bin: &mut Bin,
-) -> Result<Launch> {
+) -> Result<Option<Launch>> {
     let ignored = ignored_signals(bin)?;
     let console_slot = console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow()));
     let own_pids = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
@@ -238,14 +253,15 @@ fn launch(
         };
         Launch::start(plan, &birth, bin)
     };
-    let Some(dir) = plan.cgroup.dirs.iter().find(|dir| dir.version == Version::V2) else {
-        return start(None);
+    let Some(dir) = plan.cgroup.dirs.iter().find(|dir| dir.version == Version::V2 && !origin.target.is_attached) else {
+        return start(None).map(Some);
     };
     let tried = match group.fd() {
         Some(fd) => start(Some(fd.borrow())),
         None => Err(Error::system("openat", dir.path.clone(), Errno::NOENT)),
     };
     match tried {
+        Err(error) if origin.in_scope && options.cgroups.is_empty() && is_permission(&error) => return Ok(None),
         // Controllers were switched on below the container's cgroup, so that no process can be in it any more, or
         // init has left it and somebody removed it, or it never had one: init's own cgroup is where the container is.
         Err(error) if options.cgroups.is_empty() && cannot_enter(&error) => {
@@ -259,6 +275,7 @@ fn launch(
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
         done => done,
     }
+    .map(Some)
 }
 
 fn root_of(init: Pid) -> Result<OwnedFd> {
@@ -268,7 +285,11 @@ fn root_of(init: Pid) -> Result<OwnedFd> {
 }
 
 fn cannot_enter(error: &Error) -> bool {
-    is_cgroup_gone(error) || [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
+    is_cgroup_gone(error) || is_permission(error)
+}
+
+fn is_permission(error: &Error) -> bool {
+    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {
@@ -295,7 +316,7 @@ fn cgroup_of(pid: Pid, dir: &Dir) -> orlop_sys::Result<OwnedFd> {
 fn accompany(
     launch: &Launch,
     plan: &Plan,
-    (group, mut bin): (Group, Bin),
+    (group, scope, mut bin): (Group, Option<&ScopeName>, Bin),
     options: &ExecOptions<'_>,
     (subject, init): (&Subject<'_>, Pid),
     tracing: Tracing<'_>,
@@ -311,7 +332,11 @@ fn accompany(
         for (index, entry) in plan.entries.iter().enumerate() {
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
-                Task::CgroupAdopt => group.as_ref().map_or(Ok(()), |group| adopt(launch, plan, group, options)),
+                Task::CgroupAdopt => match (scope, &group) {
+                    (Some(scope), _) => scope.attach(launch.pid()).map_err(|error| adding(&from_cgroup(error))),
+                    (None, Some(group)) => adopt(launch, plan, group, options),
+                    (None, None) => Ok(()),
+                },
                 Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
                 Task::SeccompListener { path, metadata } => {
                     launch.complete(index as u32)?;

@@ -18,8 +18,8 @@ tests! { "criu":
     ROOT {
         checkpoint_options, restore_options, directories, parent_images, pre_dump, lazy_pages, configuration_file,
         external_mounts, outer_namespaces, standard_streams, environment, freezer, checkpointed_is_deleted,
-        restore_that_fails_leaves_nothing, restore_prepares_the_root, restore_adopts_orphans, wrong_states, refused_arguments, no_criu,
-        ids_of_mounts_are_refused, another_users_images,
+        restore_that_fails_leaves_nothing, restore_prepares_the_root, restore_adopts_orphans, wrong_states,
+        refused_arguments, no_criu, ids_of_mounts_are_refused, another_users_images,
     }
 }
 

@@ -17,7 +17,8 @@ use crate::tracer::{Act, Follow, trace};
 
 tests! { "flags":
     HOST_ROOT {
-        each_has_its_test, another_configuration, create_and_run, no_pivot, documents_from_pipes, names_of_spec, session_keyring, weights_and_realtime,
+        each_has_its_test, another_configuration, create_and_run, no_pivot, documents_from_pipes, names_of_spec,
+        session_keyring, weights_and_realtime,
     }
 }
 
@@ -29,29 +30,30 @@ const UPDATE: &str = "control/update_by_options";
 const SAVE: &str = "criu/checkpoint_options";
 const RESTORE: &str = "criu/restore_options";
 
-/// By command: its options, and for each a test that would fail if it were not there or did nothing.
+/// By command: its options, and for each the tests that would fail if it were not there or did nothing. What criu is
+/// asked is in `criu/`, what comes of it in `checkpoint/`.
 const TABLE: &[(&str, &[(&str, &str)])] = &[
     (
         "checkpoint",
         &[
             ("image-path", "criu/directories"),
-            ("work-path", "criu/directories"),
-            ("parent-path", "criu/parent_images"),
-            ("leave-running", "criu/checkpointed_is_deleted"),
-            ("tcp-established", SAVE),
+            ("work-path", "criu/directories checkpoint/work_directory"),
+            ("parent-path", "criu/parent_images checkpoint/chain_of_pre_dumps"),
+            ("leave-running", "criu/checkpointed_is_deleted checkpoint/runs_on"),
+            ("tcp-established", "criu/checkpoint_options checkpoint/connections"),
             ("tcp-skip-in-flight", SAVE),
-            ("link-remap", SAVE),
-            ("ext-unix-sk", SAVE),
+            ("link-remap", "criu/checkpoint_options checkpoint/what_needs_an_option"),
+            ("ext-unix-sk", "criu/checkpoint_options checkpoint/socket_to_the_outside"),
             ("shell-job", SAVE),
-            ("lazy-pages", SAVE),
-            ("status-fd", "criu/lazy_pages"),
-            ("page-server", SAVE),
-            ("file-locks", SAVE),
-            ("pre-dump", "criu/pre_dump"),
+            ("lazy-pages", "criu/checkpoint_options checkpoint/lazy_pages"),
+            ("status-fd", "criu/lazy_pages checkpoint/lazy_pages"),
+            ("page-server", "criu/checkpoint_options checkpoint/lazy_pages"),
+            ("file-locks", "criu/checkpoint_options checkpoint/what_needs_an_option"),
+            ("pre-dump", "criu/pre_dump checkpoint/chain_of_pre_dumps"),
             ("manage-cgroups-mode", SAVE),
             ("empty-ns", SAVE),
-            ("auto-dedup", SAVE),
-            ("network-lock", SAVE),
+            ("auto-dedup", "criu/checkpoint_options checkpoint/chain_of_pre_dumps"),
+            ("network-lock", "criu/checkpoint_options checkpoint/connections"),
         ],
     ),
     (
@@ -108,12 +110,12 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
         &[
             ("console-socket", "checkpoint/terminals"),
             ("image-path", "criu/directories"),
-            ("work-path", RESTORE),
-            ("tcp-established", RESTORE),
-            ("tcp-close", RESTORE),
-            ("ext-unix-sk", RESTORE),
+            ("work-path", "criu/restore_options checkpoint/work_directory"),
+            ("tcp-established", "criu/restore_options checkpoint/connections"),
+            ("tcp-close", "criu/restore_options checkpoint/connections"),
+            ("ext-unix-sk", "criu/restore_options checkpoint/socket_to_the_outside"),
             ("shell-job", RESTORE),
-            ("file-locks", RESTORE),
+            ("file-locks", "criu/restore_options checkpoint/what_needs_an_option"),
             ("manage-cgroups-mode", RESTORE),
             ("bundle", RESTORE),
             ("detach", "checkpoint/foreground"),
@@ -122,9 +124,9 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
             ("no-pivot", "criu/restore_prepares_the_root"),
             ("empty-ns", "checkpoint/network_stays_down"),
             ("auto-dedup", RESTORE),
-            ("lazy-pages", RESTORE),
+            ("lazy-pages", "criu/restore_options checkpoint/lazy_pages"),
             ("network-lock", RESTORE),
-            ("lsm-profile", RESTORE),
+            ("lsm-profile", "criu/restore_options checkpoint/another_profile"),
             ("lsm-mount-context", RESTORE),
         ],
     ),
@@ -199,8 +201,10 @@ fn each_has_its_test(t: &Context) -> Outcome {
         let help = t.orlop(&[command, "--help"]).end().ok().stdout();
         let names: BTreeSet<String> = options.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(listed(&help, "OPTIONS:"), names, "{command}");
-        for (name, test) in *options {
-            assert!(tests.contains(test), "{command} --{name}: there is no test {test}");
+        for (name, named) in *options {
+            for test in named.split(' ') {
+                assert!(tests.contains(test), "{command} --{name}: there is no test {test}");
+            }
         }
     }
     // The manual pages and the completions come from the same table.
