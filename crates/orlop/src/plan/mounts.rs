@@ -758,12 +758,18 @@ impl Planner<'_> {
             let step = Step::SetAttr { mount: slot::ROOT, set: Attr::RDONLY, clear: Attr::NONE, reach: Reach::One };
             self.init(phase, Origin::field("/root/readonly"), step);
         }
-        let change = match self.options.root_change {
-            _ if !self.has_namespace(NamespaceKind::Mount) => Step::Chroot { root: slot::ROOT },
-            super::RootChange::Pivot => Step::Pivot { root: slot::ROOT, old: self.old_root() },
-            super::RootChange::Move => Step::MoveRoot { root: slot::ROOT },
-        };
-        self.init(phase, Origin::field("/root/path"), change);
+        let origin = Origin::field("/root/path");
+        let root = slot::ROOT;
+        let owned = self.has_namespace(NamespaceKind::Mount);
+        if owned && self.options.root_change == super::RootChange::Pivot {
+            self.init(phase, origin, Step::Pivot { root, old: self.old_root() });
+        } else {
+            if owned {
+                self.init(phase, origin, Step::MoveRoot { root });
+                self.init(phase, origin, Step::DetachAllBut { root });
+            }
+            self.init(phase, origin, Step::Chroot { root });
+        }
         self.console()?;
         if self.needs_free_descriptors() {
             let first = self.options.preserve_fds.saturating_add(3);
