@@ -31,14 +31,14 @@ pub(crate) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Runs the hooks of a list in order, up to the first that fails.
-    pub(crate) fn run_all(&self, event: HookEvent, status: Status, pid: i32) -> Result<()> {
-        (0..event.of(&self.config.hooks).len()).try_for_each(|index| self.run(event, index, status, pid))
+    pub(crate) fn run_all(&self, event: HookEvent, pid: i32) -> Result<()> {
+        (0..event.of(&self.config.hooks).len()).try_for_each(|index| self.run(event, index, pid))
     }
 
     /// Runs all hooks after the container's end: one that fails is a warning, and the next ones run all the same.
     pub(crate) fn run_poststop(&self) -> Vec<Warning> {
         let event = HookEvent::Poststop;
-        let failed = |index| self.run(event, index, Status::Stopped, 0).err().map(|error| (index, error));
+        let failed = |index| self.run(event, index, 0).err().map(|error| (index, error));
         let all = (0..event.of(&self.config.hooks).len()).filter_map(failed);
         let warning = |(index, error): (usize, Error)| {
             Warning::new(Origin::member(event.pointer(), index), String::from(error.reason()))
@@ -59,11 +59,11 @@ impl Subject<'_> {
     }
 
     /// Runs one hook.
-    pub(crate) fn run(&self, event: HookEvent, index: usize, status: Status, pid: i32) -> Result<()> {
+    pub(crate) fn run(&self, event: HookEvent, index: usize, pid: i32) -> Result<()> {
         let Some(hook) = event.of(&self.config.hooks).get(index) else {
             return Err(Error::new(Kind::System, format!("there is no {} hook #{index}", event.name())));
         };
-        let state = state_document(self.id, self.bundle, &self.config.annotations, status, pid);
+        let state = state_document(self.id, self.bundle, &self.config.annotations, event.status(), pid);
         let why = match execute(hook, &state, self.bundle) {
             Ok(None) => return Ok(()),
             Ok(Some(why)) => why,
