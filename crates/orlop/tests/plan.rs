@@ -263,7 +263,8 @@ fn no_snapshot_is_left_over() {
 fn planning_does_no_io() {
     let data = [
         "orlop_sys::mount::Reach",
-        "orlop_sys::mount::{Attr, MsFlags, Propagation, Reach}",
+        "orlop_sys::mount::{Attr, MsFlags, Reach}",
+        "orlop_sys::mount::{Propagation, Reach}",
         "orlop_sys::mount::{Attr, Propagation, Reach}",
         "orlop_sys::mount::{Attr, Reach}",
         "orlop_sys::mount::{Attr, Propagation}",

@@ -42,7 +42,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
-pub(crate) use annotations::CARRIED_OUT as UNSAFE_ANNOTATIONS;
+pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT};
 pub use capability::CapabilitySet;
 pub use console::Console;
 pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
