@@ -20,7 +20,7 @@ pub(crate) fn home(uid: u32, out: &mut [u8]) -> Result<bool> {
             return Err(Failure { call: Call::Open, errno });
         }
     };
-    let found = lines::find(&file, |line| {
+    let found = lines::find(&file, &mut [0; 8192], |line| {
         let Some(home) = home_of(line, uid) else { return Ok(None) };
         let (to, rest) = out.split_at_mut_checked(home.len()).ok_or(BROKEN)?;
         to.copy_from_slice(home);
