@@ -3,6 +3,7 @@
 //!
 //! `RUNTIME` names another runtime for the same scenarios.
 
+pub mod cases;
 pub mod containerd;
 pub mod cri;
 pub mod docker;
@@ -44,8 +45,12 @@ const BUILDKIT: &str = "buildkit";
 
 /// A command that runs the rest of its arguments as this program, with no network but the loopback device, and with
 /// mounts and a `/run` that nobody else sees.
+///
+/// The mounts are shared among those who copy them, as systemd has them on every host: Podman gives the monitor of a
+/// container with a user namespace a copy, in which the monitor's cleanup unmounts what has to go from here, too.
 pub fn apart() -> Command {
-    const SCRIPT: &str = "mount -t tmpfs -o mode=755 tmpfs /run && busybox ip link set lo up && exec \"$@\"";
+    const SCRIPT: &str =
+        "mount --make-rshared / && mount -t tmpfs -o mode=755 tmpfs /run && busybox ip link set lo up && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--propagation", "private", "sh", "-euc", SCRIPT, "sh"]);
     command.arg(std::env::current_exe().expect("/proc is mounted"));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
+use crate::engines::cases::removed;
 use crate::engines::{Engine, image, runtime, tool};
 
 pub struct Docker<'t> {
@@ -98,6 +99,6 @@ impl<'t> Docker<'t> {
 
     #[track_caller]
     pub fn remove(&self, name: &str) {
-        self.call(&["rm", "--force", "--volumes", name]).end().ok();
+        removed(|| self.call(&["rm", "--force", "--volumes", name]).end());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::context::Context;
+use crate::engines::cases::{self, Case, Failure, check_failures};
 use crate::engines::containerd::Containerd;
 use crate::engines::cri::{self, Message};
 use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
@@ -21,9 +22,7 @@ tests! { "containerd":
     }
 }
 
-/// `ctr run --rm OPTION...`: what for, the options, a shell's script, its exit status, its lines.
-type Case<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
-
+/// `ctr run --rm OPTION...`
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     ("output", &[], "echo hello; echo more >&2", 0, &["hello"]),
@@ -52,11 +51,8 @@ const CASES: &[Case] = &[
 
 fn foreground(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
-    for (name, options, script, code, lines) in CASES {
-        println!("{name}:");
-        containerd.run(&[&["--rm"], *options].concat(), "c", &["sh", "-c", script]).end().exits(*code).prints(lines);
-        containerd.engine.is_clean();
-    }
+    let run = |options: &[&str], words: &[&str]| containerd.run(&[&["--rm"], options].concat(), "c", words).end();
+    cases::check(CASES, run, || containerd.engine.is_clean());
     let file = t.dir().join("pid");
     containerd.run(&["--rm", "--pid-file", file.to_str().expect("plain")], "c", &["true"]).end().ok();
     assert!(fs::read_to_string(&file).expect("it was written").parse::<i32>().is_ok());
@@ -82,20 +78,17 @@ fn foreground_terminal(t: &Context) -> Outcome {
 
 fn failing_create(t: &Context) -> Outcome {
     #[rustfmt::skip]
-    let cases: &[(&[&str], &[&str], &str)] = &[
-        (&[], &["missing"], "exec: \"missing\": executable file not found in $PATH"),
-        (&[], &["/missing"], "exec: \"/missing\": stat /missing: no such file or directory"),
-        (&[], &["/etc/plain"], "exec: \"/etc/plain\": permission denied"),
-        (&[], &["/etc"], "exec: \"/etc\": "),
-        (&["--mount", "type=bind,src=/missing,dst=/mnt,options=bind"], &["true"], "no such file or directory"),
-        (&["--mount", "type=bind,src=/etc,dst=/etc/passwd,options=bind"], &["true"], "not a directory"),
+    let cases: &[Failure] = &[
+        (&[], &["missing"], 1, "exec: \"missing\": executable file not found in $PATH"),
+        (&[], &["/missing"], 1, "exec: \"/missing\": stat /missing: no such file or directory"),
+        (&[], &["/etc/plain"], 1, "exec: \"/etc/plain\": permission denied"),
+        (&[], &["/etc"], 1, "exec: \"/etc\": "),
+        (&["--mount", "type=bind,src=/missing,dst=/mnt,options=bind"], &["true"], 1, "no such file or directory"),
+        (&["--mount", "type=bind,src=/etc,dst=/etc/passwd,options=bind"], &["true"], 1, "not a directory"),
     ];
     let containerd = Containerd::start(t)?;
-    for (options, words, text) in cases {
-        let done = containerd.run(&[&["--rm"], *options].concat(), "c", words).end().exits(1);
-        assert!(done.stderr().contains(text), "wanted {text:?} for {words:?}, but {:?}", done.stderr());
-        containerd.engine.is_clean();
-    }
+    let run = |options: &[&str], words: &[&str]| containerd.run(&[&["--rm"], options].concat(), "c", words).end();
+    check_failures(cases, run, || containerd.engine.is_clean());
     containerd.engine.end();
     Ok(())
 }

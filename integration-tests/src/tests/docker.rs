@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::engines::cases::{self, Case, Failure, check_failures};
 use crate::engines::docker::Docker;
 use crate::engines::{self, OTHER, image, parent_of, runtime, terminal_answers as answers, until};
 use crate::host::Layout;
@@ -23,9 +24,7 @@ tests! { "docker":
     }
 }
 
-/// `docker run --rm OPTION...`: what for, the options, a shell's script, its exit status, its lines.
-type Case<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
-
+/// `docker run --rm OPTION...`
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     ("output", &[], "echo hello; echo more >&2", 0, &["hello"]),
@@ -68,25 +67,17 @@ const CASES: &[Case] = &[
 
 fn foreground(t: &Context) -> Outcome {
     let docker = Docker::start(t)?;
-    let mut wrong = Vec::new();
-    for (name, options, script, code, lines) in CASES {
-        // A bridge takes longer than all of the rest.
-        let network: &[&str] = if options.contains(&"--network") { &[] } else { &["--network", "none"] };
-        let done = docker.run(&[&["--rm"], network, options].concat(), &["sh", "-c", script]).end();
-        let stdout = done.stdout();
-        if done.code() != *code || stdout.lines().collect::<Vec<_>>() != *lines {
-            wrong.push(format!("{name}: {}: {:?} {:?}", done.code(), stdout, done.stderr()));
-        }
-        docker.engine.is_clean();
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    // A bridge takes longer than all of the rest.
+    let network = |options: &[&str]| if options.contains(&"--network") { "--rm" } else { "--network=none" };
+    let run = |options: &[&str], words: &[&str]| docker.run(&[&["--rm", network(options)], options].concat(), words);
+    cases::check(CASES, |options, words| run(options, words).end(), || docker.engine.is_clean());
     docker.engine.end();
     Ok(())
 }
 
 fn failures(t: &Context) -> Outcome {
     #[rustfmt::skip]
-    let cases: &[(&[&str], &[&str], i32, &str)] = &[
+    let cases: &[Failure] = &[
         (&[], &["missing"], 127, "exec: \"missing\": executable file not found in $PATH"),
         (&[], &["/missing"], 127, "exec: \"/missing\": stat /missing: no such file or directory"),
         (&[], &["/etc/plain"], 126, "exec: \"/etc/plain\": permission denied"),
@@ -97,15 +88,8 @@ fn failures(t: &Context) -> Outcome {
         (&["--workdir", "/etc/passwd"], &["true"], 125, "not a directory"),
     ];
     let docker = Docker::start(t)?;
-    let mut wrong = Vec::new();
-    for (options, words, code, text) in cases {
-        let done = docker.run(&[&["--rm"], *options].concat(), words).end();
-        if done.code() != *code || !done.stderr().contains(text) {
-            wrong.push(format!("{options:?} {words:?}: {}: {:?}", done.code(), done.stderr()));
-        }
-        docker.engine.is_clean();
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let run = |options: &[&str], words: &[&str]| docker.run(&[&["--rm"], options].concat(), words).end();
+    check_failures(cases, run, || docker.engine.is_clean());
     docker.engine.end();
     Ok(())
 }
