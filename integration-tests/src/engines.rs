@@ -9,6 +9,7 @@ pub mod cri;
 pub mod docker;
 pub mod image;
 pub mod podman;
+pub mod user;
 
 use std::collections::HashSet;
 use std::ffi::CString;

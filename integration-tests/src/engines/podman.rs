@@ -9,15 +9,10 @@ use rustix::mount::UnmountFlags;
 
 use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
-use crate::engines::cases::{self, again_while};
+use crate::engines::cases::{self, heard};
+use crate::engines::user::{self, USER};
 use crate::engines::{Engine, image, runtime, tool, until};
 use crate::{leaks, processes};
-
-/// An ordinary user, known to nobody outside of the test.
-pub const USER: u32 = 54_321;
-
-/// Who there is, and who has which subordinate ids.
-const USERS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"];
 
 /// Limits are named because Podman's default raises them, which takes a capability that not every root has.
 const CONFIG: &str = r#"
@@ -89,25 +84,11 @@ impl<'t> Podman<'t> {
         Ok(Podman { engine, user })
     }
 
-    /// The user is in the files of this mount namespace only.
     fn become_known(&self, subordinate: bool) {
-        let dir = self.engine.t.dir();
-        let home = self.engine.folder("home");
-        let ids = if subordinate { format!("tester:{}:65536\n", 200_000) } else { "nobody:1:1\n".to_owned() };
-        let with = |file: &str, line: String| fs::read_to_string(file).unwrap_or_default() + &line;
-        let texts = [
-            with(USERS[0], format!("tester:x:{USER}:{USER}::{}:/bin/sh\n", home.display())),
-            with(USERS[1], format!("tester:x:{USER}:\n")),
-            ids.clone(),
-            ids,
-        ];
-        for (file, text) in USERS.iter().zip(texts) {
-            let own = dir.join("podman").join(file.rsplit('/').next().expect("it has a name"));
-            write(&own, &text);
-            rustix::mount::mount_bind(&own, *file).unwrap_or_else(|error| panic!("{file}: {error}"));
-        }
+        let t = self.engine.t;
+        user::become_known(t, subordinate);
         fs::create_dir_all("/run/user").expect("/run is ours");
-        let folders = [dir.to_str().expect("a plain path"), "/run/user"];
+        let folders = [t.dir().to_str().expect("a plain path"), "/run/user"];
         let status = Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).args(folders).status();
         assert!(status.expect("chown is there").success());
     }
@@ -170,13 +151,12 @@ impl<'t> Podman<'t> {
     /// What [`Podman::run`] prints when it ends with status 0.
     #[track_caller]
     pub fn prints(&self, options: &[&str], script: &str, lines: &[&str]) {
-        self.outcome(options, &["sh", "-c", script]).ok().prints(lines);
+        heard(|| self.outcome(options, &["sh", "-c", script])).ok().prints(lines);
     }
 
     /// `podman run --rm OPTION... IMAGE WORD...` to its end.
-    #[track_caller]
     pub fn outcome(&self, options: &[&str], words: &[&str]) -> Done {
-        heard(|| self.container("run", &[&["--rm"], options].concat(), words).end())
+        self.container("run", &[&["--rm"], options].concat(), words).end()
     }
 
     /// Kills a container and removes it.
@@ -219,19 +199,10 @@ impl<'t> Podman<'t> {
             rustix::mount::unmount(&own, UnmountFlags::DETACH).expect("it was mounted");
         }
         if self.user.is_some() {
-            for file in USERS {
-                rustix::mount::unmount(file, UnmountFlags::DETACH).expect("it was mounted");
-            }
+            user::forget();
         }
         self.engine.end();
     }
-}
-
-/// A run of a short container, once more where it ended well and said nothing: conmon 2.1 looks for children that have
-/// ended before it looks who has attached for the first time, and tells what a container says in between to its log
-/// alone. On a busy machine there is such a container, with any runtime.
-pub fn heard(run: impl Fn() -> Done) -> Done {
-    again_while(|done| done.code() == 0 && done.stdout().is_empty() && done.stderr().is_empty(), run)
 }
 
 /// The cgroup of its monitors; and, as Podman removes a pod's from the hierarchies that it set limits in, the pod's in

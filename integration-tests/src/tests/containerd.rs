@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::context::Context;
-use crate::engines::cases::{self, Case, Failure, check_failures};
+use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::containerd::Containerd;
 use crate::engines::cri::{self, Message};
 use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
@@ -98,7 +98,7 @@ fn user_namespace(t: &Context) -> Outcome {
     let maps = ["--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"];
     let script = "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map; touch /x && stat -c %u:%g /x";
     let lines = ["0", "0 100000 65536", "0 200000 65536", "0:0"];
-    containerd.run(&maps, "c", &["sh", "-c", script]).end().ok().prints(&lines);
+    heard(|| containerd.run(&maps, "c", &["sh", "-c", script]).end()).ok().prints(&lines);
     containerd.engine.end();
     Ok(())
 }
@@ -107,15 +107,15 @@ fn executes(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
     containerd.detach(&["--env", "A=of the container"], "c", &["sleep", "1000"]);
     let exec = |options: &[&str], script: &str| containerd.exec(options, "c", &["sh", "-c", script]).end();
-    exec(&[], "echo $A; cat /proc/1/comm").ok().prints(&["of the container", "sleep"]);
+    heard(|| exec(&[], "echo $A; cat /proc/1/comm")).ok().prints(&["of the container", "sleep"]);
     exec(&[], "exit 9").exits(9);
     exec(&[], "kill -TERM $$").exits(143);
     // Before `--user`, for which ctr mounts the container's overlay once more: the first mount takes no new files then.
     exec(&["--exec-id", "detached", "--detach"], "echo done >/tmp/detached").ok();
     until("the detached one is done", || exec(&[], "cat /tmp/detached 2>&-").stdout() == "done\n");
-    exec(&["--cwd", "/etc"], "pwd").ok().prints(&["/etc"]);
-    exec(&["--user", "user"], "id -u; id -g; id -G").ok().prints(&["1000", "1000", "1000"]);
-    exec(&["--user", "12:34"], "id -u; id -g").ok().prints(&["12", "34"]);
+    heard(|| exec(&["--cwd", "/etc"], "pwd")).ok().prints(&["/etc"]);
+    heard(|| exec(&["--user", "user"], "id -u; id -g; id -G")).ok().prints(&["1000", "1000", "1000"]);
+    heard(|| exec(&["--user", "12:34"], "id -u; id -g")).ok().prints(&["12", "34"]);
     let missing = containerd.exec(&[], "c", &["missing"]).end().exits(1);
     assert!(missing.stderr().contains("executable file not found in $PATH"), "{}", missing.stderr());
     let plain = containerd.exec(&[], "c", &["/etc/plain"]).end().exits(1);
@@ -209,7 +209,8 @@ fn limits_and_a_shared_namespace(t: &Context) -> Outcome {
     assert_eq!(of("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
     assert_eq!(of("cpu", "cpu.cfs_quota_us", "cpu.max"), "50000");
     let shared = format!("pid:/proc/{pid}/ns/pid");
-    containerd.run(&["--rm", "--with-ns", &shared], "joined", &["cat", "/proc/1/comm"]).end().ok().prints(&["sleep"]);
+    let joined = || containerd.run(&["--rm", "--with-ns", &shared], "joined", &["cat", "/proc/1/comm"]).end();
+    heard(joined).ok().prints(&["sleep"]);
     containerd.remove("c");
     containerd.engine.end();
     Ok(())
@@ -252,7 +253,7 @@ fn restarted(t: &Context) -> Outcome {
         containerd.stop(signal);
         containerd.launch()?;
         assert_eq!(containerd.status("c").as_ref(), Some(&before));
-        containerd.exec(&[], "c", &["echo", "hello"]).end().ok().prints(&["hello"]);
+        heard(|| containerd.exec(&[], "c", &["echo", "hello"]).end()).ok().prints(&["hello"]);
     }
     until("its end was seen", || containerd.status("short").is_some_and(|(_, status)| status == "STOPPED"));
     containerd.remove("short");
@@ -374,7 +375,7 @@ fn recipe(t: &Context) -> Outcome {
     // The words of the command line, for an image that there is.
     let line = engines::recipe("ctr").trim().replace("IMAGE", image::NAME);
     let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-    containerd.ctr(&words).end().ok().prints(&["hello"]);
+    heard(|| containerd.ctr(&words).end()).ok().prints(&["hello"]);
     containerd.engine.end();
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures};
 use crate::engines::docker::Docker;
+use crate::engines::user;
 use crate::engines::{self, OTHER, image, parent_of, runtime, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
@@ -19,6 +20,7 @@ use crate::tests::{Outcome, tests};
 tests! { "docker":
     ENGINES {
         foreground, failures, streams_and_terminals, background, controls, restart_policies, health, networks,
+        privileged, user_namespaces,
         classic_build, buildkit, fifty_at_once, shim_killed, daemon_restarted, daemon_killed,
         time_of_hello, recipe,
     }
@@ -41,6 +43,9 @@ const CASES: &[Case] = &[
     ("recursive bind", &["--mount", "type=bind,source=/sys,target=/mnt,readonly"], "test -d /mnt/kernel && echo there", 0, &["there"]),
     ("shared memory", &["--shm-size", "1m"], "df -k /dev/shm | tail -n1 | awk '{print $2}'", 0, &["1024"]),
     ("device", &["--device", "/dev/fuse:/dev/other:r"], "stat -c %t:%T /dev/other; dd if=/dev/zero of=/dev/other 2>&1 | grep -c 'not permitted'", 0, &["a:e5", "1"]),
+    ("device rule", &["--device-cgroup-rule", "c 10:* rwm"], "mknod /tmp/m c 10 229 && stat -c %t:%T /tmp/m", 0, &["a:e5"]),
+    ("tmpfs", &["--tmpfs", "/run:size=64k,mode=1777"], "grep -c '/run tmpfs rw,nosuid,nodev,noexec.*size=64k' /proc/mounts; stat -c %a /run", 0, &["1", "1777"]),
+    ("nearly all of it", ALL_BUT_ONE, "grep Seccomp: /proc/self/status; grep -c CapEff:.*1fffeffffff /proc/self/status; mount -t tmpfs x /tmp && mount -o remount,rw /sys && test -w /sys/kernel && grep -c ' /proc/' /proc/mounts", 1, &["Seccomp:\t0", "1", "0"]),
     ("default capabilities", &[], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80425fb"]),
     ("no capabilities", &["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"], "grep CapEff /proc/self/status", 0, &["CapEff:\t0000000000001000"]),
     ("default filter", &[], "unshare true 2>&1; cat /proc/self/status | grep Seccomp:", 0, &["unshare: unshare(0x0): Operation not permitted", "Seccomp:\t2"]),
@@ -63,6 +68,15 @@ const CASES: &[Case] = &[
     ("little memory", &["--memory", "16m", "--memory-swap", "16m"], "head -c 64m /dev/zero | tail; exit $?", 137, &[]),
     ("limits of the cgroup", &["--memory", "64m", "--cpu-shares", "512", "--cpu-quota", "50000", "--cpu-period", "100000"],
         "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.shares cpu/cpu.cfs_quota_us", 0, &["67108864", "512", "50000"]),
+];
+
+/// What `--privileged` is, less one capability that not every root has: without it Docker asks for all the same.
+const ALL_BUT_ONE: &[&str] = &[
+    "--cap-add=ALL",
+    "--cap-drop=SYS_RESOURCE",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=systempaths=unconfined",
+    "--device-cgroup-rule=a *:* rwm",
 ];
 
 fn foreground(t: &Context) -> Outcome {
@@ -177,6 +191,9 @@ fn background(t: &Context) -> Outcome {
     assert!(docker.call(&["logs", "box"]).end().ok().stdout().ends_with("term\n"));
     docker.exec(&[], "box", &["true"]).exits(1);
     docker.call(&["start", "box"]).end().ok();
+    let first = docker.inspect("box", ".State.Pid");
+    docker.call(&["restart", "box"]).end().ok();
+    assert_ne!(docker.inspect("box", ".State.Pid"), first);
     sh(&[], "test -e /tmp/back").ok();
     docker.remove("box");
     docker.call(&["run", "--rm", "localhost/changed", "cat", "/tmp/back"]).end().ok().prints(&["not a program"]);
@@ -286,6 +303,55 @@ fn networks(t: &Context) -> Outcome {
     docker.exec(&[], "server", &["ls", "/sys/class/net"]).ok().prints(&["eth0", "eth1", "lo"]);
     docker.remove("server");
     docker.call(&["network", "rm", "private"]).end().ok();
+    docker.engine.end();
+    Ok(())
+}
+
+/// Docker gives all capabilities that the kernel knows; a root who lacks one is told so.
+fn privileged(t: &Context) -> Outcome {
+    let docker = Docker::start(t)?;
+    docker.detach(&["--network", "none"], "box", &["sleep", "1000"]);
+    let script = "grep -c CapEff:.*1ff /proc/self/status; test -c /dev/fuse && mount -t tmpfs x /tmp && echo mounted";
+    let run = docker.run(&["--rm", "--privileged", "--network", "none"], &["sh", "-c", script]).end();
+    let exec = docker.exec(&["--privileged"], "box", &["sh", "-c", "grep -c CapEff:.*1ff /proc/self/status"]);
+    if t.host.may_raise_limits() {
+        run.ok().prints(&["1", "mounted"]);
+        exec.ok().prints(&["1"]);
+    } else {
+        let told = |text: &str| text.contains("unable to apply caps") && text.contains("operation not permitted");
+        assert!(run.code() == 125 && told(&run.stderr()), "{}", run.stderr());
+        assert!(exec.code() == 126 && told(&exec.stdout()), "{}", exec.stdout());
+    }
+    docker.remove("box");
+    docker.engine.end();
+    Ok(())
+}
+
+/// A daemon whose containers' ids are a user's subordinate ones; one container has the host's.
+fn user_namespaces(t: &Context) -> Outcome {
+    t.needs_root()?;
+    user::become_known(t, true);
+    let docker = Docker::with(t, &json!({ "userns-remap": user::NAME }))?;
+    let maps = format!("0 {} 65536", user::FIRST);
+    let script = "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map; touch /x && stat -c %u:%g /x /etc/passwd";
+    let run = |options: &[&str], script: &str| docker.run(&[&["--rm"], options].concat(), &["sh", "-c", script]).end();
+    run(&[], script).ok().prints(&["0", &maps, "0:0", "0:0"]);
+    run(&["--volume", "/data"], "touch /data/x && stat -c %u /data/x").ok().prints(&["0"]);
+    run(&["--tmpfs", "/run", "--sysctl", "kernel.msgmax=9000"], "cat /proc/sys/kernel/msgmax").ok().prints(&["9000"]);
+    run(&["--read-only", "--user", "12:34", "--init"], "id -u; id -g").ok().prints(&["12", "34"]);
+    run(&["--device", "/dev/fuse"], "stat -c %t:%T /dev/fuse").ok().prints(&["a:e5"]);
+    run(&["--userns", "host"], "awk '{print $2}' /proc/self/uid_map").ok().prints(&["0"]);
+    docker.engine.is_clean();
+    docker.detach(&["--network", "none"], "box", &["sleep", "1000"]);
+    docker.exec(&[], "box", &["sh", "-c", "id -u; cut -c1-64 /proc/self/setgroups"]).ok().prints(&["0", "allow"]);
+    docker.exec(&["--user", "user"], "box", &["id", "-u"]).ok().prints(&["1000"]);
+    let pid = docker.inspect("box", ".State.Pid");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    assert!(status.contains(&format!("Uid:\t{}\t", user::FIRST)), "{status}");
+    docker.call(&["pause", "box"]).end().ok();
+    docker.call(&["unpause", "box"]).end().ok();
+    docker.remove("box");
+    user::forget();
     docker.engine.end();
     Ok(())
 }

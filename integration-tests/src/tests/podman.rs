@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::context::{Context, Skip};
-use crate::engines::cases::{self, Case, Failure, check_failures};
-use crate::engines::podman::{Podman, USER, heard};
+use crate::engines::cases::{self, Case, Failure, check_failures, heard};
+use crate::engines::podman::Podman;
 use crate::engines::terminal_answers as answers;
+use crate::engines::user::USER;
 use crate::engines::{image, runtime, tool, until};
 use crate::host::Layout;
 use crate::processes;
@@ -280,7 +281,10 @@ fn namespaces(t: &Context) -> Outcome {
         podman.prints(&[option, "host"], &script, &[&line]);
     }
     assert_ne!(
-        podman.outcome(&["--cgroupns", "private"], &["readlink", "/proc/self/ns/cgroup"]).ok().stdout().trim(),
+        heard(|| podman.outcome(&["--cgroupns", "private"], &["readlink", "/proc/self/ns/cgroup"]))
+            .ok()
+            .stdout()
+            .trim(),
         own("cgroup").to_string_lossy()
     );
     for cgroups in ["no-conmon", "disabled"] {

@@ -8,7 +8,8 @@ use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::engines::podman::{Podman, heard};
+use crate::engines::cases::heard;
+use crate::engines::podman::Podman;
 use crate::engines::{Engine, image, runtime, tool, until};
 use crate::tests::{Outcome, tests};
 
