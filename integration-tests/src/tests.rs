@@ -10,6 +10,7 @@ mod cli;
 mod containerd;
 mod control;
 mod crash;
+mod cri;
 mod criu;
 mod docker;
 mod errors;
@@ -26,6 +27,7 @@ mod memory;
 mod mounts;
 mod netdev;
 mod podman;
+mod pods;
 mod process;
 mod races;
 mod rdt;
@@ -122,8 +124,10 @@ pub fn all() -> impl Iterator<Item = Test> {
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,
+        cri::TESTS,
         docker::TESTS,
         podman::TESTS,
+        pods::TESTS,
         recipes::TESTS,
     ]
     .into_iter()

@@ -14,10 +14,11 @@ use crate::engines::user::{self, USER};
 use crate::engines::{Engine, image, runtime, tool, until};
 use crate::{leaks, processes};
 
-/// Limits are named because Podman's default raises them, which takes a capability that not every root has.
+/// Limits are named because Podman's default raises them, which takes a capability that not every root has; each twice
+/// the same, because Podman 4.3 exchanges the two where no command line names them.
 const CONFIG: &str = r#"
 [containers]
-default_ulimits = ["nofile=1024:2048", "nproc=4096:8192"]
+default_ulimits = ["nofile=2048:2048", "nproc=8192:8192"]
 @pids
 [engine]
 cgroup_manager = "cgroupfs"

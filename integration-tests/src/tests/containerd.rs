@@ -9,7 +9,6 @@ use rustix::process::Signal;
 use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::containerd::Containerd;
-use crate::engines::cri::{self, Message};
 use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
@@ -18,7 +17,7 @@ use crate::tests::{Outcome, tests};
 tests! { "containerd":
     ENGINES {
         foreground, foreground_terminal, failing_create, user_namespace, executes, controls, limits_and_a_shared_namespace, terminal_in_background,
-        shim_killed, restarted, killed, killed_with_all_it_had, two_hundred_at_once, recipe, pods,
+        shim_killed, restarted, killed, killed_with_all_it_had, two_hundred_at_once, recipe,
     }
 }
 
@@ -376,78 +375,6 @@ fn recipe(t: &Context) -> Outcome {
     let line = engines::recipe("ctr").trim().replace("IMAGE", image::NAME);
     let words: Vec<&str> = line.split_whitespace().skip(1).collect();
     heard(|| containerd.ctr(&words).end()).ok().prints(&["hello"]);
-    containerd.engine.end();
-    Ok(())
-}
-
-/// A pod in the host's network, as the kubelet asks for it, by the handler of README's RuntimeClass.
-fn pods(t: &Context) -> Outcome {
-    t.needs_root()?;
-    engines::install(t);
-    let handler = engines::recipe("kubernetes").lines().find_map(|line| line.strip_prefix("handler: ")).expect("one");
-    let file = t.dir().join("cri.toml");
-    // Some hosts' root may not lower a score, which containerd asks for otherwise.
-    let own = "[plugins.\"io.containerd.grpc.v1.cri\"]\n\
-        sandbox_image = \"localhost/pause:latest\"\nrestrict_oom_score_adj = true\n";
-    fs::write(&file, format!("{}\n{own}", engines::recipe("containerd"))).expect("the test's folder is writable");
-    let mut containerd = Containerd::configured(t, file)?;
-    for folder in ["runc/k8s.io", "io.containerd.runtime.v2.task/k8s.io", "io.containerd.grpc.v1.cri/sandboxes"] {
-        containerd.engine.watch(format!("/run/containerd/{folder}"));
-    }
-    let pause = image::archive_of(t.dir(), &t.dir().join("rootfs"), "pause", &["sleep", "1000000"]);
-    for archive in [pause, t.dir().join("box.tar")] {
-        let words = ["--namespace", "k8s.io", "image", "import", archive.to_str().expect("plain")];
-        containerd.ctr(&words).end().ok();
-    }
-    let call = |method: &str, request: &Message| cri::call(&containerd.engine, method, request);
-    let asked = |method: &str, request: &Message| call(method, request).unwrap_or_else(|why| panic!("{method}: {why}"));
-    let new = Message::new;
-
-    // The network and, for the second pod, the pids are the node's.
-    for pids in [0, 2] {
-        let namespaces = new().number(1, 2).number(2, pids);
-        let linux = new().text(1, &format!("/{}", t.tag())).message(2, &new().message(1, &namespaces));
-        let metadata = new().text(1, "pod").text(2, "uid").text(3, "default");
-        let pod = new().message(1, &metadata).text(3, t.dir().to_str().expect("plain")).message(8, &linux);
-        let sandbox = asked("RunPodSandbox", &new().message(1, &pod).text(2, handler)).text(1);
-
-        let create = |name: &str, command: &[&str]| {
-            let security = new().message(3, &namespaces);
-            let resources = new().number(3, 512).number(4, 64 << 20);
-            let linux = new().message(1, &resources).message(2, &security);
-            let mut config = new().message(1, &new().text(1, name)).message(2, &new().text(1, image::NAME));
-            for word in command {
-                config = config.text(3, word);
-            }
-            let config = config.text(11, &format!("{name}.log")).message(15, &linux);
-            asked("CreateContainer", &new().text(1, &sandbox).message(2, &config).message(3, &pod)).text(1)
-        };
-        let container = create("box", &["sh", "-c", "echo hello; sleep 1000 & exec sleep 1000"]);
-        asked("StartContainer", &new().text(1, &container));
-        let log = t.dir().join("box.log");
-        until("it says hello", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with("stdout F hello\n")));
-        let exec = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "cat /proc/1/comm; exit 9");
-        let answer = asked("ExecSync", &exec);
-        let first =
-            if pids == 0 { "sleep\n".to_owned() } else { fs::read_to_string("/proc/1/comm").expect("it lives") };
-        assert_eq!((answer.text(1), answer.number(3)), (first, 9));
-
-        let limits = new().number(3, 256).number(4, 32 << 20);
-        asked("UpdateContainerResources", &new().text(1, &container).message(2, &limits));
-        let device = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "echo x >/dev/null");
-        assert_eq!(asked("ExecSync", &device).number(3), 0, "an update leaves the devices alone");
-
-        let missing = create("missing", &["missing"]);
-        let why = call("StartContainer", &new().text(1, &missing)).err().expect("there is no such program");
-        assert!(why.contains("executable file not found in $PATH"), "{why}");
-        asked("RemoveContainer", &new().text(1, &missing));
-
-        asked("StopContainer", &new().text(1, &container).number(2, 1));
-        asked("RemoveContainer", &new().text(1, &container));
-        asked("StopPodSandbox", &new().text(1, &sandbox));
-        asked("RemovePodSandbox", &new().text(1, &sandbox));
-        containerd.engine.is_clean();
-    }
     containerd.engine.end();
     Ok(())
 }

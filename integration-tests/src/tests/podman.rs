@@ -18,7 +18,8 @@ use crate::tests::{Outcome, tests};
 
 tests! { "podman":
     ENGINES {
-        foreground, failures, background, executes, terminals, limits, namespaces, networks, user_namespaces, pods,
+        foreground, failures, background, executes, terminals, limits, namespaces, networks, user_namespaces,
+        restart_policies, service,
         healthcheck, builds, fifty_at_once, monitor_killed, runtime_named_by_path, rootless, rootless_life,
         rootless_without_subordinate_ids,
     }
@@ -343,26 +344,51 @@ fn user_namespaces(t: &Context) -> Outcome {
     Ok(())
 }
 
-fn pods(t: &Context) -> Outcome {
+/// The monitor's cleanup starts a container again.
+fn restart_policies(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
-    let parent = format!("/{}", t.tag());
-    let create = |name: &str| {
-        let share = ["--network", "none", "--share", "net,ipc,uts,pid", "--cgroup-parent", &parent];
-        let args = [&["pod", "create", "--name", name], &share[..]];
-        podman.podman(&args.concat()).end().ok();
-    };
-    create("p");
-    podman.detach(&["--pod", "p"], "c", &["sleep", "1000"]);
-    podman.prints(&["--pod", "p"], "hostname; pidof sleep | wc -w", &["p", "1"]);
-    for command in ["pause", "unpause", "restart", "stop", "start"] {
-        let time: &[&str] = if command == "stop" { &["--time", "0"] } else { &[] };
-        podman.podman(&[&["pod", command], time, &["p"]].concat()).end().ok();
+    podman.detach(&["--restart", "on-failure:2"], "c", &["sh", "-c", "echo run; exit 3"]);
+    until("it was tried three times", || podman.podman(&["logs", "c"]).end().stdout() == "run\nrun\nrun\n");
+    until("that is all", || podman.inspect("c", "{{.State.Status}}") == "exited");
+    assert_eq!(podman.inspect("c", "{{.RestartCount}} {{.State.ExitCode}}"), "2 3");
+    podman.remove("c");
+    podman.detach(&["--restart", "always"], "always", &["sleep", "1000"]);
+    let pid = || podman.inspect("always", "{{.State.Pid}}").parse::<i32>().expect("a pid");
+    let first = pid();
+    processes::kill(first, Signal::KILL);
+    until("it was started again", || ![0, first].contains(&pid()));
+    podman.podman(&["exec", "always", "true"]).end().ok();
+    // Stopped by hand, it stays so.
+    podman.podman(&["stop", "--time", "0", "always"]).end().ok();
+    assert_eq!(podman.inspect("always", "{{.State.Status}}"), "exited");
+    podman.remove("always");
+    podman.end();
+    Ok(())
+}
+
+/// What there is of a daemon: containers outlive it, however it ends, and the next one knows them.
+fn service(t: &Context) -> Outcome {
+    let podman = Podman::of_root(t)?;
+    let url = format!("unix://{}", t.dir().join("service.sock").display());
+    let remote = |words: &[&str]| podman.podman(&[&["--remote", "--url", &url], words].concat()).end();
+    let mut before = None;
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut service = podman.podman(&["system", "service", "--time", "0", &url]).start();
+        until("it answers", || remote(&["version"]).code() == 0);
+        if before.is_none() {
+            let parent = format!("--cgroup-parent=/{}", t.tag());
+            let options = ["run", "--detach", "--name", "c", "--network", "none", &parent];
+            remote(&[&options[..], &[image::NAME, "sleep", "1000"]].concat()).ok();
+            before = Some(podman.inspect("c", "{{.State.Pid}}"));
+        }
+        // What is executed through a service leaves its monitor for another five minutes.
+        assert!(remote(&["top", "c", "args"]).ok().stdout().contains("sleep"));
+        processes::kill(service.pid(), signal);
+        until("the service has ended", || service.has_ended());
+        assert_eq!(Some(podman.inspect("c", "{{.State.Pid}}")), before);
     }
-    assert!(podman.podman(&["pod", "top", "p"]).end().ok().stdout().contains("sleep"));
-    // Podman fails where a monitor has not left the pod's cgroup yet, with every runtime.
-    let remove = ["pod", "rm", "--force", "--ignore", "--time", "0", "p"];
-    until("the pod is removed", || podman.podman(&remove).end().code() == 0);
-    podman.podman(&["rmi", "--all", "--force"]).end().ok();
+    podman.podman(&["exec", "c", "echo", "still"]).end().ok().prints(&["still"]);
+    podman.remove("c");
     podman.end();
     Ok(())
 }
