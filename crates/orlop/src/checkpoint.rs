@@ -139,7 +139,7 @@ fn dump(
     }
     let mut message = options.criu.message(images, work, LOG);
     message.number(option::PID, i64::from(init.pid));
-    message.text(option::ROOT, record.rootfs.as_bytes());
+    message.text(option::ROOT, record.told.rootfs.as_bytes());
     message.flag(option::LEAVE_RUNNING, options.leave_running);
     message.flag(option::TCP_SKIP_IN_FLIGHT, options.tcp_skip_in_flight);
     message.flag(option::LINK_REMAP, options.link_remap);
@@ -164,7 +164,7 @@ fn dump(
         }
         images.write(Descriptors::FILE, &descriptors.to_json())?;
         let host = Host::probe()?;
-        for (place, _) in criu::external_mounts(config, &host, &record.bundle, &record.rootfs, &dirs)? {
+        for (place, _) in criu::external_mounts(config, &host, &record.told.bundle, &record.told.rootfs, &dirs)? {
             message.message(option::EXT_MNT, &criu::pair(&place, &place));
         }
         for masked in masked_files(config, init)? {

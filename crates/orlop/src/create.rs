@@ -30,7 +30,7 @@ use crate::launch::{Birth, Launch, Thread};
 use crate::netlink;
 use crate::plan::{Act, Entry, Gate, Ids, Join, Origin, Plan, RootChange, SessionKeyring, Task, Warning, slot};
 use crate::resctrl;
-use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir};
+use crate::state::{CgroupDir, Init, RECORD_VERSION, Record, START, ScopeName, StateDir, Told};
 use crate::trace::Tracing;
 
 /// How a container is made, besides its configuration.
@@ -229,7 +229,7 @@ pub(crate) fn unmount_outside(record: &Record) -> Result<()> {
     let Some(below) = record.root_mount else {
         return Ok(());
     };
-    let path = &record.rootfs;
+    let path = &record.told.rootfs;
     for _ in 0..MOST {
         match mount_of(path) {
             Ok(mount) if mount == below => return Ok(()),
@@ -361,12 +361,15 @@ pub(crate) fn prepare(
             let state = made.state.insert(StateDir::create(made.root, subject.id)?);
             let config = subject.config;
             made.class = find_class(plan, subject.id, options)?;
-            let record = Record {
+            let told = Told {
                 version: RECORD_VERSION,
                 bundle: bundle.path().into(),
                 rootfs: plan.rootfs.clone(),
                 created: crate::time::rfc3339(time::now(Clock::Realtime)),
                 annotations: config.annotations.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect(),
+            };
+            let record = Record {
+                told,
                 cgroups: plan.cgroup.dirs.iter().map(CgroupDir::new).collect(),
                 scope: plan.cgroup.scope.as_ref().map(ScopeName::new),
                 has_poststop: plan.has_poststop,
@@ -376,7 +379,7 @@ pub(crate) fn prepare(
                 shares_pids: shares_pids(config),
                 rootless: plan.rootless,
             };
-            state.write_record(&record, bundle.text())
+            state.write_record(&record, bundle.text(), gate)
         }
         Task::CgroupCreate => {
             if let Some(scope) = &plan.cgroup.scope {

@@ -100,7 +100,7 @@ fn examine(container: &Container, found: &mut Vec<Finding>) -> Result<()> {
         add(what, Remedy::Delete);
     }
     if let Some(record) = &record {
-        for (path, pid) in partial_pid_files(&record.bundle)? {
+        for (path, pid) in partial_pid_files(&record.told.bundle)? {
             add(format!("{path}, the pid file of a create that was interrupted (pid {pid})"), Remedy::Unlink(path));
         }
     }

@@ -24,7 +24,7 @@ pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Plan, RootChange, SessionKeyring, Task, Warning, slot};
-use crate::state::{Init, Record, StateDir, ignored_signals};
+use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
 /// How a process is executed in a container, besides what it is.
@@ -94,27 +94,38 @@ pub(crate) fn exec(
         let what = "cannot exec in a paused container (use --ignore-paused to override)";
         return Err(Error::new(Kind::WrongState, what));
     }
-    let target = Target {
+    let mut target = Target {
         cgroups,
         sub_cgroups: options.cgroups,
+        is_attached: false,
         own_user_namespace: shares_user_namespace(&config, init.pid)?,
         is_unprivileged: host.euid != 0,
     };
-    let plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
+    let mut plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
     let group = match options.cgroups {
         [] => containers,
         _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
     };
     let console = Ends::new(&options.console, plan.has_console())?;
-    let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, timed: trace.is_some() };
-    let launch = tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))?;
+    let in_scope = record.scope.is_some();
+    let launch = loop {
+        let timed = trace.is_some();
+        let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed };
+        match tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))? {
+            Some(launch) => break launch,
+            // Init has to wait until systemd has moved it.
+            None => target.is_attached = true,
+        }
+        plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
+    };
     drop(console.inits);
     let placed = record.class.as_ref().map_or(Ok(()), |class| class.adopt(launch.pid()));
     bin.throw(pidfd);
     // Init's end of the socket among them: only without it does its end show.
     bin.empty();
-    let subject = Subject { id, bundle: &record.bundle, config: &config };
-    match placed.and_then(|()| accompany(&launch, &plan, &group, options, (&subject, init.pid), tracing)) {
+    let subject = Subject { id, bundle: &record.told.bundle, config: &config };
+    let scope = record.scope.as_ref().filter(|_| target.is_attached);
+    match placed.and_then(|()| accompany(&launch, &plan, (&group, scope), options, (&subject, init.pid), tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
             Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
@@ -199,9 +210,12 @@ struct Origin<'a> {
     target: &'a Target<'a>,
     init: &'a OwnedFd,
     init_pid: Pid,
+    /// Whether systemd can put it where the caller may not.
+    in_scope: bool,
     timed: bool,
 }
 
+/// `None` where the caller may not enter the container's cgroup and systemd can do it for him.
 fn launch(
     origin: &Origin<'_>,
     plan: &Plan,
@@ -209,7 +223,7 @@ fn launch(
     console: &Ends,
     options: &ExecOptions<'_>,
     bin: &mut Bin,
-) -> Result<Launch> {
+) -> Result<Option<Launch>> {
     let ignored = ignored_signals(bin)?;
     let console_slot = console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow()));
     let own_pids = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
@@ -239,8 +253,8 @@ fn launch(
         };
         Launch::start(plan, &birth, bin)
     };
-    let Some(dir) = plan.cgroup.dirs.iter().find(|dir| dir.version == Version::V2) else {
-        return start(None);
+    let Some(dir) = plan.cgroup.dirs.iter().find(|dir| dir.version == Version::V2 && !origin.target.is_attached) else {
+        return start(None).map(Some);
     };
     let tried = match group.fd() {
         Some(fd) => start(Some(fd.borrow())),
@@ -249,6 +263,7 @@ fn launch(
     match tried {
         // Controllers were switched on below the container's cgroup, so that no process can be in it any more, or
         // init has left it and somebody removed it: init's own cgroup is where the container is.
+        Err(error) if origin.in_scope && options.cgroups.is_empty() && is_permission(&error) => return Ok(None),
         // As runc: who may not enter it without being asked to stays where it is.
         Err(error) if dir.need == Need::IfPermitted && options.cgroups.is_empty() && cannot_enter(&error) => {
             start(None)
@@ -266,6 +281,7 @@ fn launch(
         Err(error) if is_cgroup_gone(&error) => Err(adding(&error)),
         done => done,
     }
+    .map(Some)
 }
 
 fn root_of(init: Pid) -> Result<OwnedFd> {
@@ -306,7 +322,7 @@ fn cgroup_of(pid: Pid, dir: &Dir) -> orlop_sys::Result<OwnedFd> {
 fn accompany(
     launch: &Launch,
     plan: &Plan,
-    group: &Group,
+    (group, scope): (&Group, Option<&ScopeName>),
     options: &ExecOptions<'_>,
     (subject, init): (&Subject<'_>, Pid),
     tracing: Tracing<'_>,
@@ -315,7 +331,10 @@ fn accompany(
         for (index, entry) in plan.entries.iter().enumerate() {
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
-                Task::CgroupAdopt => adopt(launch, plan, group, options),
+                Task::CgroupAdopt => match scope {
+                    Some(scope) => scope.attach(launch.pid()).map_err(|error| adding(&from_cgroup(error))),
+                    None => adopt(launch, plan, group, options),
+                },
                 Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
                 Task::SeccompListener { path, metadata } => {
                     launch.complete(index as u32)?;

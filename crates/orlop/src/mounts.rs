@@ -73,14 +73,15 @@ impl Container {
 impl Entered<'_> {
     fn plan(&self, make: impl FnOnce(&Live<'_>) -> Result<Plan>) -> Result<Plan> {
         let host = Host::probe()?;
-        let options = Options { bundle: &self.record.bundle, ..Options::default() };
+        let options = Options { bundle: &self.record.told.bundle, ..Options::default() };
         let target = Target {
             cgroups: self.record.cgroups.iter().map(CgroupDir::to_dir).collect(),
             sub_cgroups: &[],
+            is_attached: false,
             own_user_namespace: shares_user_namespace(self.config, self.init.pid)?,
             is_unprivileged: false,
         };
-        let rootfs = &self.record.rootfs;
+        let rootfs = &self.record.told.rootfs;
         let live = Live { config: self.config, host: &host, options: &options, target: &target, rootfs };
         make(&live).map_err(|error| error.of(DOCUMENT))
     }

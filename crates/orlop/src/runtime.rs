@@ -343,7 +343,12 @@ impl Container {
         {
             status = Status::Paused;
         }
-        Ok(describe(&self.id, init.map_or(0, |init| init.pid), status, record.map(Told::from).unwrap_or_default()))
+        Ok(describe(
+            &self.id,
+            init.map_or(0, |init| init.pid),
+            status,
+            record.map(|record| record.told).unwrap_or_default(),
+        ))
     }
 
     /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
@@ -425,7 +430,7 @@ impl Container {
             return Ok(());
         };
         let config = Config::parse(&text)?;
-        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        let subject = Subject { id: &self.id, bundle: &record.told.bundle, config: &config };
         subject.run_all(HookEvent::Poststart, Status::Running, pid).map_err(|error| match self.end_init() {
             Ok(()) => error,
             Err(second) => error.hint(format!("and the container could not be killed: {second}")),
@@ -566,7 +571,7 @@ impl Container {
             return Ok(Vec::new());
         };
         let config = Config::parse(&text)?;
-        let subject = Subject { id: &self.id, bundle: &record.bundle, config: &config };
+        let subject = Subject { id: &self.id, bundle: &record.told.bundle, config: &config };
         Ok(self.tracing().time("poststop-hooks", || subject.run_poststop()))
     }
 

@@ -2,13 +2,16 @@
 //!
 //! | name | what | written |
 //! |---|---|---|
-//! | `container` | one line of JSON ([`Record`]), then the configuration as it was | once, before anything else is made |
+//! | `container` | two lines of JSON ([`Told`], the rest of [`Record`]), then the configuration as it was; sticky while init waits for `start` | once, before anything else is made |
 //! | `init` | a symbolic link that says `PID:pidfd=INODE` or `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
 //! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
 //! ends, however it ends.
+
+mod init;
+mod record;
 
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
@@ -17,16 +20,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use orlop_cgroup::systemd::{self, Bus, Client, Scope};
-use orlop_cgroup::{Controller, Dir, Group, Need, Plan, Version};
-use orlop_sys::event::wait_readable;
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
-use orlop_sys::process::{self, Pid};
-use orlop_sys::time::Timespec;
-use orlop_sys::{AsFd, CWD, Errno, OwnedFd};
-use serde::{Deserialize, Serialize};
+use orlop_sys::process::Pid;
+use orlop_sys::{CWD, Errno, OwnedFd};
 
+pub(crate) use self::init::{Init, ignored_signals};
+pub(crate) use self::record::{CgroupDir, RECORD_VERSION, Record, ScopeName, Told};
+use self::record::{first_line, head_of, lines};
 use crate::error::{Error, Kind, Result};
 use crate::plan::Gate;
 
@@ -37,245 +38,10 @@ pub(crate) const START: &CStr = c"start.sock";
 /// The same while the container is paused: init could not answer.
 const START_PAUSED: &CStr = c"start.sock.paused";
 
-/// What must be known of a container to undo all that was made for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
-    /// The format of this record.
-    pub(crate) version: u32,
-    pub(crate) bundle: String,
-    pub(crate) rootfs: String,
-    /// RFC 3339, UTC.
-    pub(crate) created: String,
-    pub(crate) annotations: Vec<(String, String)>,
-    pub(crate) cgroups: Vec<CgroupDir>,
-    /// Whether the configuration has hooks for when the container is deleted.
-    #[serde(default)]
-    pub(crate) has_poststop: bool,
-    /// Whether its processes live in a pid namespace that is not its own, and so outlive init.
-    #[serde(default)]
-    pub(crate) shares_pids: bool,
-    /// The mount that holds the root file system, where the container's mounts come on top of it in the namespace of
-    /// its runtime.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) root_mount: Option<u64>,
-    /// The class of service, where the configuration asks for one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) class: Option<crate::resctrl::Class>,
-    /// Whether its process has kept its caller's session keyring, as further ones then do.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) callers_keyring: bool,
-    /// Whether its maker lacked the rights of the host's root: it may have no cgroup.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub(crate) rootless: bool,
-    /// The unit of systemd that the cgroups belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) scope: Option<ScopeName>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// A scope, and whose: later commands may have another environment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ScopeName {
-    unit: String,
-    /// The bus of a user's systemd; none stands for the system's.
-    user_bus: Option<String>,
-}
-
-impl ScopeName {
-    pub(crate) fn new(scope: &Scope) -> ScopeName {
-        let user_bus = match &scope.bus {
-            Bus::User(address) => Some(address.clone()),
-            _ => None,
-        };
-        ScopeName { unit: scope.unit.clone(), user_bus }
-    }
-
-    /// Whose systemd it is.
-    fn bus(&self) -> Bus {
-        self.user_bus.clone().map_or(Bus::System, Bus::User)
-    }
-
-    /// Stops it; one that is gone is no error.
-    pub(crate) fn stop(&self) -> core::result::Result<(), orlop_cgroup::Error> {
-        Client::connect(&self.bus())?.stop(&self.unit)
-    }
-
-    /// Brings its properties and its cgroup to other limits.
-    pub(crate) fn update(&self, group: &mut Group, plan: &mut Plan) -> core::result::Result<(), orlop_cgroup::Error> {
-        systemd::follow(plan, &self.bus(), &self.unit);
-        match &plan.scope {
-            Some(scope) if scope.limits().next().is_some() => Client::connect(&scope.bus)?.update(group, plan),
-            _ => group.update(plan),
-        }
-    }
-}
-
-/// A directory of the container in one hierarchy, as it was decided on: the caller's own cgroup, which relative paths
-/// start from, may be another one the next time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct CgroupDir {
-    v2: bool,
-    path: String,
-    mount_len: usize,
-    controllers: Vec<String>,
-}
-
-impl CgroupDir {
-    pub(crate) fn new(dir: &Dir) -> CgroupDir {
-        CgroupDir {
-            v2: dir.version == Version::V2,
-            path: dir.path.clone(),
-            mount_len: dir.mount_len,
-            controllers: dir.controllers.iter().map(|c| c.as_str().to_owned()).collect(),
-        }
-    }
-
-    pub(crate) fn to_dir(&self) -> Dir {
-        Dir {
-            version: if self.v2 { Version::V2 } else { Version::V1 },
-            path: self.path.clone(),
-            mount_len: self.mount_len,
-            controllers: self.controllers.iter().map(|name| Controller::named(name)).collect(),
-            need: Need::Wanted,
-        }
-    }
-}
-
-/// The version of [`Record`] that this code writes and reads.
-pub(crate) const RECORD_VERSION: u32 = 1;
-
-/// What ends the text of the link `init` where there are poststart hooks.
-const POSTSTART: &str = ":poststart";
-
-/// A process, told from a later one with the same number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Init {
-    pub(crate) pid: Pid,
-    pub(crate) birth: Birth,
-    /// Whether the configuration has hooks for when the program runs: `start` then has to read it.
-    pub(crate) has_poststart: bool,
-}
-
-/// What a process has for itself alone, for as long as the system is up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Birth {
-    /// The inode of its pidfds, which Linux 6.9 gives each process one of: half as dear as what follows.
-    Inode(u64),
-    /// When it started, in clock ticks since boot; field 22 of proc_pid_stat(5).
-    StartTime(u64),
-}
-
-/// What precedes an inode in the text of the link `init`.
-const INODE: &str = "pidfd=";
-
-impl Init {
-    /// The process of that pidfd and number, as it runs now, and the signals that it ignores.
-    pub(crate) fn born(pid: Pid, pidfd: impl AsFd) -> Result<Option<(Init, u64)>> {
-        const PIDFS_MAGIC: u64 = 0x5049_4446;
-        let pidfd = pidfd.as_fd();
-        let failed = |call, errno| Error::system(call, "init's pidfd", errno);
-        let birth = match fs::fs_magic(pidfd).map_err(|errno| failed("fstatfs", errno))? {
-            PIDFS_MAGIC => Birth::Inode(fs::stat(pidfd).map_err(|errno| failed("statx", errno))?.ino),
-            _ => match start_time_of(pid)? {
-                Some(start_time) => Birth::StartTime(start_time),
-                None => return Ok(None),
-            },
-        };
-        Ok(ignored_by(pid)?.map(|ignored| (Init { pid, birth, has_poststart: false }, ignored)))
-    }
-
-    /// A pidfd of it and of no later process with its number; `None` where it has ended: a zombie has.
-    pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
-        let failed = |call, errno| Error::system(call, "the container's init", errno);
-        let pidfd = match process::pidfd_open(self.pid) {
-            Ok(pidfd) => pidfd,
-            // The number is a thread's now: EINVAL, and from Linux 6.16 on ENOENT.
-            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(failed("pidfd_open", errno)),
-        };
-        let lives = match self.birth {
-            Birth::Inode(inode) => {
-                fs::stat(&pidfd).map_err(|errno| failed("statx", errno))?.ino == inode
-                    && !wait_readable(&pidfd, Some(Timespec::from_millis(0))).map_err(|errno| failed("ppoll", errno))?
-            }
-            Birth::StartTime(start_time) => start_time_of(self.pid)? == Some(start_time),
-        };
-        Ok(lives.then_some(pidfd))
-    }
-
-    /// Its text in the link, and back.
-    fn to_text(self) -> String {
-        let hooks = if self.has_poststart { POSTSTART } else { "" };
-        match self.birth {
-            Birth::Inode(inode) => format!("{}:{INODE}{inode}{hooks}", self.pid),
-            Birth::StartTime(start_time) => format!("{}:{start_time}{hooks}", self.pid),
-        }
-    }
-
-    fn from_text(text: &str) -> Option<Init> {
-        let (numbers, has_poststart) = text.strip_suffix(POSTSTART).map_or((text, false), |numbers| (numbers, true));
-        let (pid, birth) = numbers.split_once(':')?;
-        let birth = match birth.strip_prefix(INODE) {
-            Some(inode) => Birth::Inode(inode.parse().ok()?),
-            None => Birth::StartTime(birth.parse().ok()?),
-        };
-        Some(Init { pid: pid.parse().ok()?, birth, has_poststart })
-    }
-}
-
-/// The signals that a process ignores: bit `n - 1` is signal `n`.
-fn ignored_by(pid: Pid) -> Result<Option<u64>> {
-    let path = format!("/proc/{pid}/status");
-    Ok(read_proc(&path, &mut [0u8; 2048], &mut Bin::default())?.and_then(signals_ignored))
-}
-
-/// When the process started, if it runs.
-fn start_time_of(pid: Pid) -> Result<Option<u64>> {
-    Ok(read_proc(&format!("/proc/{pid}/stat"), &mut [0u8; 1024], &mut Bin::default())?.and_then(start_time))
-}
-
-/// The signals that this process ignores, and its children after it: bit `n - 1` is signal `n`.
-pub(crate) fn ignored_signals(bin: &mut Bin) -> Result<u64> {
-    let ignored = read_proc("/proc/self/status", &mut [0u8; 2048], bin)?.and_then(signals_ignored);
-    ignored.ok_or_else(|| Error::system("read", "/proc/self/status", Errno::NOENT).hint("is /proc mounted?"))
-}
-
-/// `None` where there is no such process. Not to know is an error: a process taken for dead would be left behind.
-fn read_proc<'b>(path: &str, buf: &'b mut [u8], bin: &mut Bin) -> Result<Option<&'b [u8]>> {
-    let file = match fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Error::system("openat", String::from(path), errno)),
-    };
-    let read = fs::read(&file, buf);
-    bin.throw(file);
-    match read {
-        Ok(n) => Ok(buf.get(..n)),
-        Err(Errno::SRCH) => Ok(None),
-        Err(errno) => Err(Error::system("read", String::from(path), errno)),
-    }
-}
-
-/// Field 22 of /proc/PID/stat, unless field 3 says that the process has ended. Field 2, the name, may hold anything.
-fn start_time(stat: &[u8]) -> Option<u64> {
-    let text = core::str::from_utf8(stat.get(stat.iter().rposition(|&b| b == b')')? + 2..)?).ok()?;
-    let mut fields = text.split(' ');
-    match fields.next()? {
-        "Z" | "X" | "x" => None,
-        _ => fields.nth(18)?.parse().ok(),
-    }
-}
-
-/// The line `SigIgn` of /proc/PID/status.
-fn signals_ignored(status: &[u8]) -> Option<u64> {
-    let mut lines = status.split(|&b| b == b'\n');
-    let set = lines.find_map(|line| line.strip_prefix(b"SigIgn:\t"))?;
-    u64::from_str_radix(core::str::from_utf8(set).ok()?, 16).ok()
-}
+/// The record's mode while init waits for `start`, and afterwards.
+const WAITS: u32 = 0o600 | STICKY;
+const LET_GO: u32 = 0o600;
+const STICKY: u32 = 0o1000;
 
 /// Whether an id is one: as runc has it, and no path.
 pub(crate) fn check_id(id: &str) -> Result<()> {
@@ -382,30 +148,29 @@ impl StateDir {
     }
 
     /// Writes the record and the configuration.
-    pub(crate) fn write_record(&self, record: &Record, config: &[u8]) -> Result<()> {
-        let head = serde_json::to_string(record)
-            .map_err(|error| Error::new(Kind::System, format!("writing the state: {error}")))?;
+    pub(crate) fn write_record(&self, record: &Record, config: &[u8], gate: Gate) -> Result<()> {
+        let head = head_of(record)?;
         let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::EXCL;
-        let file = fs::open_at(&self.fd, RECORD, flags, 0o600).map_err(|errno| self.error("openat", errno))?;
-        let whole = head.len() + 1 + config.len();
-        let written = fs::write_parts(&file, &[head.as_bytes(), b"\n", config]);
+        let mode = if gate == Gate::Start { WAITS } else { LET_GO };
+        let file = fs::open_at(&self.fd, RECORD, flags, mode).map_err(|errno| self.error("openat", errno))?;
+        let whole = head.len() + config.len();
+        let written = fs::write_parts(&file, &[head.as_bytes(), config]);
         match written.map_err(|errno| self.error("writev", errno))? {
             n if n == whole => Ok(()),
             _ => Err(self.error("writev", Errno::NOSPC)),
         }
     }
 
-    /// Writes them anew: whoever reads sees the old ones or these.
+    /// Writes those of a container that waits for nothing anew: whoever reads sees the old ones or these.
     pub(crate) fn replace_record(&self, record: &Record, config: &[u8]) -> Result<()> {
         const NEW: &CStr = c"container.new";
-        let head = serde_json::to_string(record)
-            .map_err(|error| Error::new(Kind::System, format!("writing the state: {error}")))?;
+        let head = head_of(record)?;
         let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::TRUNC;
-        let file = fs::open_at(&self.fd, NEW, flags, 0o600).map_err(|errno| self.error("openat", errno))?;
-        for part in [head.as_bytes(), b"\n", config] {
+        let file = fs::open_at(&self.fd, NEW, flags, LET_GO).map_err(|errno| self.error("openat", errno))?;
+        for part in [head.as_bytes(), config] {
             fs::write_all(&file, part).map_err(|errno| self.error("write", errno))?;
         }
-        self.rename(NEW, RECORD)
+        self.rename(NEW, RECORD).map(drop)
     }
 
     /// The record alone.
@@ -417,21 +182,22 @@ impl StateDir {
             Err(errno) => return Err(self.error("openat", errno)),
         };
         let n = fs::read(&file, &mut buf).map_err(|errno| self.error("read", errno))?;
-        match buf.get(..n).and_then(first_line) {
-            Some(head) => self.parse_record(head).map(Some),
+        match buf.get(..n).and_then(lines) {
+            Some((told, rest, _)) => self.parse_record(told, rest).map(Some),
             // Annotations may make it longer.
             None => Ok(self.read_record()?.map(|(record, _)| record)),
         }
     }
 
-    fn parse_record(&self, head: &[u8]) -> Result<Record> {
-        let record: Record = serde_json::from_slice(head)
-            .map_err(|error| Error::new(Kind::System, format!("reading the state in {}: {error}", self.path)))?;
-        if record.version != RECORD_VERSION {
-            let what = format!("the state in {} has version {}", self.path, record.version);
+    fn parse_record(&self, told: &[u8], rest: &[u8]) -> Result<Record> {
+        let broken = |error| Error::new(Kind::System, format!("reading the state in {}: {error}", self.path));
+        let told: Told = serde_json::from_slice(told).map_err(broken)?;
+        if told.version != RECORD_VERSION {
+            let what = format!("the state in {} has version {}", self.path, told.version);
             return Err(Error::new(Kind::NotSupported, what).hint("it was made by another version of orlop"));
         }
-        Ok(record)
+        let record: Record = serde_json::from_slice(rest).map_err(broken)?;
+        Ok(Record { told, ..record })
     }
 
     /// The record and the text of the configuration. `None` where create was killed before it had written them.
@@ -449,12 +215,11 @@ impl StateDir {
         let text = read_all(&file);
         bin.throw(file);
         let mut text = text.map_err(|errno| self.error("read", errno))?;
-        let Some(end) = text.iter().position(|&b| b == b'\n') else {
+        let Some((told, rest, end)) = lines(&text) else {
             return Ok(None);
         };
-        let head = text.get(..end).unwrap_or_default();
-        let record = self.parse_record(head)?;
-        text.drain(..=end);
+        let record = self.parse_record(told, rest)?;
+        text.drain(..end);
         Ok(Some((record, text)))
     }
 
@@ -480,6 +245,7 @@ impl StateDir {
 
     /// Takes [`START`] away. `false` where it was gone.
     pub(crate) fn remove_start(&self) -> Result<bool> {
+        self.mark(LET_GO)?;
         match fs::unlink_at(&self.fd, START, AtFlags::NONE) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
@@ -489,18 +255,25 @@ impl StateDir {
 
     /// Takes [`START`] out of the way of a `start` that init could not answer.
     pub(crate) fn hide_start(&self) -> Result<()> {
-        self.rename(START, START_PAUSED)
+        self.mark(LET_GO)?;
+        self.rename(START, START_PAUSED).map(drop)
     }
 
     /// Puts it back.
     pub(crate) fn show_start(&self) -> Result<()> {
-        self.rename(START_PAUSED, START)
+        if self.rename(START_PAUSED, START)? { self.mark(WAITS) } else { Ok(()) }
     }
 
-    /// What is not there need not be renamed.
-    fn rename(&self, from: &CStr, to: &CStr) -> Result<()> {
+    /// Says by the record's mode whether [`START`] is sure to be there: [`WAITS`] is taken away before the file is.
+    fn mark(&self, mode: u32) -> Result<()> {
+        fs::chmod_at(&self.fd, RECORD, mode).map_err(|errno| self.error("fchmodat", errno))
+    }
+
+    /// Whether there was something to rename.
+    fn rename(&self, from: &CStr, to: &CStr) -> Result<bool> {
         match fs::rename_at(&self.fd, from, &self.fd, to) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(self.error("renameat2", errno)),
         }
     }
@@ -574,11 +347,6 @@ fn is_there(dir: &OwnedFd, path: &CStr) -> orlop_sys::Result<bool> {
     }
 }
 
-/// The record's line, where the text holds all of it.
-fn first_line(text: &[u8]) -> Option<&[u8]> {
-    text.get(..text.iter().position(|&b| b == b'\n')?)
-}
-
 /// What `list` tells of a container whose init lives, read by path: lists are long.
 #[derive(Debug)]
 pub(crate) struct Glance {
@@ -588,23 +356,6 @@ pub(crate) struct Glance {
     pub(crate) cgroups: Option<Vec<CgroupDir>>,
     pub(crate) told: Told,
     pub(crate) owner: u32,
-}
-
-/// What of a [`Record`] is told to users.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Told {
-    version: u32,
-    pub(crate) bundle: String,
-    pub(crate) rootfs: String,
-    pub(crate) created: String,
-    pub(crate) annotations: Vec<(String, String)>,
-}
-
-impl From<Record> for Told {
-    fn from(record: Record) -> Told {
-        let Record { version, bundle, rootfs, created, annotations, .. } = record;
-        Told { version, bundle, rootfs, created, annotations }
-    }
 }
 
 /// Looks at a container below that root. `None` where there is more to ask: it has stopped, it is being made, its
@@ -619,22 +370,22 @@ pub(crate) fn glance(root: &OwnedFd, id: &str, bin: &mut Bin) -> Option<Glance> 
     };
     let init = read_init_at(root, &path(INIT)?, id).ok()??;
     bin.throw(init.open().ok()??);
-    let awaits_start = is_there(root, &path(START)?).ok()?;
     let file = fs::open_at(root, &path(RECORD)?, OFlags::RDONLY, 0).ok()?;
+    let fs::Stat { mode, uid: owner, .. } = fs::stat(&file).ok()?;
+    let awaits_start = mode & STICKY != 0 || is_there(root, &path(START)?).ok()?;
     let mut buf = [0u8; 2048];
-    let n = fs::read(&file, &mut buf).ok()?;
-    let (cgroups, told) = if awaits_start {
-        // What follows is not asked for, and four times as long. A string has no such quotation mark in it.
-        const REST: &[u8] = b",\"cgroups\":[";
-        let end = buf.get(..n)?.windows(REST.len()).position(|text| text == REST)?;
-        *buf.get_mut(end)? = b'}';
-        (None, serde_json::from_slice::<Told>(buf.get(..=end)?).ok()?)
-    } else {
-        let mut record: Record = serde_json::from_slice(first_line(buf.get(..n)?)?).ok()?;
-        (Some(core::mem::take(&mut record.cgroups)), Told::from(record))
-    };
-    let owner = fs::stat(&file).ok()?.uid;
+    // What follows the first line is not asked for, and four times as long.
+    let wanted = if awaits_start { 512 } else { buf.len() };
+    let n = fs::read(&file, buf.get_mut(..wanted)?).ok()?;
     bin.throw(file);
+    let text = buf.get(..n)?;
+    let told: Told = serde_json::from_slice(first_line(text)?).ok()?;
+    let cgroups = if awaits_start {
+        None
+    } else {
+        let (_, rest, _) = lines(text)?;
+        Some(serde_json::from_slice::<Record>(rest).ok()?.cgroups)
+    };
     (told.version == RECORD_VERSION).then_some(Glance { pid: init.pid, cgroups, told, owner })
 }
 
@@ -721,31 +472,5 @@ mod tests {
         for id in ["", ".", "..", "a/b", "a b", "ä", "a\n", &"x".repeat(1025)] {
             assert!(check_id(id).is_err(), "{id}");
         }
-    }
-
-    #[test]
-    fn init_is_recorded_in_either_form() {
-        for text in ["7:4242", "7:4242:poststart", "7:pidfd=18446744073709551615", "7:pidfd=9:poststart"] {
-            assert_eq!(Init::from_text(text).map(Init::to_text).as_deref(), Some(text));
-        }
-        for text in ["", "7", "7:", "7:pidfd=", "x:1", "7:1:other"] {
-            assert_eq!(Init::from_text(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn start_time_is_read_past_any_name() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
-        assert_eq!(start_time(format!("7 (sh) {rest}").as_bytes()), Some(4242));
-        assert_eq!(start_time(format!("7 (a) Z (b) {rest}").as_bytes()), Some(4242));
-        assert_eq!(start_time(format!("7 (sh) Z{}", &rest[1..]).as_bytes()), None);
-        assert_eq!(start_time(b""), None);
-    }
-
-    #[test]
-    fn ignored_signals_are_all_64() {
-        let status = b"Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t8000000180001000\nSigCgt:\t0\n";
-        assert_eq!(signals_ignored(status), Some(0x8000_0001_8000_1000));
-        assert_eq!(signals_ignored(b"Name:\tx\n"), None);
     }
 }

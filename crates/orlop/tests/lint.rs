@@ -146,7 +146,7 @@ fn members() {
         &[
             (
                 "strangers",
-                json!({"proces": {}, "process": {"noNewPrivilege": true, "Env": [], "commandLine": "x"}, "windows": {}, "linux": {"memory": {}, "novel": 1}}),
+                json!({"proces": {}, "process": {"noNewPrivilege": true, "OOMScoreAdj": 5, "commandLine": "x"}, "windows": {}, "linux": {"memory": {}, "novel": 1}}),
                 &[
                     ("warning: /proces: unknown member \"proces\", which is ignored; did you mean \"process\"?", "{}"),
                     (
@@ -154,8 +154,8 @@ fn members() {
                         "true",
                     ),
                     (
-                        "warning: /process/Env: unknown member \"Env\", which is ignored; did you mean \"env\"? The case counts here, as it does not in Go.",
-                        "[]",
+                        "warning: /process/OOMScoreAdj: is read as \"oomScoreAdj\", as runc does; crun and youki ignore it",
+                        "5",
                     ),
                     ("warning: /process/commandLine: is of another platform, and ignored", "\"x\""),
                     ("warning: /windows: is of another platform, and ignored", "{}"),

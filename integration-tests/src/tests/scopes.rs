@@ -21,7 +21,7 @@ tests! {
     }
     ROOTLESS_SYSTEMD {
         user_scope_has_the_limits, user_scope_is_updated, user_scope_is_paused, user_scopes_one_after_another,
-        user_limits_that_are_not_delegated,
+        user_scope_takes_executed_processes, user_limits_that_are_not_delegated,
     }
 }
 
@@ -334,6 +334,17 @@ fn user_scope_is_updated(t: &Context) -> Outcome {
     assert_eq!(stats["data"]["pids"]["limit"], 30, "{stats}");
     plain(t, &["delete", "--force", &id]).ok();
     users_is_gone(&unit);
+    Ok(())
+}
+
+/// From a login session, whose cgroup is not the user's to leave.
+fn user_scope_takes_executed_processes(t: &Context) -> Outcome {
+    needs_users_systemd(t)?;
+    let id = t.id("c");
+    sleeping(t, &id, json!({"pids": {"limit": 20}}));
+    // Told from the root of the container's cgroup namespace.
+    plain(t, &["exec", &id, "/bin/probe", "cat", "/proc/self/cgroup"]).ok().prints(&["0::/"]);
+    t.delete(&id);
     Ok(())
 }
 

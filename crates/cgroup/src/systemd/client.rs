@@ -190,6 +190,21 @@ impl Client {
         Err(Error::Systemd { what: "removing", unit: unit.into(), name: String::new(), message })
     }
 
+    /// Has systemd put a process into the cgroup of a unit that runs: an ordinary user may not, from outside of what is
+    /// delegated to him.
+    pub fn attach(&mut self, unit: &str, pid: Pid) -> Result<(), Error> {
+        let mut body = Writer::default();
+        body.text(unit);
+        body.text("/");
+        body.array(4, |body| body.u32(pid as u32));
+        let attach = call("AttachProcessesToUnit", "ssau");
+        let answer = self.ask(attach, body, &[], unit, &mut Vec::new(), deadline())?;
+        match answer.kind {
+            Kind::Return => Ok(()),
+            _ => Err(refusal("adding a process to", unit, &answer)),
+        }
+    }
+
     /// Has systemd drop a unit that failed, before it hears the next call; any other is not touched.
     fn forget(&mut self, unit: &str) -> Result<(), Error> {
         let reset = Call { reply: Reply::Unwanted, ..call("ResetFailedUnit", "s") };

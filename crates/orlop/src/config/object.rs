@@ -114,26 +114,28 @@ impl Shaped for core::num::NonZeroU32 {
 pub(super) struct Names(pub(super) &'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Names {
-    type Value = usize;
+    /// The place in the table, and whether it is spelled as there.
+    type Value = (usize, bool);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(usize, bool), D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-/// Names as they are also found written: Go's decoder does not look at case.
-const SPELLED: &[(&str, &str)] = &[("pagesize", "pageSize")];
-
 impl Visitor<'_> for Names {
-    type Value = usize;
+    type Value = (usize, bool);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-        let spelled = SPELLED.iter().find(|(other, _)| *other == text).map_or(text, |(_, name)| name);
-        Ok(find(self.0, spelled).unwrap_or(self.0.len()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<(usize, bool), E> {
+        if let Some(at) = find(self.0, text) {
+            return Ok((at, true));
+        }
+        // Go's decoder does not look at case: a limit that runc sets must not be left out.
+        let at = self.0.iter().position(|name| name.eq_ignore_ascii_case(text));
+        Ok((at.unwrap_or(self.0.len()), false))
     }
 }
 
@@ -233,12 +235,20 @@ macro_rules! object {
                         use serde::de::Error;
 
                         $(let mut $field: Option<$type> = None;)*
-                        while let Some(index) = map.next_key_seed(Names($name::MEMBERS))? {
+                        let mut spelled = 0u64;
+                        while let Some((index, as_specified)) = map.next_key_seed(Names($name::MEMBERS))? {
                             match index {
                                 $(index if index == Index::$field as usize => {
                                     if $field.is_some() {
-                                        return Err(A::Error::duplicate_field($json));
+                                        if !as_specified {
+                                            map.next_value::<serde::de::IgnoredAny>()?;
+                                            continue;
+                                        }
+                                        if spelled & 1 << index != 0 {
+                                            return Err(A::Error::duplicate_field($json));
+                                        }
                                     }
+                                    spelled |= u64::from(as_specified) << index;
                                     $field = object!(@read $mode map $type);
                                 })*
                                 _ => {

@@ -22,13 +22,21 @@ fn below(document: &Document<'_>, node: usize, shape: &Shape, notes: &mut Vec<No
     for (child, name) in document.children(node) {
         let inner = match (shape, name) {
             (Shape::List(inner), Name::Index(_)) | (Shape::Map(inner), Name::Member(_)) => inner,
-            (Shape::Object(members), Name::Member(key)) => match members.iter().find(|(known, _)| *key == **known) {
-                Some((_, inner)) => inner,
-                None => {
-                    notes.push(stranger(document.pointer(child), key, members));
-                    continue;
+            (Shape::Object(members), Name::Member(key)) => {
+                match members.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)) {
+                    Some((known, inner)) => {
+                        if *key != **known {
+                            let what = format!("is read as {known:?}, as runc does; crun and youki ignore it");
+                            notes.push(Note::warning(document.pointer(child), what));
+                        }
+                        inner
+                    }
+                    None => {
+                        notes.push(stranger(document.pointer(child), key, members));
+                        continue;
+                    }
                 }
-            },
+            }
             // Reading says what is wrong here.
             _ => continue,
         };
@@ -42,8 +50,7 @@ fn stranger(pointer: String, key: &str, members: &[(&str, &Shape)]) -> Note {
     }
     let note = Note::warning(pointer, format!("unknown member {key:?}, which is ignored"));
     if let Some(near) = nearest(key, members.iter().map(|(known, _)| *known)) {
-        let case = if near.eq_ignore_ascii_case(key) { " The case counts here, as it does not in Go." } else { "" };
-        return note.hint(format!("did you mean {near:?}?{case}"));
+        return note.hint(format!("did you mean {near:?}?"));
     }
     match elsewhere(key, "", &Config::SHAPE) {
         Some(place) => note.hint(format!("did you mean {place}?")),

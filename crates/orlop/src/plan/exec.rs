@@ -68,6 +68,8 @@ pub struct Target<'a> {
     pub cgroups: Vec<Dir>,
     /// Where below them the process goes.
     pub sub_cgroups: &'a [SubCgroup<'a>],
+    /// Whether systemd is asked to put it there: the caller may not.
+    pub is_attached: bool,
     /// Whether its user namespace is the caller's own.
     pub own_user_namespace: bool,
     /// Whether the caller has no rights outside of it.
@@ -187,6 +189,9 @@ pub fn plan(
         planner.init(Phase::Process, Origin::field("/process/terminal"), Step::Close { slot: slot::CONSOLE });
     }
     let (args, env, filter) = planner.program(&cgroup)?;
+    if target.is_attached {
+        planner.runtime(Phase::Start, Origin::field("/linux/cgroupsPath"), Task::CgroupAdopt);
+    }
     planner.cgroup_tasks(Phase::Start, &cgroup);
     planner.oom_score();
     planner.init(Phase::Start, Origin::NONE, Step::Signals {});
