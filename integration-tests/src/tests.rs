@@ -15,6 +15,7 @@ mod criu;
 mod docker;
 mod errors;
 mod exec;
+mod exec_security;
 mod fields;
 mod flags;
 mod hooks;
@@ -117,6 +118,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         checkpoint::TESTS,
         users::TESTS,
         exec::TESTS,
+        exec_security::TESTS,
         flags::TESTS,
         terminal::TESTS,
         trace::TESTS,
