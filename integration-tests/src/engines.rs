@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod containerd;
+pub mod crash;
 pub mod cri;
 pub mod docker;
 pub mod image;
@@ -146,7 +147,7 @@ impl<'t> Engine<'t> {
     /// All containers have been removed: nothing of them is left.
     #[track_caller]
     pub fn is_clean(&self) {
-        let end = Instant::now() + PATIENCE / 3;
+        let end = Instant::now() + PATIENCE;
         loop {
             let left = self.left();
             if left.is_empty() {

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
+use crate::engines::crash::{Shims, TWO};
 use crate::engines::{Engine, image, runtime};
 
 /// What the image needs none of, and what would look for devices and networks of the host.
@@ -102,5 +103,45 @@ impl<'t> Containerd<'t> {
     pub fn remove(&self, id: &str) {
         self.ctr(&["task", "delete", "--force", id]).end().ok();
         self.ctr(&["container", "delete", id]).end().ok();
+    }
+}
+
+impl<'t> Shims<'t> for Containerd<'t> {
+    fn engine(&self) -> &Engine<'t> {
+        &self.engine
+    }
+
+    fn stop(&mut self, signal: Signal) {
+        Containerd::stop(self, signal);
+    }
+
+    fn launch(&mut self) -> Result<(), Skip> {
+        Containerd::launch(self)
+    }
+
+    fn detach(&self, name: &str) {
+        Containerd::detach(self, &[], name, TWO);
+    }
+
+    fn pause(&self, name: &str) {
+        self.ctr(&["task", "pause", name]).end().ok();
+    }
+
+    fn pid(&self, name: &str) -> i32 {
+        self.status(name).expect("it is listed").0
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.status(name).is_some_and(|(_, status)| status == "RUNNING")
+    }
+
+    fn clear(&self, name: &str) {
+        // The daemon may have deleted the task already.
+        self.ctr(&["task", "delete", "--force", name]).end();
+        self.ctr(&["container", "delete", name]).end().ok();
+    }
+
+    fn works(&self, name: &str) {
+        self.run(&["--rm"], name, &["true"]).end().ok();
     }
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::containerd::Containerd;
+use crate::engines::crash::{self, Shims};
 use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
@@ -230,15 +231,7 @@ fn terminal_in_background(t: &Context) -> Outcome {
 
 fn shim_killed(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
-    containerd.detach(&[], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    let (pid, _) = containerd.status("c").expect("it is listed");
-    processes::kill(parent_of(pid), Signal::KILL);
-    until("the container is gone", || !processes::lives(pid));
-    until("its task is gone", || containerd.status("c").is_none_or(|(_, status)| status != "RUNNING"));
-    containerd.ctr(&["task", "delete", "--force", "c"]).end();
-    containerd.ctr(&["container", "delete", "c"]).end().ok();
-    containerd.engine.is_clean();
-    containerd.run(&["--rm"], "c", &["true"]).end().ok();
+    crash::shim_killed(&containerd);
     containerd.engine.end();
     Ok(())
 }
@@ -264,28 +257,9 @@ fn restarted(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// The daemon and the shims at once, while containers run: the next daemon clears away what they had.
 fn killed(t: &Context) -> Outcome {
     let mut containerd = Containerd::start(t)?;
-    let names = ["one", "two", "paused"];
-    for name in names {
-        containerd.detach(&[], name, &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    }
-    containerd.ctr(&["task", "pause", "paused"]).end().ok();
-    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(parent_of);
-    containerd.stop(Signal::KILL);
-    for shim in shims {
-        processes::kill(shim, Signal::KILL);
-    }
-    containerd.launch()?;
-    for (name, pid) in names.iter().zip(pids) {
-        until("the container is gone", || !processes::lives(pid));
-        containerd.ctr(&["task", "delete", "--force", name]).end();
-        containerd.ctr(&["container", "delete", name]).end().ok();
-    }
-    containerd.engine.is_clean();
-    containerd.run(&["--rm"], "one", &["true"]).end().ok();
+    crash::all_killed(&mut containerd)?;
     containerd.engine.end();
     Ok(())
 }
@@ -297,12 +271,8 @@ fn killed_with_all_it_had(t: &Context) -> Outcome {
     for name in names {
         containerd.detach(&[], name, &["sleep", "1000"]);
     }
-    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(parent_of);
-    containerd.stop(Signal::KILL);
-    for pid in shims.into_iter().chain(pids) {
-        processes::kill(pid, Signal::KILL);
-    }
+    let pids = names.map(|name| containerd.pid(name));
+    crash::kill(&mut containerd, &[pids.map(parent_of), pids].concat());
     until("the containers are gone", || !pids.into_iter().any(processes::lives));
     let root = format!("/run/containerd/runc/{}", t.tag());
     // Another runtime has no such command.
@@ -318,8 +288,7 @@ fn killed_with_all_it_had(t: &Context) -> Outcome {
     }
     containerd.launch()?;
     for name in names {
-        containerd.ctr(&["task", "delete", "--force", name]).end();
-        containerd.ctr(&["container", "delete", name]).end().ok();
+        containerd.clear(name);
     }
     containerd.engine.end();
     Ok(())

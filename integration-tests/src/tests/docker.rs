@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures};
+use crate::engines::crash::{self, Shims};
 use crate::engines::docker::Docker;
 use crate::engines::user;
 use crate::engines::{self, OTHER, image, parent_of, runtime, terminal_answers as answers, until};
@@ -419,11 +420,12 @@ fn fifty_at_once(t: &Context) -> Outcome {
 
 fn shim_killed(t: &Context) -> Outcome {
     let docker = Docker::start(t)?;
-    docker.detach(&[], "box", &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    let pid: i32 = docker.inspect("box", ".State.Pid").parse().expect("a pid");
+    crash::shim_killed(&docker);
+    // What Docker still knows of such a container is enough to start it.
+    docker.detach(&[], "box", crash::TWO);
+    let pid = docker.pid("box");
     processes::kill(parent_of(pid), Signal::KILL);
-    until("the container is gone", || !processes::lives(pid));
-    until("Docker knows", || docker.inspect("box", ".State.Running") == "false");
+    until("Docker knows", || !docker.runs("box"));
     docker.call(&["start", "box"]).end().ok();
     docker.remove("box");
     docker.engine.end();
@@ -448,29 +450,9 @@ fn daemon_restarted(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// dockerd, its containerd and the shims at once: the next daemon clears away what they had.
 fn daemon_killed(t: &Context) -> Outcome {
     let mut docker = Docker::start(t)?;
-    let names = ["one", "two", "paused"];
-    for name in names {
-        docker.detach(&[], name, &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    }
-    docker.call(&["pause", "paused"]).end().ok();
-    let pids = names.map(|name| docker.inspect(name, ".State.Pid").parse::<i32>().expect("a pid"));
-    let shims = pids.map(parent_of);
-    docker.stop(Signal::KILL);
-    for process in processes::living_below(std::process::id() as i32) {
-        if process.name == "containerd" || shims.contains(&process.pid) {
-            processes::kill(process.pid, Signal::KILL);
-        }
-    }
-    docker.launch()?;
-    for (name, pid) in names.iter().zip(pids) {
-        until("the container is gone", || !processes::lives(pid));
-        docker.remove(name);
-    }
-    docker.engine.is_clean();
-    docker.run(&["--rm"], &["true"]).end().ok();
+    crash::all_killed(&mut docker)?;
     docker.engine.end();
     Ok(())
 }
