@@ -32,14 +32,14 @@ pub trait Shims<'t> {
 /// The shim alone: the engine learns of it and ends the container.
 #[track_caller]
 pub fn shim_killed<'t>(shims: &impl Shims<'t>) {
-    shims.detach("c");
-    let pid = shims.pid("c");
+    shims.detach("box");
+    let pid = shims.pid("box");
     processes::kill(parent_of(pid), Signal::KILL);
     until("the container is gone", || !processes::lives(pid));
-    until("the engine knows", || !shims.runs("c"));
-    shims.clear("c");
+    until("the engine knows", || !shims.runs("box"));
+    shims.clear("box");
     shims.engine().is_clean();
-    shims.works("c");
+    shims.works("box");
 }
 
 /// The daemons and the shims at once, while containers run: the next daemon clears away what they had.
