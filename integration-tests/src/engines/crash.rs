@@ -1,5 +1,7 @@
 //! Engines that are killed while their containers run, and what they find and clear away afterwards.
 
+use std::path::Path;
+
 use rustix::process::Signal;
 
 use crate::context::Skip;
@@ -62,12 +64,19 @@ pub fn all_killed<'t>(shims: &mut impl Shims<'t>) -> Result<(), Skip> {
     Ok(())
 }
 
-/// Kills the daemon, what it started of its own kind, and those processes.
+/// Kills the daemon, what it started of its own kind, and those processes. Their exit statuses are taken, as the next
+/// daemon believes that the one before runs as long as there is a process of its number.
 pub fn kill<'t>(shims: &mut impl Shims<'t>, pids: &[i32]) {
+    let below = || processes::living_below(std::process::id() as i32);
     shims.stop(Signal::KILL);
-    for process in processes::living_below(std::process::id() as i32) {
-        if process.name == "containerd" || pids.contains(&process.pid) {
-            processes::kill(process.pid, Signal::KILL);
-        }
+    let daemons = below().into_iter().filter(|process| process.name == "containerd").map(|process| process.pid);
+    let killed: Vec<i32> = daemons.chain(pids.iter().copied()).collect();
+    for pid in &killed {
+        processes::kill(*pid, Signal::KILL);
     }
+    until("all of them are gone", || {
+        // This takes the statuses.
+        below();
+        killed.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    });
 }
