@@ -3,6 +3,7 @@
 mod annotations;
 mod apparmor;
 mod attributes;
+mod builds;
 mod calls;
 mod cgroup;
 mod checkpoint;
@@ -129,6 +130,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         cri::TESTS,
         docker::TESTS,
         podman::TESTS,
+        builds::TESTS,
         pods::TESTS,
         recipes::TESTS,
     ]
