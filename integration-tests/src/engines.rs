@@ -165,6 +165,12 @@ impl<'t> Engine<'t> {
         while let Some((name, _)) = self.daemons.last() {
             self.stop(name, Signal::TERM);
         }
+        // On a machine that is busy enough dockerd asks its containerd for its stacks, and starts it anew.
+        let temporary = self.t.dir().join("tmp");
+        for name in leaks::names(&temporary).iter().filter(|name| name.ends_with(".stacks.log")) {
+            println!("# left by a daemon that did not answer: {name}");
+            fs::remove_file(temporary.join(name)).expect("it is ours");
+        }
         // A daemon that was killed left the mount of its own folder, which the next one covered.
         let ours = |mount: &&host::Mount| mount.target.starts_with(self.t.dir()) || mount.line.contains(self.t.tag());
         for mount in host::mounts().iter().rev().filter(ours) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
@@ -19,6 +20,8 @@ const DISABLED: [&str; 6] = [
     "io.containerd.snapshotter.v1.zfs",
     "io.containerd.tracing.processor.v1.otlp",
 ];
+
+static EXECS: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Containerd<'t> {
     pub engine: Engine<'t>,
@@ -83,9 +86,11 @@ impl<'t> Containerd<'t> {
     }
 
     /// `ctr task exec OPTION... ID WORD...`
-    pub fn exec(&self, options: &[&str], id: &str, words: &[&str]) -> Orlop {
-        let name: &[&str] = if options.contains(&"--exec-id") { &[] } else { &["--exec-id", "e"] };
-        self.ctr(&[&["task", "exec"], name, options, &[id], words].concat())
+    pub fn exec(&self, options: &[&str], container: &str, words: &[&str]) -> Orlop {
+        // Never the same: a name stays taken where a client was not answered in time.
+        let id = format!("e{}", EXECS.fetch_add(1, Ordering::Relaxed));
+        let name: &[&str] = if options.contains(&"--exec-id") { &[] } else { &["--exec-id", &id] };
+        self.ctr(&[&["task", "exec"], name, options, &[container], words].concat())
     }
 
     /// What `ctr task list` says of a container.
