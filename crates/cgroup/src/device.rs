@@ -19,11 +19,22 @@ pub(crate) struct Devices {
 }
 
 /// A default verdict and the exceptions from it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeviceSet {
     pub(crate) default: Verdict,
     pub(crate) exceptions: BTreeMap<Devices, Access>,
+    /// The exceptions as they were listed, which is how `devices.list` has them then; it may name some that are gone.
+    listed: Vec<Devices>,
 }
+
+/// What they let through, in whatever order that was said.
+impl PartialEq for DeviceSet {
+    fn eq(&self, other: &DeviceSet) -> bool {
+        self.default == other.default && self.exceptions == other.exceptions
+    }
+}
+
+impl Eq for DeviceSet {}
 
 impl Verdict {
     /// The other one.
@@ -38,7 +49,7 @@ impl Verdict {
 impl DeviceSet {
     /// A set without exceptions.
     pub const fn all(default: Verdict) -> DeviceSet {
-        DeviceSet { default, exceptions: BTreeMap::new() }
+        DeviceSet { default, exceptions: BTreeMap::new(), listed: Vec::new() }
     }
 
     /// What `rules` come to on a cgroup that denies everything. An error names a rule, by index, that would
@@ -58,14 +69,13 @@ impl DeviceSet {
         }
         let devices = Devices { kind: rule.kind, major: rule.major, minor: rule.minor };
         if rule.verdict != self.default {
-            let access = self.exceptions.entry(devices).or_default();
-            *access = access.with(rule.access);
+            self.except(devices, rule.access);
             return Ok(());
         }
         let (major, minor, kind) = (rule.major, rule.minor, rule.kind);
         for (major, minor) in [(None, minor), (major, None), (None, None)] {
             let wider = Devices { kind, major, minor };
-            let overlap = self.exceptions.get(&wider).copied().unwrap_or_default();
+            let overlap = self.access(&wider);
             if wider != devices && !overlap.and(rule.access).is_empty() {
                 let wide = rule_of(self.default.not(), wider, overlap);
                 return Err(format!(
@@ -77,9 +87,18 @@ impl DeviceSet {
             *access = access.without(rule.access);
             if access.is_empty() {
                 self.exceptions.remove(&devices);
+                self.listed.retain(|listed| *listed != devices);
             }
         }
         Ok(())
+    }
+
+    fn except(&mut self, devices: Devices, access: Access) {
+        let known = self.exceptions.entry(devices).or_default();
+        if known.is_empty() {
+            self.listed.push(devices);
+        }
+        *known = known.with(access);
     }
 
     /// Reads `devices.list`. A list that allows everything tells nothing of its exceptions.
@@ -99,16 +118,16 @@ impl DeviceSet {
             };
             let (major, minor) = (number()?, number()?);
             let access = Access::parse(fields.next()?)?;
-            set.exceptions.insert(Devices { major, minor, kind }, access);
+            set.except(Devices { major, minor, kind }, access);
         }
         Some(set)
     }
 
     /// The rules that lead from `self` to `target` with the least disturbance: no device that both allow is
-    /// refused for a moment, unless what `self` holds is not known.
+    /// refused for a moment, unless what `self` holds is not known. They come in the listed order.
     pub(crate) fn transition(&self, target: &DeviceSet) -> Vec<DeviceRule> {
         let mut rules = Vec::new();
-        let empty = BTreeMap::new();
+        let nothing = DeviceSet::all(target.default);
         // devices.list does not tell the exceptions of a cgroup that allows everything.
         let known = if self.default == Verdict::Allow || self.default != target.default {
             rules.push(DeviceRule {
@@ -118,26 +137,31 @@ impl DeviceSet {
                 minor: None,
                 access: Access::ALL,
             });
-            &empty
+            &nothing
         } else {
-            &self.exceptions
+            self
         };
-        let mut difference = |from: &BTreeMap<Devices, Access>, without: &BTreeMap<Devices, Access>, verdict| {
-            for (devices, access) in from {
-                let access = access.without(without.get(devices).copied().unwrap_or_default());
+        let mut difference = |from: &DeviceSet, without: &DeviceSet, verdict| {
+            for devices in &from.listed {
+                let access = from.access(devices).without(without.access(devices));
                 if !access.is_empty() {
                     rules.push(rule_of(verdict, *devices, access));
                 }
             }
         };
-        difference(known, &target.exceptions, target.default);
-        difference(&target.exceptions, known, target.default.not());
+        difference(known, target, target.default);
+        difference(target, known, target.default.not());
         rules
     }
 
     /// The rules that make this set of whatever there is, as v1 takes them: the default for all, then the exceptions.
     pub fn rules(&self) -> Vec<DeviceRule> {
         DeviceSet::all(Verdict::Allow).transition(self)
+    }
+
+    /// What is excepted for exactly these.
+    fn access(&self, devices: &Devices) -> Access {
+        self.exceptions.get(devices).copied().unwrap_or_default()
     }
 
     /// Whether the set lets `access` through to a device.

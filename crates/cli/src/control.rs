@@ -170,9 +170,13 @@ pub(crate) fn events(context: &Context<'_>, options: &Events<'_>) -> Outcome {
         return Err(Failure::new(format!("container with id {} is not running", options.id)));
     }
     if options.once {
-        return print(&events::stats(options.id, &container.stats(Which::ALL)?));
+        return print(&record(&container, options.id)?);
     }
     stream(context, &container, options)
+}
+
+fn record(container: &Container, id: &str) -> orlop::Result<String> {
+    Ok(events::stats(id, &container.stats(Which::ALL)?, &container.class_stats()?.unwrap_or_default()))
 }
 
 /// Prints statistics at every interval, and when memory runs out, until the container's cgroup is gone.
@@ -200,8 +204,8 @@ fn stream(context: &Context<'_>, container: &Container, options: &Events<'_>) ->
         }
         let left = due - now(Clock::Monotonic).as_nanos();
         if left <= 0 {
-            match container.stats(Which::ALL) {
-                Ok(stats) => print(&events::stats(options.id, &stats))?,
+            match record(container, options.id) {
+                Ok(record) => print(&record)?,
                 // Its cgroup goes while we read; the watch will say so.
                 Err(error) => {
                     context.log.note(Level::Warning, error.to_string());

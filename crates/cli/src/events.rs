@@ -6,14 +6,14 @@ use liballoc::string::String;
 use liballoc::vec::Vec;
 
 use orlop::Stats;
-use orlop::stats as from;
+use orlop::stats::{self as from, ClassStats};
 use serde::{Serialize, Serializer};
 
 use crate::output;
 
 /// A record of statistics.
-pub fn stats(id: &str, stats: &Stats) -> String {
-    line(&Record { kind: "stats", id, data: Some(Data::new(stats)) })
+pub fn stats(id: &str, stats: &Stats, class: &ClassStats) -> String {
+    line(&Record { kind: "stats", id, data: Some(Data::new(stats, class)) })
 }
 
 /// The record of a container that has run out of memory.
@@ -47,7 +47,7 @@ struct Data<'a> {
     pids: Pids,
     blkio: Blkio<'a>,
     hugetlb: BTreeMap<&'a str, HugePages>,
-    intel_rdt: BTreeMap<&'a str, u64>,
+    intel_rdt: &'a ClassStats,
     network_interfaces: Option<()>,
 }
 
@@ -243,8 +243,8 @@ struct HugePages {
     failcnt: u64,
 }
 
-impl Data<'_> {
-    fn new(stats: &Stats) -> Data<'_> {
+impl<'a> Data<'a> {
+    fn new(stats: &'a Stats, class: &'a ClassStats) -> Data<'a> {
         let from::CpuStats { total, kernel, user, percpu, percpu_kernel, percpu_user, .. } = &stats.cpu;
         let set = &stats.cpuset;
         Data {
@@ -299,7 +299,7 @@ impl Data<'_> {
                     (size.as_str(), HugePages { usage, max, failcnt })
                 })
                 .collect(),
-            intel_rdt: BTreeMap::new(),
+            intel_rdt: class,
             // runc's command line knows no container with interfaces that it counts.
             network_interfaces: None,
         }
@@ -336,7 +336,7 @@ mod tests {
                       \"sched_load_balance\":0,\"sched_relax_domain_level\":0}";
         let blkio = "{\"sectorsRecursive\":[{\"major\":8,\"op\":\"Read\",\"value\":9}]}";
         assert_eq!(
-            stats("a", &some),
+            stats("a", &some, &ClassStats::default()),
             format!(
                 "{{\"type\":\"stats\",\"id\":\"a\",\"data\":{{\"cpu\":{cpu},\"cpuset\":{cpuset},\"memory\":{{}},\
                  \"pids\":{{\"current\":3}},\"blkio\":{blkio},\"hugetlb\":{{}},\"intel_rdt\":{{}},\

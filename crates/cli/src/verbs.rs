@@ -10,7 +10,7 @@ use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::{Paused, Thread};
-use orlop::plan::{Gate, RootChange, SessionKeyring, Warning, Weight, exec};
+use orlop::plan::{Gate, Phase, RootChange, SessionKeyring, Warning, Weight, exec};
 use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno, OwnedFd};
@@ -187,9 +187,27 @@ fn say_as_runc(context: &Context<'_>, last: &str) {
     }
 }
 
+/// Called as runc, a mount that failed is told with its words before ours.
+fn in_words_of_runc(context: &Context<'_>, mut failure: Failure) -> Failure {
+    let of_mounts = failure.fields.iter().any(|(name, value)| *name == "phase" && value == Phase::Mounts.name());
+    if context.program == Program::Runc
+        && of_mounts
+        && let Some((doing, what)) = failure.message.split_once(": ").filter(|(_, what)| what.starts_with("mounting "))
+    {
+        let verb = doing.split_once(' ').map_or(doing, |(verb, _)| verb);
+        let theirs = "failed: unable to start container process: error during container init: error";
+        failure.message = format!("runc {verb} {theirs} {what}");
+    }
+    failure
+}
+
 const INIT_IS_DONE: &str = "init: closing the pipe to signal completion";
 
 fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
+    created(context, options).map_err(|failure| in_words_of_runc(context, failure))
+}
+
+fn created(context: &Context<'_>, options: &Create<'_>) -> Outcome {
     let how = create_options(context, options, Attendance::Detached)?;
     let bundle = bundle(options.bundle, options.config)?;
     let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
@@ -199,6 +217,10 @@ fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
 }
 
 fn run(context: &Context<'_>, options: &Run<'_>) -> Outcome {
+    ran(context, options).map_err(|failure| in_words_of_runc(context, failure))
+}
+
+fn ran(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
     let how = create_options(context, &options.create, attendance)?;
     let bundle = bundle(options.create.bundle, options.create.config)?;

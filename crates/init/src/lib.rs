@@ -18,8 +18,10 @@ mod exec;
 pub mod hook;
 #[cfg(not(orlop_program))]
 pub mod image;
+mod lines;
 mod mount;
 mod namespace;
+mod old;
 mod passwd;
 pub mod plan;
 mod root;

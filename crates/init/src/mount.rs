@@ -353,7 +353,7 @@ fn clone_one(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     mount::clone_tree(fd, c"", Reach::One, AtFlags::NONE).at(Call::OpenTree)
 }
 
-fn empty_directory(ctx: &Context<'_>) -> Result<OwnedFd> {
+pub(crate) fn empty_directory(ctx: &Context<'_>) -> Result<OwnedFd> {
     let config = mount::fsopen(c"tmpfs").at(Call::Fsopen)?;
     mount::fsconfig_string(&config, c"nr_blocks", c"1").at(Call::Fsconfig)?;
     mount::fsconfig_string(&config, c"nr_inodes", c"1").at(Call::Fsconfig)?;
@@ -391,9 +391,7 @@ pub(crate) fn pivot(ctx: &Context<'_>, root: Slot, spread: OldRoot) -> Result<()
 /// Where `/` is the initial ramfs pivot_root(2) gives EINVAL: the root is moved over it instead.
 pub(crate) fn move_root(ctx: &Context<'_>, root: Slot) -> Result<()> {
     fs::fchdir(ctx.fd(root)?).at(Call::Fchdir)?;
-    mount::mount(Some(c"."), c"/", None, MsFlags::MOVE, None).at(Call::Mount)?;
-    fs::chroot(c".").at(Call::Chroot)?;
-    fs::chdir(c"/").at(Call::Chdir)
+    mount::mount(Some(c"."), c"/", None, MsFlags::MOVE, None).at(Call::Mount)
 }
 
 /// setns(2) into a mount namespace changes the root to the namespace's own, with what is mounted on it.

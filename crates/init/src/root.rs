@@ -93,6 +93,17 @@ impl PathBuf {
         CStr::from_bytes_with_nul(room).map_err(|_| BROKEN)
     }
 
+    /// The same from its bytes, one after the other.
+    pub(crate) fn fill(&mut self, bytes: impl Iterator<Item = u8>) -> Result<&CStr> {
+        let mut len = 0;
+        for byte in bytes.chain([0]) {
+            let too_long = Failure { call: Call::Openat2, errno: Errno::NAMETOOLONG };
+            *self.0.get_mut(len).ok_or(too_long)? = byte;
+            len += 1;
+        }
+        CStr::from_bytes_with_nul(self.0.get(..len).ok_or(BROKEN)?).map_err(|_| BROKEN)
+    }
+
     /// Puts what a link says in its place; returns the new length. The link is in the directory `here`.
     fn expand(&mut self, len: usize, start: usize, end: usize, here: BorrowedFd<'_>) -> Result<usize> {
         let too_long = Failure { call: Call::Readlinkat, errno: Errno::NAMETOOLONG };

@@ -8,7 +8,7 @@ use crate::mount::{MountPoint, NewFs, OldMount};
 use crate::plan::Status;
 use crate::root::Node;
 use crate::step::{Follow, Make, Step};
-use crate::{attributes, console, copy, credentials, exec, mount, namespace, root};
+use crate::{attributes, console, copy, credentials, exec, mount, namespace, old, root};
 use orlop_sys::mount::{Propagation, Reach};
 use orlop_sys::thread::{self, SchedAttr};
 use orlop_sys::tty::WindowSize;
@@ -100,6 +100,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::ReadOnlyPath { root, path } => mount::readonly_path(ctx, root, path),
         Step::Pivot { root, old } => mount::pivot(ctx, root, old),
         Step::MoveRoot { root } => mount::move_root(ctx, root),
+        Step::DetachAllBut { root } => old::detach_all_but(ctx, root),
         Step::OpenRoot { out } => mount::open_root(ctx, out),
         Step::Unmount { root, path, over_proc } => mount::unmount(ctx, root, path, over_proc),
         Step::Chroot { root } => mount::chroot(ctx, root),

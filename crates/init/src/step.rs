@@ -264,13 +264,15 @@ steps! {
     ReadOnlyPath "readonly-path" { root: Slot, path: Text }
     /// pivot_root(2) into the root, and the old root goes.
     Pivot "pivot" { root: Slot, old: OldRoot }
-    /// Moves the root over `/` and changes into it, for a ramfs that cannot pivot.
+    /// Moves the root over `/`, for a ramfs that cannot pivot.
     MoveRoot "move-root" { root: Slot }
+    /// umount2(2) of every mount in the old root but the one that lies over it, and what is in that.
+    DetachAllBut "detach-all-but" { root: Slot }
     /// The root of a container that is entered, which has been changed into long ago.
     OpenRoot "open-root" { out: Slot }
     /// umount2(2) of what is mounted at a path inside the root.
     Unmount "unmount" { root: Slot, path: Text, over_proc: OverProc }
-    /// chroot(2), where there is no mount namespace to pivot in.
+    /// chroot(2), where nothing was pivoted.
     Chroot "chroot" { root: Slot }
     /// chdir(2), and the check that this is inside the root.
     Chdir "chdir" { path: Text, attempt: Attempt }

@@ -13,6 +13,7 @@ use crate::config::{Config, Resources, Status};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::Warning;
+use crate::resctrl::ClassStats;
 use crate::runtime::{Container, group_of};
 use crate::state::Init;
 
@@ -150,6 +151,13 @@ impl Container {
     /// Reads what it uses.
     pub fn stats(&self, which: Which) -> Result<Stats> {
         let stats = self.existing_group().and_then(|group| group.stats(which).map_err(from_cgroup));
+        stats.map_err(|error| error.during("events", self.id()))
+    }
+
+    /// Reads what its class of service may use, and uses; `None` where it has none. See `linux.intelRdt`.
+    pub fn class_stats(&self) -> Result<Option<ClassStats>> {
+        let class = self.dir().read_head().map(|record| record.and_then(|record| record.class));
+        let stats = class.and_then(|class| class.map(|class| class.stats()).transpose());
         stats.map_err(|error| error.during("events", self.id()))
     }
 

@@ -494,7 +494,7 @@ fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan, task: Task
             let state = subject.state(Status::Creating, launch.pid());
             offer(&launch.listener()?, plan, launch.pid(), (path, metadata), state)
         }
-        Task::Hook { event, index, .. } => subject.run(event, index as usize, Status::Creating, launch.pid()),
+        Task::Hook { event, index, .. } => subject.run(event, index as usize, launch.pid()),
         _ => Err(broken()),
     }
 }

@@ -342,6 +342,11 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::Pivot { .. } if errno == Errno::INVAL => {
             system(String::from("entering the root")).hint("on an initial ramfs use --no-pivot")
         }
+        // Of a container that is entered nobody has looked at the maps before.
+        Step::Stdio { uid } if errno == Errno::INVAL => {
+            Error::new(Kind::InvalidConfig, format!("user {uid} is not mapped in the container's user namespace"))
+        }
+        Step::DetachAllBut { .. } => system(String::from("detaching the host's mounts")),
         Step::WriteProc { path, value, .. } => proc_error(&text(path), &text(value), call_name, errno),
         Step::Scheduler { .. } => {
             let limits_processors = |write| plan.cgroup.file(write).ends_with("cpuset.cpus");

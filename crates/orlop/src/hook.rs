@@ -13,13 +13,14 @@ use orlop_init::Report;
 use orlop_init::hook::{self, Detail, Ending, Excerpt};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
-use orlop_sys::fs::duplicate;
+use orlop_sys::fs::{self, OFlags, duplicate};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 
 use crate::config::{Config, Hook, SPEC_VERSION, State, Status, Str};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{HookEvent, Origin, Warning, state_document};
+use crate::path;
+use crate::plan::{HOOKS_OUTPUT, HookEvent, Origin, Warning, state_document};
 use crate::state::c_string;
 
 /// The container that hooks are told of.
@@ -31,14 +32,14 @@ pub(crate) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Runs the hooks of a list in order, up to the first that fails.
-    pub(crate) fn run_all(&self, event: HookEvent, status: Status, pid: i32) -> Result<()> {
-        (0..event.of(&self.config.hooks).len()).try_for_each(|index| self.run(event, index, status, pid))
+    pub(crate) fn run_all(&self, event: HookEvent, pid: i32) -> Result<()> {
+        (0..event.of(&self.config.hooks).len()).try_for_each(|index| self.run(event, index, pid))
     }
 
     /// Runs all hooks after the container's end: one that fails is a warning, and the next ones run all the same.
     pub(crate) fn run_poststop(&self) -> Vec<Warning> {
         let event = HookEvent::Poststop;
-        let failed = |index| self.run(event, index, Status::Stopped, 0).err().map(|error| (index, error));
+        let failed = |index| self.run(event, index, 0).err().map(|error| (index, error));
         let all = (0..event.of(&self.config.hooks).len()).filter_map(failed);
         let warning = |(index, error): (usize, Error)| {
             Warning::new(Origin::member(event.pointer(), index), String::from(error.reason()))
@@ -58,13 +59,27 @@ impl Subject<'_> {
         }
     }
 
+    /// The files that annotations name for what hooks print.
+    fn outputs(&self) -> Result<[Option<OwnedFd>; 2]> {
+        let open = |name: &str| -> Result<Option<OwnedFd>> {
+            let Some(path) = self.config.annotations.get(name) else { return Ok(None) };
+            let path = path::join(self.bundle, path);
+            let flags = OFlags::WRONLY | OFlags::CREAT | OFlags::APPEND | OFlags::NOCTTY;
+            let file = fs::open_at(CWD, &c_string(&path)?, flags, 0o600).and_then(above);
+            file.map(Some).map_err(|errno| Error::system("open", format!("{name}: {path}"), errno))
+        };
+        let [out, err] = HOOKS_OUTPUT;
+        Ok([open(out)?, open(err)?])
+    }
+
     /// Runs one hook.
-    pub(crate) fn run(&self, event: HookEvent, index: usize, status: Status, pid: i32) -> Result<()> {
+    pub(crate) fn run(&self, event: HookEvent, index: usize, pid: i32) -> Result<()> {
         let Some(hook) = event.of(&self.config.hooks).get(index) else {
             return Err(Error::new(Kind::System, format!("there is no {} hook #{index}", event.name())));
         };
-        let state = state_document(self.id, self.bundle, &self.config.annotations, status, pid);
-        let why = match execute(hook, &state, self.bundle) {
+        let state = state_document(self.id, self.bundle, &self.config.annotations, event.status(), pid);
+        let ran = self.outputs().and_then(|outputs| execute(hook, &state, self.bundle, outputs));
+        let why = match ran {
             Ok(None) => return Ok(()),
             Ok(Some(why)) => why,
             Err(error) => format!("{error}"),
@@ -115,7 +130,7 @@ fn timed_out(seconds: u32) -> String {
 }
 
 /// Runs a hook to its end: `None` where it succeeded, else why it did not.
-fn execute(hook: &Hook<'_>, state: &str, bundle: &str) -> Result<Option<String>> {
+fn execute(hook: &Hook<'_>, state: &str, bundle: &str, outputs: [Option<OwnedFd>; 2]) -> Result<Option<String>> {
     let failed = |call| move |errno| Error::system(call, "", errno);
     let path = c_string(&hook.path)?;
     let cwd = c_string(bundle)?;
@@ -124,10 +139,14 @@ fn execute(hook: &Hook<'_>, state: &str, bundle: &str) -> Result<Option<String>>
     let args = if hook.args.is_empty() { alloc::vec![path.clone()] } else { strings(&hook.args)? };
     let env = strings(&hook.env)?;
     let (argv, envp) = (pointers(&args), pointers(&env));
+    let above = |fd| above(fd).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
     let stdin = above(hook::input(&[state.as_bytes()]).map_err(failed("memfd_create"))?)?;
     let (out, out_end) = event::pipe().map_err(failed("pipe2"))?;
     let (err, err_end) = event::pipe().map_err(failed("pipe2"))?;
-    let (out_end, err_end) = (above(out_end)?, above(err_end)?);
+    // A pipe that nobody writes to has ended.
+    let [to_out, to_err] = outputs;
+    let out_end = to_out.map_or_else(|| above(out_end), Ok)?;
+    let err_end = to_err.map_or_else(|| above(err_end), Ok)?;
     let program = Program {
         file: CWD,
         path: &path,
@@ -163,11 +182,8 @@ fn execute(hook: &Hook<'_>, state: &str, bundle: &str) -> Result<Option<String>>
 }
 
 /// A caller without standard descriptors may get a pipe in their place, where the hook's own would cover it.
-fn above(fd: OwnedFd) -> Result<OwnedFd> {
-    if fd.as_raw() > 2 {
-        return Ok(fd);
-    }
-    duplicate(&fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "", errno))
+fn above(fd: OwnedFd) -> orlop_sys::Result<OwnedFd> {
+    if fd.as_raw() > 2 { Ok(fd) } else { duplicate(&fd, 3) }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

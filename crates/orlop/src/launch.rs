@@ -510,6 +510,16 @@ fn failed_step(plan: &Plan, report: &Report, excerpt: &[u8]) -> Error {
             let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
             if errno == Errno::NOTDIR { error.hint("a directory goes on a directory, a file on a file") } else { error }
         }
+        Act::Init(Step::BindAttr { .. }) => {
+            let after = plan.entries.get(index..).unwrap_or_default().iter();
+            let mut target = after.filter_map(|entry| match entry.act {
+                Act::Init(Step::Target { path, .. } | Step::AttachOrLink { path, .. }) => Some(plan.string(path)),
+                _ => None,
+            });
+            let path = target.next().unwrap_or_default();
+            let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
+            if call == Some(Call::LockedFlags) { error.hint("see mount_namespaces(7)") } else { error }
+        }
         Act::Init(step) => explain::step_error(plan, step, call, errno, report.detail),
         // Before its first step.
         Act::Runtime(_) => {

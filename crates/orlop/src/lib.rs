@@ -64,8 +64,9 @@ pub use host::Host;
 pub use mounts::read_mounts;
 pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
 
-/// What [`Container::stats`] gives.
+/// What [`Container::stats`] and [`Container::class_stats`] give.
 pub mod stats {
+    pub use crate::resctrl::{BandwidthInfo, CacheInfo, ClassStats, Occupied, Transferred};
     pub use orlop_cgroup::{
         Counter, CpuStats, CpusetStats, HugePageStats, IoEntry, IoStats, MemoryStats, MiscStats, PidsStats, Pressure,
         RdmaEntry, RdmaStats, Stall,

@@ -206,6 +206,178 @@ impl Class {
     }
 }
 
+/// What a container's class of service may use, and what it does use, with the names that runc prints. What the machine
+/// does not have is absent.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct ClassStats {
+    /// What the processor has of caches to share out.
+    #[serde(rename = "l3_cache_info", skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheInfo>,
+    /// The line of the root class for them.
+    #[serde(rename = "l3_cache_schema_root", skip_serializing_if = "String::is_empty")]
+    pub root_cache: String,
+    /// The line of this class.
+    #[serde(rename = "l3_cache_schema", skip_serializing_if = "String::is_empty")]
+    pub own_cache: String,
+    /// How memory bandwidth is shared out.
+    #[serde(rename = "mem_bw_info", skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<BandwidthInfo>,
+    /// The line of the root class for it.
+    #[serde(rename = "mem_bw_schema_root", skip_serializing_if = "String::is_empty")]
+    pub root_bandwidth: String,
+    /// The line of this class.
+    #[serde(rename = "mem_bw_schema", skip_serializing_if = "String::is_empty")]
+    pub own_bandwidth: String,
+    /// All lines of this class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// Bytes that went between caches and memory, by domain.
+    #[serde(rename = "mbm_stats", skip_serializing_if = "Option::is_none")]
+    pub transferred: Option<Vec<Transferred>>,
+    /// Bytes of cache that are occupied, by domain.
+    #[serde(rename = "cmt_stats", skip_serializing_if = "Option::is_none")]
+    pub occupied: Option<Vec<Occupied>>,
+}
+
+/// `info/L3` of resctrl.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct CacheInfo {
+    /// The mask of all that can be shared out, in hexadecimal.
+    #[serde(rename = "cbm_mask", skip_serializing_if = "String::is_empty")]
+    pub mask: String,
+    /// How many bits a mask must have.
+    #[serde(rename = "min_cbm_bits", skip_serializing_if = "is_zero")]
+    pub min_bits: u64,
+    /// How many classes there can be.
+    #[serde(rename = "num_closids", skip_serializing_if = "is_zero")]
+    pub classes: u64,
+}
+
+/// `info/MB` of resctrl.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct BandwidthInfo {
+    /// The steps, in percent.
+    #[serde(rename = "bandwidth_gran", skip_serializing_if = "is_zero")]
+    pub granularity: u64,
+    /// Whether delays grow evenly.
+    #[serde(rename = "delay_linear", skip_serializing_if = "is_zero")]
+    pub linear: u64,
+    /// The least, in percent.
+    #[serde(rename = "min_bandwidth", skip_serializing_if = "is_zero")]
+    pub min: u64,
+    /// How many classes there can be.
+    #[serde(rename = "num_closids", skip_serializing_if = "is_zero")]
+    pub classes: u64,
+}
+
+/// Memory bandwidth monitoring, in one domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Transferred {
+    /// Bytes to and from any memory.
+    #[serde(rename = "mbm_total_bytes")]
+    pub total: u64,
+    /// To and from that of the domain's own node.
+    #[serde(rename = "mbm_local_bytes")]
+    pub local: u64,
+}
+
+/// Cache monitoring, in one domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Occupied {
+    /// Bytes.
+    #[serde(rename = "llc_occupancy")]
+    pub bytes: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn number(path: &str) -> Result<u64> {
+    let text = read(path)?;
+    let text = text.trim();
+    text.parse().map_err(|_| Error::new(Kind::System, format!("{path}: {text:?} is no number")))
+}
+
+/// The last line about a resource, as runc finds it.
+fn line_of(lines: &[String], resource: &str) -> String {
+    lines.iter().rev().find(|line| line.contains(resource)).map(|line| line.trim().to_owned()).unwrap_or_default()
+}
+
+impl Class {
+    /// What it may use, and uses. Without a monitoring group of its own these are the figures of all in the class.
+    pub(crate) fn stats(&self) -> Result<ClassStats> {
+        let lines = |group: &str| -> Result<Vec<String>> {
+            Ok(read(&format!("{group}/schemata"))?.trim().split('\n').map(ToOwned::to_owned).collect())
+        };
+        let (root, own) = (lines(&self.root)?, lines(&self.group)?);
+        let info = |name: &str| format!("{}/info/{name}", self.root);
+        let mut stats = ClassStats::default();
+        if exists(&info("L3"))? {
+            stats.cache = Some(CacheInfo {
+                mask: read(&info("L3/cbm_mask"))?.trim().to_owned(),
+                min_bits: number(&info("L3/min_cbm_bits"))?,
+                classes: number(&info("L3/num_closids"))?,
+            });
+            (stats.root_cache, stats.own_cache) = (line_of(&root, "L3"), line_of(&own, "L3"));
+        }
+        if exists(&info("MB"))? {
+            stats.bandwidth = Some(BandwidthInfo {
+                granularity: number(&info("MB/bandwidth_gran"))?,
+                linear: number(&info("MB/delay_linear"))?,
+                min: number(&info("MB/min_bandwidth"))?,
+                classes: number(&info("MB/num_closids"))?,
+            });
+            (stats.root_bandwidth, stats.own_bandwidth) = (line_of(&root, "MB"), line_of(&own, "MB"));
+        }
+        stats.schemata = own;
+        self.monitored(&mut stats)?;
+        Ok(stats)
+    }
+
+    fn monitored(&self, stats: &mut ClassStats) -> Result<()> {
+        const FEATURES: &str = "info/L3_MON/mon_features";
+        let path = format!("{}/{FEATURES}", self.root);
+        let features = if exists(&path)? { read(&path)? } else { return Ok(()) };
+        let has = |feature: &str| features.lines().any(|line| line == feature);
+        let [total, local, occupied] =
+            ["mbm_total_bytes", "mbm_local_bytes", "llc_occupancy"].map(|f| has(f).then_some(f));
+        let data = format!("{}/mon_data", self.monitor.as_ref().unwrap_or(&self.group));
+        let mut domains = directories(&data)?;
+        domains.sort();
+        let value = |domain: &str, file: Option<&str>| match file {
+            Some(file) => number(&format!("{data}/{domain}/{file}")),
+            None => Ok(0),
+        };
+        if total.or(local).is_some() {
+            let all = domains.iter().map(|d| Ok(Transferred { total: value(d, total)?, local: value(d, local)? }));
+            stats.transferred = Some(all.collect::<Result<_>>()?);
+        }
+        if occupied.is_some() {
+            let all = domains.iter().map(|domain| Ok(Occupied { bytes: value(domain, occupied)? }));
+            stats.occupied = Some(all.collect::<Result<_>>()?);
+        }
+        Ok(())
+    }
+}
+
+/// The names of the directories in one.
+fn directories(path: &str) -> Result<Vec<String>> {
+    const DIRECTORY: u8 = 4;
+    let failed = |call| move |errno| Error::system(call, path.to_owned(), errno);
+    let dir = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(failed("open"))?;
+    let mut names = Vec::new();
+    let mut buf = [0u8; 4096];
+    loop {
+        let n = fs::read_dir(&dir, &mut buf).map_err(failed("getdents64"))?;
+        if n == 0 {
+            return Ok(names);
+        }
+        let found = fs::entries(buf.get(..n).unwrap_or_default()).filter(|(_, kind)| *kind == DIRECTORY);
+        names.extend(found.map(|(name, _)| name.to_string_lossy().into_owned()));
+    }
+}
+
 /// Why a container that was made without a class gets none.
 pub(crate) fn refuse_update(needs: Needs, given_root: Option<&str>) -> Error {
     let checked = match root(given_root) {

@@ -13,7 +13,7 @@ use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, net, thread};
 
 use crate::bundle::Bundle;
 use crate::checkpoint::{NULL, OUTSIDE, config_file};
-use crate::config::{Config, Document, Layout, Namespace, NamespaceKind, Status, Str};
+use crate::config::{Config, Document, Layout, Namespace, NamespaceKind, Str};
 use crate::console::Console;
 use crate::create::{self, CreateOptions, Made, write_pid_file};
 use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, Peer, Request, Start, option};
@@ -224,8 +224,8 @@ impl Job<'_> {
                 if config.linux.namespaces.iter().any(new_network) && !self.options.empty_network {
                     loopback(pid)?;
                 }
-                self.subject.run_all(HookEvent::Prestart, Status::Creating, pid)?;
-                self.subject.run_all(HookEvent::CreateRuntime, Status::Creating, pid)
+                self.subject.run_all(HookEvent::Prestart, pid)?;
+                self.subject.run_all(HookEvent::CreateRuntime, pid)
             }
             "post-restore" => {
                 self.keep(pid)?;

@@ -431,7 +431,7 @@ impl Container {
         };
         let config = Config::parse(&text)?;
         let subject = Subject { id: &self.id, bundle: &record.told.bundle, config: &config };
-        subject.run_all(HookEvent::Poststart, Status::Running, pid).map_err(|error| match self.end_init() {
+        subject.run_all(HookEvent::Poststart, pid).map_err(|error| match self.end_init() {
             Ok(()) => error,
             Err(second) => error.hint(format!("and the container could not be killed: {second}")),
         })
@@ -461,6 +461,9 @@ impl Container {
         }
         if call == Some(Call::Seccomp) {
             return Error::system("seccomp", "loading the filter", errno).field("/linux/seccomp");
+        }
+        if config.process.is_none() {
+            return Error::new(Kind::InvalidConfig, plan::NO_PROCESS).field("/process");
         }
         let name = config.process.as_ref().and_then(|process| process.args.first());
         let seen = Seen::new(excerpt, report.said, report.detail);

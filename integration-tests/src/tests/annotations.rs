@@ -17,6 +17,7 @@ tests! { "annotations":
     HOST_ROOT {
         original_groups_stay, pidfd_goes_to_its_receiver, receiver_that_is_not_there, mount_context_types,
         mount_label_without_selinux, systemd_hierarchy_of_v1, refused_by_name, features_lists_them,
+        output_of_hooks_goes_to_files,
         link_is_copied, link_that_is_there, file_is_mounted_as_ever, link_is_mounted_itself, mounted_on_a_link,
     }
 }
@@ -106,17 +107,57 @@ fn systemd_hierarchy_of_v1(t: &Context) -> Outcome {
 }
 
 fn refused_by_name(t: &Context) -> Outcome {
-    for name in ["run.oci.handler", "run.oci.hooks.stdout", "run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
+    for name in ["run.oci.handler", "run.oci.seccomp.plugins", "run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
         t.run(&annotated(t, name, "x")).fails_with(&format!("the annotation {name} is not supported"));
         fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
     }
+    // Without a name no cgroup below is asked for.
+    for name in ["run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
+        t.run(&annotated(t, name, "")).ok();
+        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+    }
+    for event in ["createContainer", "startContainer"] {
+        let hook = json!({"path": "/bin/true"});
+        let bundle = annotated(t, "run.oci.hooks.stderr", "x").with(&format!("/hooks/{event}/-"), hook);
+        t.run(&bundle).fails_with("the annotation run.oci.hooks.stderr is not supported with hooks that run in");
+        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// What is there stays, and a path may start from the bundle.
+fn output_of_hooks_goes_to_files(t: &Context) -> Outcome {
+    let err = t.dir().join("err");
+    fs::write(&err, "before\n").expect("writable");
+    let mut bundle = annotated(t, "run.oci.hooks.stdout", "out").args(&["true"]);
+    bundle.set("/annotations/run.oci.hooks.stderr", json!(err));
+    for event in ["prestart", "createRuntime", "poststart", "poststop"] {
+        let script = format!("echo {event}; echo {event} >&2");
+        bundle.set(&format!("/hooks/{event}/-"), json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+    }
+    t.run(&bundle).ok();
+    let all = "prestart\ncreateRuntime\npoststart\npoststop\n";
+    let out = std::path::Path::new(bundle.path()).join("out");
+    assert_eq!(fs::read_to_string(&out).expect("it was made"), all);
+    assert_eq!(fs::read_to_string(&err).expect("it was there"), format!("before\n{all}"));
+    // What is elsewhere is not in the message of one that fails.
+    let failing = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo why; echo reason >&2; exit 3"]});
+    bundle.set("/hooks/prestart", json!([failing]));
+    bundle.set("/hooks/poststop", json!([]));
+    let failed = t.run(&bundle).fails_with("error running prestart hook #0: exit status 3");
+    assert!(!failed.stderr().contains("why") && !failed.stderr().contains("reason"), "{}", failed.stderr());
+    assert_eq!(fs::read_to_string(&out).expect("it was made"), format!("{all}why\n"));
+    bundle.set("/annotations/run.oci.hooks.stdout", json!("no/such/folder"));
+    t.run(&bundle).fails_with("run.oci.hooks.stdout");
     Ok(())
 }
 
 fn features_lists_them(t: &Context) -> Outcome {
     let features = t.orlop(&["features"]).end().ok().json();
     let listed = features["potentiallyUnsafeConfigAnnotations"].as_array().expect("a list").clone();
-    for name in ["run.oci.keep_original_groups", "run.oci.pidfd_receiver", "org.systemd.property."] {
+    for name in
+        ["run.oci.keep_original_groups", "run.oci.pidfd_receiver", "run.oci.hooks.stdout", "org.systemd.property."]
+    {
         assert!(listed.contains(&json!(name)), "{name}: {listed:?}");
     }
     assert!(!listed.contains(&json!("run.oci.handler")), "{listed:?}");

@@ -13,6 +13,7 @@ tests! { "attributes":
         scheduler_is_checked, io_priority, io_priority_is_checked, personality, memory_policy,
         memory_policy_is_checked, sysctl_of_the_host_is_refused, affinity_is_reset, exec_affinity_is_checked,
         apparmor_that_is_not_there, selinux_that_is_not_there, keyring_is_searchable, listen_fds_replace_the_config,
+        sysctl_of_the_containers_own,
     }
     ROOT {
         scheduler, deadline_scheduler, sysctl, sysctl_is_not_redirected, sysctl_that_is_not_there,
@@ -27,6 +28,7 @@ fn scheduling(stat: &str) -> [i64; 3] {
 }
 
 fn scheduler(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (scheduler, wanted) in [
         (json!({"policy": "SCHED_BATCH", "nice": 19}), [3, 0, 19]),
         (json!({"policy": "SCHED_OTHER", "nice": -5}), [0, 0, -5]),
@@ -132,6 +134,7 @@ fn memory_policy_is_checked(t: &Context) -> Outcome {
 }
 
 fn sysctl(t: &Context) -> Outcome {
+    t.needs_root()?;
     let values = json!({
         "net.ipv4.ip_forward": "1", "net/ipv4/conf/lo/forwarding": "0", "kernel.shmmni": "1234",
         "fs.mqueue.msg_max": "7", "kernel.domainname": "a.domain",
@@ -147,8 +150,18 @@ fn sysctl(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// What belongs to a namespace of the container may be set by whoever makes it.
+fn sysctl_of_the_containers_own(t: &Context) -> Outcome {
+    let values = json!({"kernel.shmmni": "1234", "fs.mqueue.msg_max": "7"});
+    let files = ["cat", "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue/msg_max"];
+    let done = t.run(&t.bundle().args(&files).with("/linux/sysctl", values)).ok();
+    assert_eq!(done.stdout(), "1234\n7\n");
+    Ok(())
+}
+
 /// CVE-2025-52881: what the container mounts on /proc is not what is written to.
 fn sysctl_is_not_redirected(t: &Context) -> Outcome {
+    t.needs_root()?;
     let bundle = t.bundle().args(&["cat", "/proc/sys/kernel/shmmni"]);
     let decoy = bundle.rootfs("decoy");
     fs::write(&decoy, "untouched").expect("writable");
@@ -163,6 +176,7 @@ fn sysctl_is_not_redirected(t: &Context) -> Outcome {
 }
 
 fn sysctl_that_is_not_there(t: &Context) -> Outcome {
+    t.needs_root()?;
     let bundle = t.bundle().with("/linux/sysctl", json!({"net.no.such": "1"}));
     t.run(&bundle).fails_with("sysctl net.no.such");
     Ok(())

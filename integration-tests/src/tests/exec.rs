@@ -11,11 +11,14 @@ use crate::host::Layout;
 use crate::tests::{Outcome, tests};
 
 tests! { "exec":
+    EVERYWHERE {
+        exit_statuses, failures, pid_file, detached, process_file_inherits, joins_all_namespaces, cgroup,
+        created_container, stopped_container, preserved_descriptors, listen_fds, standard_streams,
+        signals_are_forwarded, why_a_program_does_not_run, execve_error_of_runc, arguments_of_any_bytes,
+        unmapped_user,
+    }
     ROOT {
-        options, exit_statuses, failures, pid_file, no_pid_file_of_a_failure, detached, process_file,
-        process_file_inherits, joins_all_namespaces, cgroup, sub_cgroup, created_container, stopped_container,
-        paused_container, preserved_descriptors, listen_fds, standard_streams, signals_are_forwarded,
-        oom_score_adj_and_rlimits, why_a_program_does_not_run, execve_error_of_runc, arguments_of_any_bytes,
+        options, no_pid_file_of_a_failure, process_file, sub_cgroup, paused_container, oom_score_adj_and_rlimits,
         cpu_affinity,
     }
 }
@@ -246,6 +249,23 @@ fn pid_file(t: &Context) -> Outcome {
     assert!(pid > 1 && pid != t.pid(&id));
     assert_ne!(done.value("pid"), text, "the number in the container is another one");
     assert_eq!(done.value("ppid"), "0");
+    t.delete(&id);
+    Ok(())
+}
+
+/// Nobody has looked at the maps of a container that is entered.
+fn unmapped_user(t: &Context) -> Outcome {
+    let mut bundle = t.bundle().args(SLEEP);
+    if t.host.uid == 0 {
+        let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        bundle = bundle.with("/linux/namespaces/-", json!({"type": "user"}));
+        bundle = bundle.with("/linux/uidMappings", ids.clone()).with("/linux/gidMappings", ids);
+    }
+    let id = t.id("c");
+    t.detach(&bundle, &id);
+    let failed = t.orlop(&exec(&["--user", "70000"], &id, &["/bin/true"])).end().exits(255);
+    let failed = failed.fails_with("user 70000 is not mapped in the container's user namespace");
+    assert!(failed.stdout().is_empty());
     t.delete(&id);
     Ok(())
 }

@@ -10,10 +10,8 @@ use crate::tests::exec::{SLEEP, exec, sleeper};
 use crate::tests::{Outcome, tests};
 
 tests! { "exec":
-    ROOT {
-        callers_descriptors_stay_outside, cwd_outside_of_the_root, user_forms, capability_sets,
-        keyring_is_the_containers, many_in_a_row, many_at_once, hostile_container_sees_nothing,
-    }
+    EVERYWHERE { callers_descriptors_stay_outside, cwd_outside_of_the_root, keyring_is_the_containers }
+    ROOT { user_forms, capability_sets, many_in_a_row, many_at_once, hostile_container_sees_nothing }
     APPARMOR { apparmor }
 }
 

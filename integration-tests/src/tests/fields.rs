@@ -17,7 +17,7 @@ tests! { "fields":
         conditions_of_a_filter, mount_label_without_selinux,
     }
     EVERYWHERE {
-        personality_flags_are_ignored, what_is_not_built_is_refused,
+        personality_flags_are_ignored,
     }
 }
 
@@ -410,24 +410,5 @@ fn personality_flags_are_ignored(t: &Context) -> Outcome {
     let bundle = t.bundle().with("/linux/personality", json!({"domain": "LINUX", "flags": ["SOME"]}));
     let done = t.run(&bundle).ok();
     assert!(done.log().contains("ignoring personality flags"), "{}", done.log());
-    Ok(())
-}
-
-/// A clear refusal rather than a container without it.
-fn what_is_not_built_is_refused(t: &Context) -> Outcome {
-    let table = include_str!("../../../fixtures/config/properties.txt");
-    for field in
-        table.lines().filter(|line| line.ends_with("not-supported")).filter_map(|line| line.split_whitespace().next())
-    {
-        // The fields themselves; what is in them goes with them.
-        if field.matches('/').count() != 2 {
-            continue;
-        }
-        let value = if field.ends_with("netDevices") { json!({"eth0": {}}) } else { json!({}) };
-        let bundle = t.bundle_again().with(field, value);
-        let done = t.create(&bundle, &t.id("c")).fails_with("not supported");
-        assert!(done.stderr().contains(field), "{field}: {}", done.stderr());
-        fs::remove_dir_all(bundle.path()).expect("it is ours");
-    }
     Ok(())
 }

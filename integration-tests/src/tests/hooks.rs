@@ -75,7 +75,7 @@ fn hooks_read_the_state(t: &Context) -> Outcome {
     let pid = t.pid(&id);
     t.orlop(&["start", &id]).end().ok();
     t.orlop(&["delete", "--force", &id]).end().ok();
-    let wanted = [("creating", pid), ("creating", pid), ("creating", 1), ("running", pid), ("stopped", 0)];
+    let wanted = [("created", pid), ("creating", pid), ("creating", 1), ("running", pid), ("stopped", 0)];
     for (event, (status, pid)) in events.into_iter().zip(wanted) {
         let text = fs::read_to_string(file(t, event)).expect("the hook has run");
         let state: Value = serde_json::from_str(&text).expect("the state is JSON");

@@ -17,7 +17,7 @@ tests! { "lifecycle":
         delete_force_ends_a_running_one, delete_force_ends_a_created_one, id_is_taken,
         kill_takes_names_and_numbers, kill_of_a_created_one, start_twice_is_refused, config_is_frozen,
         run_forwards_signals, run_keep, pid_is_a_child_of_the_subreaper, bundle_is_the_cwd,
-        concurrent_runs,
+        concurrent_runs, start_without_a_process,
     }
 }
 
@@ -206,6 +206,20 @@ fn start_twice_is_refused(t: &Context) -> Outcome {
     t.orlop(&["start", &id]).end().exits(1);
     assert_eq!(t.state(&id)["status"], "running");
     t.delete(&id);
+    Ok(())
+}
+
+/// Only `start` needs something to run; what it could not start has ended.
+fn start_without_a_process(t: &Context) -> Outcome {
+    const WHY: &str = "process property must not be empty";
+    let bundle = t.bundle().with("/process", json!(null));
+    t.orlop(&["run", "--bundle", bundle.path(), &t.id("run")]).end().fails_with(WHY);
+    let id = t.id("c");
+    t.create(&bundle, &id).ok();
+    assert_eq!(t.state(&id)["status"], "created");
+    t.orlop(&["start", &id]).end().fails_with(WHY);
+    t.wait_for(&id, "stopped");
+    t.orlop(&["delete", &id]).end().ok();
     Ok(())
 }
 

@@ -17,6 +17,11 @@ tests! { "mounts":
 
 /// Binds a tmpfs with `host`'s options to /mnt with these, in a mount namespace of its own.
 fn bound(t: &Context, bundle: Bundle, host: &str, options: &str) -> Done {
+    bound_by(t, bundle, host, options, "orlop")
+}
+
+/// The same, called by that name.
+fn bound_by(t: &Context, bundle: Bundle, host: &str, options: &str, name: &str) -> Done {
     let source = t.dir().join("tmp").to_str().expect("a plain path").to_owned();
     let options: Vec<&str> = options.split(',').collect();
     let mount = json!({"destination": "/mnt", "source": source, "options": options});
@@ -24,7 +29,7 @@ fn bound(t: &Context, bundle: Bundle, host: &str, options: &str) -> Done {
     let bundle = bundle.with("/mounts/-", mount);
     let script = format!(
         "exec unshare --mount bash -c 'mount -t tmpfs -o strictatime t {source} &&
-         mount -o remount,bind,{host} {source} && exec \"$@\"' bash \"$@\""
+         mount -o remount,bind,{host} {source} && exec -a {name} \"$@\"' bash \"$@\""
     );
     let done = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).through_bash(&script).end();
     std::fs::remove_dir_all(bundle.path()).expect("it is ours");
@@ -82,7 +87,17 @@ fn locked_flags_that_must_go(t: &Context) -> Outcome {
     for (host, options) in
         [("ro", "bind,rw"), ("nodev", "bind,dev"), ("relatime", "bind,noatime"), ("noatime", "bind,relatime")]
     {
-        bound(t, in_user_namespace(t.bundle()), host, options).fails_with("operation not permitted");
+        let failed = bound(t, in_user_namespace(t.bundle()), host, options).fails_with("operation not permitted");
+        assert!(
+            failed.stderr().starts_with("run ") && failed.stderr().contains(": mounting at /mnt"),
+            "{}",
+            failed.stderr()
+        );
+        // In runc's words where that was called.
+        const WORDS: &str =
+            "runc run failed: unable to start container process: error during container init: error mounting at /mnt: ";
+        let failed = bound_by(t, in_user_namespace(t.bundle()), host, options, "runc");
+        failed.fails_with(WORDS).fails_with("operation not permitted");
     }
     Ok(())
 }

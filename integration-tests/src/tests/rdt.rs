@@ -13,7 +13,7 @@ use crate::tests::{Outcome, tests};
 tests! { "rdt":
     HOST_ROOT {
         class_of_its_own, class_that_is_named, class_that_was_there, schemata_that_differ, monitoring_group, root_class,
-        failure_leaves_no_class, executed_processes_join, update_changes_the_class, host_without_it, names_are_checked,
+        failure_leaves_no_class, executed_processes_join, update_changes_the_class, events_tell_of_the_class, host_without_it, names_are_checked,
     }
 }
 
@@ -166,6 +166,84 @@ fn update_changes_the_class(t: &Context) -> Outcome {
     let update = t.orlop(&["update", "--l3-cache-schema", "L3:0=3", &id]);
     with(update, &root).end().fails_with("made without intelRdt");
     t.delete(&id);
+    Ok(())
+}
+
+/// As runc prints them; of the container's own monitoring group where it has one.
+fn events_tell_of_the_class(t: &Context) -> Outcome {
+    let root = resctrl(t);
+    let file = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("writable");
+        fs::write(path, text).expect("writable");
+    };
+    for (path, text) in [
+        ("schemata", "    L3:0=fffff;1=fffff\n    MB:0=100\n"),
+        ("gold/schemata", "    L3:0=f;1=ff\n    MB:0= 20\n"),
+        ("info/L3/cbm_mask", "fffff\n"),
+        ("info/L3/min_cbm_bits", "2\n"),
+        ("info/L3/num_closids", "16\n"),
+        ("info/MB/bandwidth_gran", "10\n"),
+        ("info/MB/delay_linear", "1\n"),
+        ("info/MB/min_bandwidth", "10\n"),
+        ("info/MB/num_closids", "8\n"),
+    ] {
+        file(path, text);
+    }
+    let allocated = json!({
+        "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 2, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fffff;1=fffff",
+        "l3_cache_schema": "L3:0=f;1=ff",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 1, "min_bandwidth": 10, "num_closids": 8},
+        "mem_bw_schema_root": "MB:0=100",
+        "mem_bw_schema": "MB:0= 20",
+        "schemata": ["L3:0=f;1=ff", "    MB:0= 20"],
+    });
+    let monitored = |mut stats: Value, more: Value| {
+        stats.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        stats
+    };
+    let tell = |id: &str| {
+        let done = t.orlop(&["events", "--stats", id]).end().ok();
+        let record: Value = serde_json::from_str(&done.stdout()).expect("it is JSON");
+        record["data"]["intel_rdt"].clone()
+    };
+    let (of_class, own, none) = (t.id("class"), t.id("own"), t.id("none"));
+    create(t, &bundle(t, json!({"closID": "gold"})), &of_class, &root).ok();
+    assert_eq!(tell(&of_class), allocated);
+    // What the processor counts is in a file; what it does not count is zero.
+    file("info/L3_MON/mon_features", "llc_occupancy\nmbm_total_bytes\n");
+    for (domain, occupied, total) in [("01", 7, 70), ("00", 5, 50)] {
+        file(&format!("gold/mon_data/mon_L3_{domain}/llc_occupancy"), &format!("{occupied}\n"));
+        file(&format!("gold/mon_data/mon_L3_{domain}/mbm_total_bytes"), &format!("{total}\n"));
+    }
+    let more = json!({
+        "mbm_stats": [
+            {"mbm_total_bytes": 50, "mbm_local_bytes": 0}, {"mbm_total_bytes": 70, "mbm_local_bytes": 0}
+        ],
+        "cmt_stats": [{"llc_occupancy": 5}, {"llc_occupancy": 7}],
+    });
+    assert_eq!(tell(&of_class), monitored(allocated.clone(), more));
+    t.delete(&of_class);
+    fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+
+    fs::create_dir_all(root.join("gold/mon_groups")).expect("writable");
+    let rdt = json!({"closID": "gold", "enableMonitoring": true});
+    create(t, &bundle(t, rdt), &own, &root).ok();
+    file("info/L3_MON/mon_features", "mbm_local_bytes\n");
+    let data = format!("gold/mon_groups/{own}/mon_data");
+    file(&format!("{data}/mon_L3_00/mbm_local_bytes"), "Unavailable\n");
+    t.orlop(&["events", "--stats", &own]).end().fails_with("\"Unavailable\" is no number");
+    file(&format!("{data}/mon_L3_00/mbm_local_bytes"), "9\n");
+    let more = json!({"mbm_stats": [{"mbm_total_bytes": 0, "mbm_local_bytes": 9}]});
+    assert_eq!(tell(&own), monitored(allocated, more));
+    fs::remove_dir_all(root.join(&data)).expect("it is ours");
+    t.delete(&own);
+    fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+
+    t.create(&t.bundle(), &none).ok();
+    assert_eq!(tell(&none), json!({}));
+    t.delete(&none);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ tests! { "security":
     ROOT {
         cve_2016_3697_numeric_user, cve_2026_41579_dev_is_a_link, cve_2024_40635_uid,
         forbidden_device, state_of_a_created_one_is_not_readable, cve_2021_43784_many_mappings,
-        cve_2026_30892_exec_user,
+        cve_2026_30892_exec_user, no_pivot_leaves_nothing_of_the_host,
     }
 }
 
@@ -442,4 +442,34 @@ fn with_interpreter(path: &[u8]) -> Vec<u8> {
     elf.extend(path);
     elf.push(0);
     elf
+}
+
+/// The kernel lets a user namespace mount a procfs or sysfs where its mount namespace has one that nothing covers, in
+/// sight or not: the host's must not be there.
+fn no_pivot_leaves_nothing_of_the_host(t: &Context) -> Outcome {
+    const NEWUSER_NEWNS_NEWPID_NEWNET: &str = "1879179264";
+    let mounts = ["mount", "proc", "/proc", "proc", "--", "mount", "sysfs", "/sys", "sysfs"];
+    let args = [&["unshare", NEWUSER_NEWNS_NEWPID_NEWNET, "--", "child", "--"][..], &mounts[..]].concat();
+    let bare = t.bundle().args(&args).with("/linux/maskedPaths", json!([])).with("/linux/readonlyPaths", json!([]));
+    let bare = bare.with("/mounts/0/options", json!([])).with("/mounts/5/options", json!([]));
+    assert_eq!(bare.config()["mounts"][5]["destination"], "/sys");
+    // Where the container's own are bare, they may be mounted again.
+    t.run(&bare).ok();
+    fs::remove_dir_all(bare.path()).expect("it is ours");
+    for users in [false, true] {
+        for options in [&[][..], &["--no-pivot"]] {
+            let mut bundle = t.bundle().args(&args);
+            if users {
+                let ids = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+                bundle = bundle.with("/linux/namespaces/-", json!({"type": "user"}));
+                bundle = bundle.with("/linux/uidMappings", ids.clone()).with("/linux/gidMappings", ids);
+            }
+            let id = t.id(&format!("c{users}{}", options.len()));
+            let args = [&["run", "--bundle", bundle.path()], options, &[&*id]].concat();
+            let done = t.orlop(&args).end().exits(1);
+            assert_eq!(done.stdout(), "mount /proc: EPERM\nmount /sys: EPERM\n", "{users} {options:?}");
+            fs::remove_dir_all(bundle.path()).expect("it is ours");
+        }
+    }
+    Ok(())
 }

@@ -12,12 +12,13 @@ use crate::terminal::{Terminal, receive};
 use crate::tests::{Outcome, tests};
 
 tests! { "terminal":
-    ROOT {
+    EVERYWHERE {
         session, exec_session, without_a_terminal_of_ones_own, window_closed, console_socket, console_socket_of_exec,
         console_socket_with_a_long_path, console_socket_that_nobody_listens_at, console_needs_a_socket,
-        console_socket_needs_a_console, console_size, console_is_the_terminal, terminal_belongs_to_the_user,
-        console_link_is_refused, pty_link_is_refused, pidfd_socket,
+        console_socket_needs_a_console, console_size, console_is_the_terminal, console_link_is_refused,
+        pty_link_is_refused, pidfd_socket,
     }
+    ROOT { terminal_belongs_to_the_user }
 }
 
 fn with_terminal(t: &Context, args: &[&str]) -> Bundle {
@@ -207,6 +208,7 @@ fn console_is_the_terminal(t: &Context) -> Outcome {
 }
 
 fn terminal_belongs_to_the_user(t: &Context) -> Outcome {
+    t.needs_root()?;
     let user = json!({"uid": 1000, "gid": 1001});
     let bundle = with_terminal(t, &["stat", "/dev/pts/0", "--", "open-both", "/dev/tty"]).with("/process/user", user);
     let done = t.run(&bundle).ok();

@@ -12,17 +12,18 @@ use crate::context::{Context, Skip};
 use crate::tests::{Outcome, tests};
 
 tests! { "users":
+    EVERYWHERE {
+        wrong_type_is_refused, long_overlay_options, remounted_read_only, readonly_dev_is_filled, flags_are_replaced,
+        destination_as_the_host_sees_it, dangling_link_is_followed,
+    }
     ROOT {
         ids_are_mapped, default_devices_are_the_hosts, groups_are_set, unmapped_user_is_refused,
         inaccessible_source_is_mounted, sees_mounts_made_before, id_mapped_mount, id_mapped_by_the_containers_ids,
         id_mapped_by_an_option, joins_user_namespace, joins_pid_namespace, joins_mount_namespace,
-        maps_of_a_joined_namespace_must_match, wrong_type_is_refused, clocks_have_offsets, joins_time_namespace,
-        image_is_copied_up, long_overlay_options, remounted_read_only, readonly_dev_is_filled, flags_are_replaced,
-        destination_as_the_host_sees_it, dangling_link_is_followed, oom_score_is_set, init_is_not_dumpable,
-        ordinary_user, ordinary_user_sees_no_cgroup, ordinary_user_without_namespace, ordinary_user_executes,
-        ordinary_user_without_cgroup_or_pids,
-        root_of_a_namespace_executes,
-        rootless_podman_with_a_single_id,
+        maps_of_a_joined_namespace_must_match, clocks_have_offsets, joins_time_namespace, image_is_copied_up,
+        oom_score_is_set, init_is_not_dumpable, ordinary_user, ordinary_user_sees_no_cgroup,
+        ordinary_user_without_namespace, ordinary_user_executes, ordinary_user_without_cgroup_or_pids,
+        root_of_a_namespace_executes, rootless_podman_with_a_single_id,
     }
 }
 

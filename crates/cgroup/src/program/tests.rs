@@ -1,4 +1,5 @@
 use alloc::collections::BTreeSet;
+use std::string::{String, ToString};
 use std::vec;
 
 use super::*;
@@ -172,6 +173,38 @@ fn transitions() {
         assert_eq!(kernel.allow, to.default == Verdict::Allow);
         let sorted = |list: Vec<_>| list.into_iter().collect::<BTreeSet<_>>();
         assert_eq!(sorted(kernel.list), sorted(list(&to)));
+    }
+}
+
+/// `devices.list` shows the exceptions as they were written.
+#[test]
+fn rules_come_in_the_listed_order() {
+    let rules = |texts: &[&str]| -> Vec<DeviceRule> {
+        let rule = |text: &&str| {
+            let words: Vec<&str> = text.split([' ', ':']).collect();
+            let number = |word: &str| word.parse().ok();
+            DeviceRule {
+                verdict: if words[0] == "allow" { Verdict::Allow } else { Verdict::Deny },
+                kind: if words[1] == "c" { DeviceKind::Character } else { DeviceKind::Block },
+                major: number(words[2]),
+                minor: number(words[3]),
+                access: Access::parse(words[4]).unwrap(),
+            }
+        };
+        texts.iter().map(rule).collect()
+    };
+    for (listed, written) in [
+        (
+            &["allow c 10:229 rwm", "allow b 8:20 rw", "allow b 1:2 r"][..],
+            &["c 10:229 rwm", "b 8:20 rw", "b 1:2 r"][..],
+        ),
+        // Of the same devices it is one line, where the first was; taken away and added again, the last.
+        (&["allow c 9:9 r", "allow c 1:1 r", "allow c 9:9 w"], &["c 9:9 rw", "c 1:1 r"]),
+        (&["allow c 9:9 r", "allow c 1:1 r", "deny c 9:9 r", "allow c 9:9 w"], &["c 1:1 r", "c 9:9 w"]),
+    ] {
+        let set = DeviceSet::from_rules(&rules(listed)).unwrap();
+        let lines: Vec<String> = set.rules().iter().skip(1).map(ToString::to_string).collect();
+        assert_eq!(lines, written, "{listed:?}");
     }
 }
 

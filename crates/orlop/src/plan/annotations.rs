@@ -22,9 +22,15 @@ const FORCE_CGROUP_V1: &str = "run.oci.systemd.force_cgroup_v1";
 /// Which of SELinux's options gets the label of the mounts.
 const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
+/// A file that what the runtime's hooks print is added to: the first for their standard output, the second for their
+/// standard error.
+pub(crate) const HOOKS_OUTPUT: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
+
 /// All of these, and those of other parts of the plan. One that ends in a dot stands for all that begin so.
-pub(crate) const CARRIED_OUT: [&str; 8] = [
+pub(crate) const CARRIED_OUT: [&str; 10] = [
     "org.systemd.property.",
+    HOOKS_OUTPUT[0],
+    HOOKS_OUTPUT[1],
     KEEP_GROUPS,
     CONTEXT_TYPE,
     PIDFD_RECEIVER,
@@ -35,14 +41,10 @@ pub(crate) const CARRIED_OUT: [&str; 8] = [
 ];
 
 /// What crun would do and we do not.
-const REFUSED: [&str; 6] = [
-    "run.oci.delegate-cgroup",
-    "run.oci.handler",
-    "run.oci.hooks.stderr",
-    "run.oci.hooks.stdout",
-    "run.oci.seccomp.plugins",
-    "run.oci.systemd.subgroup",
-];
+const REFUSED: [&str; 2] = ["run.oci.handler", "run.oci.seccomp.plugins"];
+
+/// The same of cgroups below the container's own, where the value names one: empty it asks for none, and there is none.
+const REFUSED_CGROUPS: [&str; 2] = ["run.oci.delegate-cgroup", "run.oci.systemd.subgroup"];
 
 impl Planner<'_> {
     fn annotation(&self, name: &str) -> Option<&str> {
@@ -51,10 +53,18 @@ impl Planner<'_> {
 
     /// A container without what its annotations ask for is not made.
     pub(super) fn refuse_annotations(&self) -> Result<()> {
-        if let Some(name) = REFUSED.iter().find(|name| self.annotation(name).is_some()) {
+        let refused = REFUSED.iter().find(|name| self.annotation(name).is_some());
+        let names_cgroup = |name: &&&str| self.annotation(name).is_some_and(|value| !value.is_empty());
+        if let Some(name) = refused.or_else(|| REFUSED_CGROUPS.iter().find(names_cgroup)) {
             return Err(
                 Error::not_supported(format!("the annotation {name} is not supported")).field(format!("{ORIGIN}"))
             );
+        }
+        let hooks = &self.config.hooks;
+        let of_init = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
+        if let Some(name) = HOOKS_OUTPUT.iter().find(|name| of_init && self.annotation(name).is_some()) {
+            let what = format!("the annotation {name} is not supported with hooks that run in the container");
+            return Err(Error::not_supported(what).field(format!("{ORIGIN}")));
         }
         if let Some(path) = self.annotation(FORCE_CGROUP_V1)
             && !self.config.mounts.iter().any(|mount| self.is_forced_v1(&path::clean_absolute(&mount.destination)))

@@ -48,6 +48,17 @@ impl HookEvent {
         }
     }
 
+    /// What it reads the container's status as. Of `prestart` crun and the specification's own tests say `created`,
+    /// runc `creating`: of the two that the text allows, the one that a test holds a runtime to.
+    pub(crate) const fn status(self) -> Status {
+        match self {
+            HookEvent::CreateRuntime | HookEvent::CreateContainer => Status::Creating,
+            HookEvent::Prestart | HookEvent::StartContainer => Status::Created,
+            HookEvent::Poststart => Status::Running,
+            HookEvent::Poststop => Status::Stopped,
+        }
+    }
+
     /// Its place in the configuration.
     pub const fn pointer(self) -> &'static str {
         match self {
@@ -105,21 +116,21 @@ impl Planner<'_> {
                 self.runtime(Phase::Hooks, origin, Task::Hook { event, index: index as u32, path });
             }
         }
-        self.init_hooks(HookEvent::CreateContainer, Status::Creating, Place::BeforePivot)
+        self.init_hooks(HookEvent::CreateContainer, Place::BeforePivot)
     }
 
     /// Those that run last before the program.
     pub(super) fn start_hooks(&mut self) -> Result<()> {
-        self.init_hooks(HookEvent::StartContainer, Status::Created, Place::Container)
+        self.init_hooks(HookEvent::StartContainer, Place::Container)
     }
 
-    fn init_hooks(&mut self, event: HookEvent, status: Status, place: Place) -> Result<()> {
+    fn init_hooks(&mut self, event: HookEvent, place: Place) -> Result<()> {
         let config = self.config;
         let hooks = event.of(&config.hooks);
         if hooks.is_empty() {
             return Ok(());
         }
-        let state = self.state_around_pid(status);
+        let state = self.state_around_pid(event.status());
         for (index, hook) in hooks.iter().enumerate() {
             let origin = Origin::member(event.pointer(), index);
             let path = self.text(&hook.path, origin)?;

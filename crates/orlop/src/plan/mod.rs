@@ -6,12 +6,14 @@
 mod annotations;
 mod attributes;
 mod capability;
+mod cgroup_mounts;
 mod console;
 mod devices;
 mod document;
 pub mod exec;
 #[cfg(test)]
 mod exec_tests;
+mod file_systems;
 mod hooks;
 mod idmap;
 pub(crate) mod live;
@@ -21,6 +23,7 @@ pub mod options;
 mod process;
 pub(crate) mod restore;
 mod review;
+mod root;
 mod seccomp;
 mod sysctl;
 #[cfg(test)]
@@ -39,13 +42,14 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
-pub(crate) use annotations::CARRIED_OUT as UNSAFE_ANNOTATIONS;
+pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT};
 pub use capability::CapabilitySet;
 pub use console::Console;
 pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
 pub use hooks::HookEvent;
 pub(crate) use hooks::state_document;
 pub(crate) use idmap::is_same as same_id_maps;
+pub(crate) use process::NO_PROCESS;
 pub(crate) use review::review;
 
 /// A part of a container's making.

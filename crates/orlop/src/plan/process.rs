@@ -19,6 +19,9 @@ pub(crate) const fn resource_number(kind: RlimitKind) -> u32 {
     kind as u32
 }
 
+/// Why a container cannot be started that has nothing to run.
+pub(crate) const NO_PROCESS: &str = "process property must not be empty";
+
 /// /proc/PID/oom_score_adj takes no other.
 const OOM_SCORES: core::ops::RangeInclusive<i32> = -1000..=1000;
 
@@ -35,7 +38,10 @@ impl Planner<'_> {
     pub(super) fn program(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<(List<Text>, List<Text>, Option<Filter>)> {
         let config = self.config;
         let Some(process) = &config.process else {
-            self.fault(invalid("process property must not be empty", Origin::field("/process")))?;
+            // Only `start` needs it: init finds nothing to execute then.
+            if self.options.gate == Gate::Open || self.faults.is_some() {
+                self.fault(invalid(NO_PROCESS, Origin::field("/process")))?;
+            }
             return Ok((List::EMPTY, List::EMPTY, None));
         };
         if process.args.is_empty() {

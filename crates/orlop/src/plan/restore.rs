@@ -60,9 +60,11 @@ impl Planner<'_> {
         let (propagation, _) = self.first_propagation();
         self.init(PHASE, Origin::NONE, Step::RootPropagation { propagation, reach: Reach::Tree });
         if self.options.root_change == RootChange::Move {
-            // criu pivots out of what it starts in, which an initial ramfs does not allow: out of a copy of it.
+            // criu pivots out of what it starts in, which an initial ramfs does not allow: out of a copy of it. Nothing
+            // of the original stays, as criu does not know it.
             let top = self.strings.text(b"/");
             self.init(PHASE, Origin::NONE, Step::BindRoot { path: top, reach: Reach::Tree, out: slot::ROOT });
+            self.init(PHASE, Origin::NONE, Step::DetachAllBut { root: slot::ROOT });
             self.init(PHASE, Origin::NONE, Step::Chroot { root: slot::ROOT });
         }
         self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });

@@ -16,9 +16,6 @@ use super::{fixture, fixtures};
 use crate::Host;
 use crate::plan::{self, Options};
 
-/// A property that orlop refuses by name.
-const NOT_SUPPORTED: &str = "not-supported";
-
 /// Of other platforms: not read at all.
 const FOREIGN: &[&str] = &["/process/commandLine", "/process/user/username"];
 
@@ -131,12 +128,7 @@ fn each_has_tests_and_they_exist() {
         if tests.is_empty() {
             wrong.push(format!("{pattern}: no test"));
         }
-        wrong.extend(
-            tests
-                .iter()
-                .filter(|test| *test != NOT_SUPPORTED && !exists(test))
-                .map(|test| format!("{pattern}: there is no {test}")),
-        );
+        wrong.extend(tests.iter().filter(|test| !exists(test)).map(|test| format!("{pattern}: there is no {test}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -256,10 +248,10 @@ fn each_makes_a_difference_in_the_plan() {
     };
     let mut wrong = Vec::new();
     let rows = rows();
-    for (pattern, tests) in &rows {
+    for (pattern, _) in &rows {
         let explained =
             NOT_IN_PLANS.iter().any(|(exempt, _)| pattern == exempt || pattern.starts_with(&format!("{exempt}/")));
-        if explained || FOREIGN.contains(&pattern.as_str()) || tests.iter().any(|test| test == NOT_SUPPORTED) {
+        if explained || FOREIGN.contains(&pattern.as_str()) {
             continue;
         }
         let below = |other: &&(String, Vec<String>)| other.0.starts_with(&format!("{pattern}/"));
@@ -268,20 +260,4 @@ fn each_makes_a_difference_in_the_plan() {
         }
     }
     assert!(wrong.is_empty(), "without effect on the plan: {wrong:#?}");
-}
-
-/// What is not built is refused by its name.
-#[test]
-fn what_is_not_supported_is_refused() {
-    let full: Value = serde_json::from_str(&fixture("everything.json")).expect("it is JSON");
-    let unbuilt = rows().into_iter().filter(|(_, tests)| tests.iter().any(|test| test == NOT_SUPPORTED));
-    for (pattern, _) in unbuilt.filter(|(pattern, _)| pattern.matches('/').count() == 2) {
-        let mut config = full.clone();
-        let (parent, key) = pattern.rsplit_once('/').expect("a pointer");
-        config.pointer_mut(parent).expect("it is there")[key] =
-            if key == "netDevices" { json!({"eth0": {}}) } else { json!({}) };
-        let error =
-            planned(&config, V2).expect_err("properties.txt says that it is not supported: name its tests there");
-        assert_eq!((error.kind(), error.origin()), (crate::Kind::NotSupported, Some(pattern.as_str())));
-    }
 }
