@@ -6,9 +6,12 @@ use orlop_sys::fs;
 use crate::context::{At, BROKEN, Result};
 use crate::step::Call;
 
-/// The first answer that `look` gives to a line. A line longer than the buffer is passed over.
-pub(crate) fn find<T>(file: &OwnedFd, mut look: impl FnMut(&[u8]) -> Result<Option<T>>) -> Result<Option<T>> {
-    let mut buf = [0u8; 16384];
+/// The first answer that `look` gives to a line. A line longer than `buf` is passed over.
+pub(crate) fn find<T>(
+    file: &OwnedFd,
+    buf: &mut [u8],
+    mut look: impl FnMut(&[u8]) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let mut filled = 0;
     loop {
         let n = fs::read(file, buf.get_mut(filled..).ok_or(BROKEN)?).at(Call::Read)?;
@@ -25,7 +28,7 @@ pub(crate) fn find<T>(file: &OwnedFd, mut look: impl FnMut(&[u8]) -> Result<Opti
             return Ok(None);
         }
         let keep = if lines_end == 0 && filled == buf.len() { filled } else { lines_end };
-        filled = move_down(&mut buf, keep, filled);
+        filled = move_down(buf, keep, filled);
     }
 }
 

@@ -46,6 +46,7 @@ impl<'a> Line<'a> {
 ///
 /// In a user namespace that did not make them they are all locked, and stay; a procfs or sysfs is covered then, and the
 /// cover is locked with it for every namespace that comes after.
+#[inline(never)] // its buffers are on nobody else's stack
 pub(crate) fn detach_all_but(ctx: &Context<'_>, root: Slot) -> Result<()> {
     let kept = fs::stat(ctx.fd(root)?).at(Call::Statx)?.mount as u32;
     // Nothing that is mounted on it is followed.
@@ -72,7 +73,8 @@ pub(crate) fn detach_all_but(ctx: &Context<'_>, root: Slot) -> Result<()> {
 fn each(me: &OwnedFd, mut look: impl FnMut(&Line<'_>) -> Result<()>) -> Result<()> {
     let table = fs::open_at(me, c"mountinfo", OFlags::RDONLY, 0).at(Call::Open)?;
     let mut look = |line: &[u8]| Line::parse(line).map_or(Ok(()), |line| look(&line));
-    lines::find(&table, |line| look(line).map(|()| None::<()>)).map(drop)
+    // Two paths with their escapes, and the options.
+    lines::find(&table, &mut [0; 65536], |line| look(line).map(|()| None::<()>)).map(drop)
 }
 
 /// Opens a mount where nothing covers it. What is in the container's root, which lies over the old one, is not found by
