@@ -3,6 +3,7 @@
 mod annotations;
 mod apparmor;
 mod attributes;
+mod builds;
 mod calls;
 mod cgroup;
 mod checkpoint;
@@ -10,10 +11,12 @@ mod cli;
 mod containerd;
 mod control;
 mod crash;
+mod cri;
 mod criu;
 mod docker;
 mod errors;
 mod exec;
+mod exec_security;
 mod fields;
 mod flags;
 mod hooks;
@@ -26,6 +29,7 @@ mod memory;
 mod mounts;
 mod netdev;
 mod podman;
+mod pods;
 mod process;
 mod races;
 mod rdt;
@@ -117,6 +121,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         checkpoint::TESTS,
         users::TESTS,
         exec::TESTS,
+        exec_security::TESTS,
         flags::TESTS,
         terminal::TESTS,
         trace::TESTS,
@@ -124,8 +129,11 @@ pub fn all() -> impl Iterator<Item = Test> {
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,
+        cri::TESTS,
         docker::TESTS,
         podman::TESTS,
+        builds::TESTS,
+        pods::TESTS,
         recipes::TESTS,
     ]
     .into_iter()

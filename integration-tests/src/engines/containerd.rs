@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
 use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
+use crate::engines::crash::{Shims, TWO};
 use crate::engines::{Engine, image, runtime};
 
 /// What the image needs none of, and what would look for devices and networks of the host.
@@ -18,6 +20,8 @@ const DISABLED: [&str; 6] = [
     "io.containerd.snapshotter.v1.zfs",
     "io.containerd.tracing.processor.v1.otlp",
 ];
+
+static EXECS: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Containerd<'t> {
     pub engine: Engine<'t>,
@@ -82,9 +86,11 @@ impl<'t> Containerd<'t> {
     }
 
     /// `ctr task exec OPTION... ID WORD...`
-    pub fn exec(&self, options: &[&str], id: &str, words: &[&str]) -> Orlop {
-        let name: &[&str] = if options.contains(&"--exec-id") { &[] } else { &["--exec-id", "e"] };
-        self.ctr(&[&["task", "exec"], name, options, &[id], words].concat())
+    pub fn exec(&self, options: &[&str], container: &str, words: &[&str]) -> Orlop {
+        // Never the same: a name stays taken where a client was not answered in time.
+        let id = format!("e{}", EXECS.fetch_add(1, Ordering::Relaxed));
+        let name: &[&str] = if options.contains(&"--exec-id") { &[] } else { &["--exec-id", &id] };
+        self.ctr(&[&["task", "exec"], name, options, &[container], words].concat())
     }
 
     /// What `ctr task list` says of a container.
@@ -102,5 +108,45 @@ impl<'t> Containerd<'t> {
     pub fn remove(&self, id: &str) {
         self.ctr(&["task", "delete", "--force", id]).end().ok();
         self.ctr(&["container", "delete", id]).end().ok();
+    }
+}
+
+impl<'t> Shims<'t> for Containerd<'t> {
+    fn engine(&self) -> &Engine<'t> {
+        &self.engine
+    }
+
+    fn stop(&mut self, signal: Signal) {
+        Containerd::stop(self, signal);
+    }
+
+    fn launch(&mut self) -> Result<(), Skip> {
+        Containerd::launch(self)
+    }
+
+    fn detach(&self, name: &str) {
+        Containerd::detach(self, &[], name, TWO);
+    }
+
+    fn pause(&self, name: &str) {
+        self.ctr(&["task", "pause", name]).end().ok();
+    }
+
+    fn pid(&self, name: &str) -> i32 {
+        self.status(name).expect("it is listed").0
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.status(name).is_some_and(|(_, status)| status == "RUNNING")
+    }
+
+    fn clear(&self, name: &str) {
+        // The daemon may have deleted the task already.
+        self.ctr(&["task", "delete", "--force", name]).end();
+        self.ctr(&["container", "delete", name]).end().ok();
+    }
+
+    fn works(&self, name: &str) {
+        self.run(&["--rm"], name, &["true"]).end().ok();
     }
 }

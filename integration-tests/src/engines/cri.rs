@@ -45,13 +45,17 @@ impl Message {
     }
 }
 
-/// The fields of an answer that are texts or numbers below 128: all that is asked here.
+/// The fields of an answer, by their numbers below 16: all that is asked here.
 pub struct Answer(Vec<u8>);
 
 impl Answer {
     pub fn text(&self, field: u8) -> String {
         let bytes = self.find(field).map(|(_, bytes)| bytes).unwrap_or_default();
         String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    pub fn message(&self, field: u8) -> Answer {
+        Answer(self.find(field).map(|(_, bytes)| bytes.to_vec()).unwrap_or_default())
     }
 
     pub fn number(&self, field: u8) -> u64 {
@@ -61,7 +65,7 @@ impl Answer {
     fn find(&self, wanted: u8) -> Option<(u64, &[u8])> {
         let mut rest = self.0.as_slice();
         while let Some((key, after)) = rest.split_first() {
-            let (mut value, mut shift, mut at) = (0, 0, 0);
+            let (mut value, mut shift, mut at) = (0_u64, 0, 0);
             loop {
                 let byte = *after.get(at)?;
                 value |= u64::from(byte & 0x7f) << shift;

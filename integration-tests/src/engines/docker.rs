@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
+use crate::engines::cases::removed;
+use crate::engines::crash::{Shims, TWO};
 use crate::engines::{Engine, image, runtime, tool};
 
 pub struct Docker<'t> {
@@ -98,6 +100,44 @@ impl<'t> Docker<'t> {
 
     #[track_caller]
     pub fn remove(&self, name: &str) {
-        self.call(&["rm", "--force", "--volumes", name]).end().ok();
+        removed(|| self.call(&["rm", "--force", "--volumes", name]).end());
+    }
+}
+
+impl<'t> Shims<'t> for Docker<'t> {
+    fn engine(&self) -> &Engine<'t> {
+        &self.engine
+    }
+
+    fn stop(&mut self, signal: Signal) {
+        Docker::stop(self, signal);
+    }
+
+    fn launch(&mut self) -> Result<(), Skip> {
+        Docker::launch(self)
+    }
+
+    fn detach(&self, name: &str) {
+        Docker::detach(self, &[], name, TWO);
+    }
+
+    fn pause(&self, name: &str) {
+        self.call(&["pause", name]).end().ok();
+    }
+
+    fn pid(&self, name: &str) -> i32 {
+        self.inspect(name, ".State.Pid").parse().expect("a pid")
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.inspect(name, ".State.Running") == "true"
+    }
+
+    fn clear(&self, name: &str) {
+        self.remove(name);
+    }
+
+    fn works(&self, name: &str) {
+        self.run(&["--rm", "--name", name], &["true"]).end().ok();
     }
 }

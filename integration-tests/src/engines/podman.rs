@@ -7,21 +7,18 @@ use std::process::Command;
 
 use rustix::mount::UnmountFlags;
 
-use crate::command::Orlop;
+use crate::command::{Done, Orlop};
 use crate::context::{Context, Skip};
+use crate::engines::cases::{self, heard};
+use crate::engines::user::{self, USER};
 use crate::engines::{Engine, image, runtime, tool, until};
 use crate::{leaks, processes};
 
-/// An ordinary user, known to nobody outside of the test.
-pub const USER: u32 = 54_321;
-
-/// Who there is, and who has which subordinate ids.
-const USERS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid"];
-
-/// Limits are named because Podman's default raises them, which takes a capability that not every root has.
+/// Limits are named because Podman's default raises them, which takes a capability that not every root has; each twice
+/// the same, because Podman 4.3 exchanges the two where no command line names them.
 const CONFIG: &str = r#"
 [containers]
-default_ulimits = ["nofile=1024:2048", "nproc=4096:8192"]
+default_ulimits = ["nofile=2048:2048", "nproc=8192:8192"]
 @pids
 [engine]
 cgroup_manager = "cgroupfs"
@@ -88,25 +85,11 @@ impl<'t> Podman<'t> {
         Ok(Podman { engine, user })
     }
 
-    /// The user is in the files of this mount namespace only.
     fn become_known(&self, subordinate: bool) {
-        let dir = self.engine.t.dir();
-        let home = self.engine.folder("home");
-        let ids = if subordinate { format!("tester:{}:65536\n", 200_000) } else { "nobody:1:1\n".to_owned() };
-        let with = |file: &str, line: String| fs::read_to_string(file).unwrap_or_default() + &line;
-        let texts = [
-            with(USERS[0], format!("tester:x:{USER}:{USER}::{}:/bin/sh\n", home.display())),
-            with(USERS[1], format!("tester:x:{USER}:\n")),
-            ids.clone(),
-            ids,
-        ];
-        for (file, text) in USERS.iter().zip(texts) {
-            let own = dir.join("podman").join(file.rsplit('/').next().expect("it has a name"));
-            write(&own, &text);
-            rustix::mount::mount_bind(&own, *file).unwrap_or_else(|error| panic!("{file}: {error}"));
-        }
+        let t = self.engine.t;
+        user::become_known(t, subordinate);
         fs::create_dir_all("/run/user").expect("/run is ours");
-        let folders = [dir.to_str().expect("a plain path"), "/run/user"];
+        let folders = [t.dir().to_str().expect("a plain path"), "/run/user"];
         let status = Command::new("chown").args(["-R", &format!("{USER}:{USER}")]).args(folders).status();
         assert!(status.expect("chown is there").success());
     }
@@ -166,6 +149,23 @@ impl<'t> Podman<'t> {
         self.container("run", &[&["--rm"], options].concat(), &["sh", "-c", script])
     }
 
+    /// What [`Podman::run`] prints when it ends with status 0.
+    #[track_caller]
+    pub fn prints(&self, options: &[&str], script: &str, lines: &[&str]) {
+        heard(|| self.outcome(options, &["sh", "-c", script])).ok().prints(lines);
+    }
+
+    /// `podman run --rm OPTION... IMAGE WORD...` to its end.
+    pub fn outcome(&self, options: &[&str], words: &[&str]) -> Done {
+        self.container("run", &[&["--rm"], options].concat(), words).end()
+    }
+
+    /// Kills a container and removes it.
+    #[track_caller]
+    pub fn remove(&self, name: &str) {
+        cases::removed(|| self.podman(&["rm", "--force", "--ignore", "--time", "0", name]).end());
+    }
+
     /// A container of that name in the background.
     #[track_caller]
     pub fn detach(&self, options: &[&str], name: &str, words: &[&str]) {
@@ -178,12 +178,12 @@ impl<'t> Podman<'t> {
         self.podman(&["inspect", "--format", format, name]).end().ok().stdout().trim().to_owned()
     }
 
-    /// Nothing of a container is left; Podman leaves the cgroup of its monitors, and of its pods'.
+    /// Nothing of a container is left, but for what Podman leaves with any runtime.
     #[track_caller]
     pub fn is_clean(&self) {
-        until("the monitors' cgroups can be removed", || {
+        until("what Podman leaves can be removed", || {
             let cgroups = leaks::cgroups_of(self.engine.t.tag());
-            cgroups.iter().filter(|path| path.ends_with("conmon")).all(|path| fs::remove_dir(path).is_ok())
+            cgroups.iter().rev().filter(|path| is_left_by_podman(path)).all(|path| fs::remove_dir(path).is_ok())
         });
         if self.user.is_some() {
             // Ends the process that keeps the user's namespace.
@@ -200,12 +200,19 @@ impl<'t> Podman<'t> {
             rustix::mount::unmount(&own, UnmountFlags::DETACH).expect("it was mounted");
         }
         if self.user.is_some() {
-            for file in USERS {
-                rustix::mount::unmount(file, UnmountFlags::DETACH).expect("it was mounted");
-            }
+            user::forget();
         }
         self.engine.end();
     }
+}
+
+/// The cgroup of its monitors; and, as Podman removes a pod's from the hierarchies that it set limits in, the pod's in
+/// those without controllers, where the runtime makes it for the container inside.
+fn is_left_by_podman(cgroup: &Path) -> bool {
+    let is_id = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = cgroup.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let bare = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
+    name == "conmon" || is_id(name) && bare.iter().any(|top| cgroup.starts_with(top))
 }
 
 fn write(path: &Path, text: &str) {

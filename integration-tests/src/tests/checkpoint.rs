@@ -16,7 +16,7 @@ use crate::command::Done;
 use crate::context::{Context, Skip};
 use crate::host::Layout;
 use crate::terminal::{Terminal, receive};
-use crate::tests::exec::Profiles;
+use crate::tests::exec_security::Profiles;
 use crate::tests::terminal::listener;
 use crate::tests::users::mapped;
 use crate::tests::{Outcome, tests};

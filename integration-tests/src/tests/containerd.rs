@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::context::Context;
+use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::containerd::Containerd;
-use crate::engines::cri::{self, Message};
+use crate::engines::crash::{self, Shims};
 use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
@@ -17,13 +18,11 @@ use crate::tests::{Outcome, tests};
 tests! { "containerd":
     ENGINES {
         foreground, foreground_terminal, failing_create, user_namespace, executes, controls, limits_and_a_shared_namespace, terminal_in_background,
-        shim_killed, restarted, killed, killed_with_all_it_had, two_hundred_at_once, recipe, pods,
+        shim_killed, restarted, killed, killed_with_all_it_had, two_hundred_at_once, recipe,
     }
 }
 
-/// `ctr run --rm OPTION...`: what for, the options, a shell's script, its exit status, its lines.
-type Case<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
-
+/// `ctr run --rm OPTION...`
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     ("output", &[], "echo hello; echo more >&2", 0, &["hello"]),
@@ -52,11 +51,8 @@ const CASES: &[Case] = &[
 
 fn foreground(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
-    for (name, options, script, code, lines) in CASES {
-        println!("{name}:");
-        containerd.run(&[&["--rm"], *options].concat(), "c", &["sh", "-c", script]).end().exits(*code).prints(lines);
-        containerd.engine.is_clean();
-    }
+    let run = |options: &[&str], words: &[&str]| containerd.run(&[&["--rm"], options].concat(), "c", words).end();
+    cases::check(CASES, run, || containerd.engine.is_clean());
     let file = t.dir().join("pid");
     containerd.run(&["--rm", "--pid-file", file.to_str().expect("plain")], "c", &["true"]).end().ok();
     assert!(fs::read_to_string(&file).expect("it was written").parse::<i32>().is_ok());
@@ -82,20 +78,17 @@ fn foreground_terminal(t: &Context) -> Outcome {
 
 fn failing_create(t: &Context) -> Outcome {
     #[rustfmt::skip]
-    let cases: &[(&[&str], &[&str], &str)] = &[
-        (&[], &["missing"], "exec: \"missing\": executable file not found in $PATH"),
-        (&[], &["/missing"], "exec: \"/missing\": stat /missing: no such file or directory"),
-        (&[], &["/etc/plain"], "exec: \"/etc/plain\": permission denied"),
-        (&[], &["/etc"], "exec: \"/etc\": "),
-        (&["--mount", "type=bind,src=/missing,dst=/mnt,options=bind"], &["true"], "no such file or directory"),
-        (&["--mount", "type=bind,src=/etc,dst=/etc/passwd,options=bind"], &["true"], "not a directory"),
+    let cases: &[Failure] = &[
+        (&[], &["missing"], 1, "exec: \"missing\": executable file not found in $PATH"),
+        (&[], &["/missing"], 1, "exec: \"/missing\": stat /missing: no such file or directory"),
+        (&[], &["/etc/plain"], 1, "exec: \"/etc/plain\": permission denied"),
+        (&[], &["/etc"], 1, "exec: \"/etc\": "),
+        (&["--mount", "type=bind,src=/missing,dst=/mnt,options=bind"], &["true"], 1, "no such file or directory"),
+        (&["--mount", "type=bind,src=/etc,dst=/etc/passwd,options=bind"], &["true"], 1, "not a directory"),
     ];
     let containerd = Containerd::start(t)?;
-    for (options, words, text) in cases {
-        let done = containerd.run(&[&["--rm"], *options].concat(), "c", words).end().exits(1);
-        assert!(done.stderr().contains(text), "wanted {text:?} for {words:?}, but {:?}", done.stderr());
-        containerd.engine.is_clean();
-    }
+    let run = |options: &[&str], words: &[&str]| containerd.run(&[&["--rm"], options].concat(), "c", words).end();
+    check_failures(cases, run, || containerd.engine.is_clean());
     containerd.engine.end();
     Ok(())
 }
@@ -105,7 +98,7 @@ fn user_namespace(t: &Context) -> Outcome {
     let maps = ["--rm", "--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"];
     let script = "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map; touch /x && stat -c %u:%g /x";
     let lines = ["0", "0 100000 65536", "0 200000 65536", "0:0"];
-    containerd.run(&maps, "c", &["sh", "-c", script]).end().ok().prints(&lines);
+    heard(|| containerd.run(&maps, "c", &["sh", "-c", script]).end()).ok().prints(&lines);
     containerd.engine.end();
     Ok(())
 }
@@ -114,15 +107,15 @@ fn executes(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
     containerd.detach(&["--env", "A=of the container"], "c", &["sleep", "1000"]);
     let exec = |options: &[&str], script: &str| containerd.exec(options, "c", &["sh", "-c", script]).end();
-    exec(&[], "echo $A; cat /proc/1/comm").ok().prints(&["of the container", "sleep"]);
+    heard(|| exec(&[], "echo $A; cat /proc/1/comm")).ok().prints(&["of the container", "sleep"]);
     exec(&[], "exit 9").exits(9);
     exec(&[], "kill -TERM $$").exits(143);
     // Before `--user`, for which ctr mounts the container's overlay once more: the first mount takes no new files then.
     exec(&["--exec-id", "detached", "--detach"], "echo done >/tmp/detached").ok();
     until("the detached one is done", || exec(&[], "cat /tmp/detached 2>&-").stdout() == "done\n");
-    exec(&["--cwd", "/etc"], "pwd").ok().prints(&["/etc"]);
-    exec(&["--user", "user"], "id -u; id -g; id -G").ok().prints(&["1000", "1000", "1000"]);
-    exec(&["--user", "12:34"], "id -u; id -g").ok().prints(&["12", "34"]);
+    heard(|| exec(&["--cwd", "/etc"], "pwd")).ok().prints(&["/etc"]);
+    heard(|| exec(&["--user", "user"], "id -u; id -g; id -G")).ok().prints(&["1000", "1000", "1000"]);
+    heard(|| exec(&["--user", "12:34"], "id -u; id -g")).ok().prints(&["12", "34"]);
     let missing = containerd.exec(&[], "c", &["missing"]).end().exits(1);
     assert!(missing.stderr().contains("executable file not found in $PATH"), "{}", missing.stderr());
     let plain = containerd.exec(&[], "c", &["/etc/plain"]).end().exits(1);
@@ -216,7 +209,8 @@ fn limits_and_a_shared_namespace(t: &Context) -> Outcome {
     assert_eq!(of("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
     assert_eq!(of("cpu", "cpu.cfs_quota_us", "cpu.max"), "50000");
     let shared = format!("pid:/proc/{pid}/ns/pid");
-    containerd.run(&["--rm", "--with-ns", &shared], "joined", &["cat", "/proc/1/comm"]).end().ok().prints(&["sleep"]);
+    let joined = || containerd.run(&["--rm", "--with-ns", &shared], "joined", &["cat", "/proc/1/comm"]).end();
+    heard(joined).ok().prints(&["sleep"]);
     containerd.remove("c");
     containerd.engine.end();
     Ok(())
@@ -237,15 +231,7 @@ fn terminal_in_background(t: &Context) -> Outcome {
 
 fn shim_killed(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
-    containerd.detach(&[], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    let (pid, _) = containerd.status("c").expect("it is listed");
-    processes::kill(parent_of(pid), Signal::KILL);
-    until("the container is gone", || !processes::lives(pid));
-    until("its task is gone", || containerd.status("c").is_none_or(|(_, status)| status != "RUNNING"));
-    containerd.ctr(&["task", "delete", "--force", "c"]).end();
-    containerd.ctr(&["container", "delete", "c"]).end().ok();
-    containerd.engine.is_clean();
-    containerd.run(&["--rm"], "c", &["true"]).end().ok();
+    crash::shim_killed(&containerd);
     containerd.engine.end();
     Ok(())
 }
@@ -259,7 +245,7 @@ fn restarted(t: &Context) -> Outcome {
         containerd.stop(signal);
         containerd.launch()?;
         assert_eq!(containerd.status("c").as_ref(), Some(&before));
-        containerd.exec(&[], "c", &["echo", "hello"]).end().ok().prints(&["hello"]);
+        heard(|| containerd.exec(&[], "c", &["echo", "hello"]).end()).ok().prints(&["hello"]);
     }
     until("its end was seen", || containerd.status("short").is_some_and(|(_, status)| status == "STOPPED"));
     containerd.remove("short");
@@ -271,28 +257,9 @@ fn restarted(t: &Context) -> Outcome {
     Ok(())
 }
 
-/// The daemon and the shims at once, while containers run: the next daemon clears away what they had.
 fn killed(t: &Context) -> Outcome {
     let mut containerd = Containerd::start(t)?;
-    let names = ["one", "two", "paused"];
-    for name in names {
-        containerd.detach(&[], name, &["sh", "-c", "sleep 1000 & sleep 1000"]);
-    }
-    containerd.ctr(&["task", "pause", "paused"]).end().ok();
-    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(parent_of);
-    containerd.stop(Signal::KILL);
-    for shim in shims {
-        processes::kill(shim, Signal::KILL);
-    }
-    containerd.launch()?;
-    for (name, pid) in names.iter().zip(pids) {
-        until("the container is gone", || !processes::lives(pid));
-        containerd.ctr(&["task", "delete", "--force", name]).end();
-        containerd.ctr(&["container", "delete", name]).end().ok();
-    }
-    containerd.engine.is_clean();
-    containerd.run(&["--rm"], "one", &["true"]).end().ok();
+    crash::all_killed(&mut containerd)?;
     containerd.engine.end();
     Ok(())
 }
@@ -304,12 +271,8 @@ fn killed_with_all_it_had(t: &Context) -> Outcome {
     for name in names {
         containerd.detach(&[], name, &["sleep", "1000"]);
     }
-    let pids = names.map(|name| containerd.status(name).expect("it is listed").0);
-    let shims = pids.map(parent_of);
-    containerd.stop(Signal::KILL);
-    for pid in shims.into_iter().chain(pids) {
-        processes::kill(pid, Signal::KILL);
-    }
+    let pids = names.map(|name| containerd.pid(name));
+    crash::kill(&mut containerd, &[pids.map(parent_of), pids].concat());
     until("the containers are gone", || !pids.into_iter().any(processes::lives));
     let root = format!("/run/containerd/runc/{}", t.tag());
     // Another runtime has no such command.
@@ -325,8 +288,7 @@ fn killed_with_all_it_had(t: &Context) -> Outcome {
     }
     containerd.launch()?;
     for name in names {
-        containerd.ctr(&["task", "delete", "--force", name]).end();
-        containerd.ctr(&["container", "delete", name]).end().ok();
+        containerd.clear(name);
     }
     containerd.engine.end();
     Ok(())
@@ -381,79 +343,7 @@ fn recipe(t: &Context) -> Outcome {
     // The words of the command line, for an image that there is.
     let line = engines::recipe("ctr").trim().replace("IMAGE", image::NAME);
     let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-    containerd.ctr(&words).end().ok().prints(&["hello"]);
-    containerd.engine.end();
-    Ok(())
-}
-
-/// A pod in the host's network, as the kubelet asks for it, by the handler of README's RuntimeClass.
-fn pods(t: &Context) -> Outcome {
-    t.needs_root()?;
-    engines::install(t);
-    let handler = engines::recipe("kubernetes").lines().find_map(|line| line.strip_prefix("handler: ")).expect("one");
-    let file = t.dir().join("cri.toml");
-    // Some hosts' root may not lower a score, which containerd asks for otherwise.
-    let own = "[plugins.\"io.containerd.grpc.v1.cri\"]\n\
-        sandbox_image = \"localhost/pause:latest\"\nrestrict_oom_score_adj = true\n";
-    fs::write(&file, format!("{}\n{own}", engines::recipe("containerd"))).expect("the test's folder is writable");
-    let mut containerd = Containerd::configured(t, file)?;
-    for folder in ["runc/k8s.io", "io.containerd.runtime.v2.task/k8s.io", "io.containerd.grpc.v1.cri/sandboxes"] {
-        containerd.engine.watch(format!("/run/containerd/{folder}"));
-    }
-    let pause = image::archive_of(t.dir(), &t.dir().join("rootfs"), "pause", &["sleep", "1000000"]);
-    for archive in [pause, t.dir().join("box.tar")] {
-        let words = ["--namespace", "k8s.io", "image", "import", archive.to_str().expect("plain")];
-        containerd.ctr(&words).end().ok();
-    }
-    let call = |method: &str, request: &Message| cri::call(&containerd.engine, method, request);
-    let asked = |method: &str, request: &Message| call(method, request).unwrap_or_else(|why| panic!("{method}: {why}"));
-    let new = Message::new;
-
-    // The network and, for the second pod, the pids are the node's.
-    for pids in [0, 2] {
-        let namespaces = new().number(1, 2).number(2, pids);
-        let linux = new().text(1, &format!("/{}", t.tag())).message(2, &new().message(1, &namespaces));
-        let metadata = new().text(1, "pod").text(2, "uid").text(3, "default");
-        let pod = new().message(1, &metadata).text(3, t.dir().to_str().expect("plain")).message(8, &linux);
-        let sandbox = asked("RunPodSandbox", &new().message(1, &pod).text(2, handler)).text(1);
-
-        let create = |name: &str, command: &[&str]| {
-            let security = new().message(3, &namespaces);
-            let resources = new().number(3, 512).number(4, 64 << 20);
-            let linux = new().message(1, &resources).message(2, &security);
-            let mut config = new().message(1, &new().text(1, name)).message(2, &new().text(1, image::NAME));
-            for word in command {
-                config = config.text(3, word);
-            }
-            let config = config.text(11, &format!("{name}.log")).message(15, &linux);
-            asked("CreateContainer", &new().text(1, &sandbox).message(2, &config).message(3, &pod)).text(1)
-        };
-        let container = create("box", &["sh", "-c", "echo hello; sleep 1000 & exec sleep 1000"]);
-        asked("StartContainer", &new().text(1, &container));
-        let log = t.dir().join("box.log");
-        until("it says hello", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with("stdout F hello\n")));
-        let exec = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "cat /proc/1/comm; exit 9");
-        let answer = asked("ExecSync", &exec);
-        let first =
-            if pids == 0 { "sleep\n".to_owned() } else { fs::read_to_string("/proc/1/comm").expect("it lives") };
-        assert_eq!((answer.text(1), answer.number(3)), (first, 9));
-
-        let limits = new().number(3, 256).number(4, 32 << 20);
-        asked("UpdateContainerResources", &new().text(1, &container).message(2, &limits));
-        let device = new().text(1, &container).text(2, "sh").text(2, "-c").text(2, "echo x >/dev/null");
-        assert_eq!(asked("ExecSync", &device).number(3), 0, "an update leaves the devices alone");
-
-        let missing = create("missing", &["missing"]);
-        let why = call("StartContainer", &new().text(1, &missing)).err().expect("there is no such program");
-        assert!(why.contains("executable file not found in $PATH"), "{why}");
-        asked("RemoveContainer", &new().text(1, &missing));
-
-        asked("StopContainer", &new().text(1, &container).number(2, 1));
-        asked("RemoveContainer", &new().text(1, &container));
-        asked("StopPodSandbox", &new().text(1, &sandbox));
-        asked("RemovePodSandbox", &new().text(1, &sandbox));
-        containerd.engine.is_clean();
-    }
+    heard(|| containerd.ctr(&words).end()).ok().prints(&["hello"]);
     containerd.engine.end();
     Ok(())
 }

@@ -6,25 +6,27 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::context::{Context, Skip};
-use crate::engines::podman::{Podman, USER};
+use crate::context::Context;
+use crate::engines::cases::{self, Case, Failure, check_failures, heard};
+use crate::engines::podman::Podman;
 use crate::engines::terminal_answers as answers;
-use crate::engines::{image, runtime, tool, until};
+use crate::engines::user::USER;
+use crate::engines::{image, is_orlop, runtime, tool, until};
 use crate::host::Layout;
 use crate::processes;
+use crate::tests::builds::build;
 use crate::tests::{Outcome, tests};
 
 tests! { "podman":
     ENGINES {
-        foreground, failures, background, executes, terminals, limits, namespaces, networks, user_namespaces, pods,
-        healthcheck, builds, fifty_at_once, monitor_killed, runtime_named_by_path, rootless,
+        foreground, failures, background, executes, terminals, limits, namespaces, networks, user_namespaces,
+        restart_policies, service,
+        healthcheck, fifty_at_once, monitor_killed, runtime_named_by_path, rootless, rootless_life,
         rootless_without_subordinate_ids,
     }
 }
 
-/// `podman run --rm OPTION...`: what for, the options, a shell's script, its exit status, its lines.
-type Case<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
-
+/// `podman run --rm OPTION...`
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     ("output", &[], "echo hello; echo more >&2", 0, &["hello"]),
@@ -37,12 +39,12 @@ const CASES: &[Case] = &[
     ("groups", &["--group-add", "55"], "id -G", 0, &["0 55"]),
     ("hostname", &["--hostname", "named"], "hostname; cat /etc/hostname", 0, &["named", "named"]),
     ("pids of its own", &[], "echo $$", 0, &["1"]),
-    ("init", &["--init"], "echo $$; readlink /proc/1/exe", 0, &["2", "/run/podman-init"]),
+    ("init", &["--init"], "test $$ != 1 && readlink /proc/1/exe", 0, &["/run/podman-init"]),
     ("read-only", &["--read-only"], "touch /etc/x || touch /tmp/x && echo tmp", 0, &["tmp"]),
     ("tmpfs", &["--tmpfs", "/mnt:size=64k,mode=1777"], "grep -c '/mnt tmpfs .*size=64k' /proc/mounts; stat -c %a /mnt", 0, &["1", "1777"]),
     ("volume", &["--volume", "/etc:/mnt"], "test -e /mnt/passwd && echo there", 0, &["there"]),
     ("read-only volume", &["--volume", "/etc:/mnt:ro"], "touch /mnt/x", 1, &[]),
-    ("slave volume", &["--volume", "/etc:/mnt:rslave"], "test -e /mnt/passwd", 0, &[]),
+    ("slave volume", &["--volume", "/etc:/mnt:rslave"], "test -e /mnt/passwd && echo there", 0, &["there"]),
     ("device", &["--device", "/dev/fuse"], "test -c /dev/fuse && echo there", 0, &["there"]),
     ("device by another name", &["--device", "/dev/null:/dev/none"], "echo x >/dev/none; stat -c %t:%T /dev/none", 0, &["1:3"]),
     ("no device", &[], "test -e /dev/fuse; echo $?; head -c1 /dev/zero | wc -c", 0, &["1", "1"]),
@@ -52,13 +54,13 @@ const CASES: &[Case] = &[
     ("one more", &["--cap-add", "SYS_PTRACE"], "grep CapEff /proc/self/status", 0, &["CapEff:\t00000000a80c25fb"]),
     ("none", &["--cap-drop", "ALL"], "grep CapEff /proc/self/status", 0, &["CapEff:\t0000000000000000"]),
     ("ambient ones of a user", &["--user", "1000", "--cap-add", "NET_RAW"], "grep CapAmb /proc/self/status", 0, &["CapAmb:\t0000000000002000"]),
-    ("all of it", &["--privileged"], "ls /proc/kcore >/dev/null && mount -t tmpfs x /mnt && echo mounted", 0, &["mounted"]),
+    ("all of it", &["--privileged"], "grep Seccomp: /proc/self/status; grep -c CapEff:.*1ff /proc/self/status; test -c /dev/fuse && mount -t tmpfs x /tmp && test -w /sys/kernel && grep -c ' /proc/' /proc/mounts", 1, &["Seccomp:\t0", "1", "0"]),
     ("filter", &[], "grep Seccomp: /proc/self/status", 0, &["Seccomp:\t2"]),
     ("no filter", &["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status", 0, &["Seccomp:\t0"]),
     ("no new privileges", &["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status", 0, &["NoNewPrivs:\t1"]),
     ("masked", &["--security-opt", "mask=/etc/plain"], "cat /etc/plain; wc -c <\"/proc/keys\"", 0, &["0"]),
     ("unmasked", &["--security-opt", "unmask=ALL"], "grep -c ' /proc/' /proc/mounts", 1, &["0"]),
-    ("ulimits", &["--ulimit", "nofile=100:200", "--ulimit", "core=0:0"], "ulimit -n; ulimit -Hn; ulimit -c", 0, &["100", "200", "0"]),
+    ("ulimits", &["--ulimit", "nofile=100:200", "--ulimit", "core=0:0", "--ulimit", "nproc=4096:8192"], "ulimit -n; ulimit -Hn; ulimit -c", 0, &["100", "200", "0"]),
     ("sysctl", &["--sysctl", "net.ipv4.ip_forward=1"], "cat /proc/sys/net/ipv4/ip_forward", 0, &["1"]),
     ("umask", &["--umask", "0077"], "umask", 0, &["0077"]),
     ("shm", &["--shm-size", "1m"], "grep -c ' /dev/shm .*size=1024k' /proc/mounts", 0, &["1"]),
@@ -70,10 +72,7 @@ const CASES: &[Case] = &[
 
 fn foreground(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
-    for (name, options, script, code, lines) in CASES {
-        println!("{name}:");
-        podman.run(options, script).end().exits(*code).prints(lines);
-    }
+    cases::check(CASES, |options, words| podman.outcome(options, words), || ());
     println!("standard input:");
     let input = t.dir().join("input");
     fs::write(&input, "typed\n").expect("writable");
@@ -81,18 +80,19 @@ fn foreground(t: &Context) -> Outcome {
     podman.run(&["--interactive"], "cat").stdin(file).end().ok().prints(&["typed"]);
     println!("volumes, secrets, a root file system:");
     podman.run(&["--volume", "named:/mnt"], "echo kept >/mnt/x").end().ok();
-    podman.run(&["--volume", "named:/mnt"], "cat /mnt/x").end().ok().prints(&["kept"]);
+    podman.prints(&["--volume", "named:/mnt"], "cat /mnt/x", &["kept"]);
     podman.podman(&["volume", "rm", "named"]).end().ok();
     podman.podman(&["secret", "create", "word", input.to_str().expect("plain")]).end().ok();
-    podman.run(&["--secret", "word"], "cat /run/secrets/word").end().ok().prints(&["typed"]);
+    podman.prints(&["--secret", "word"], "cat /run/secrets/word", &["typed"]);
     let root = t.dir().join("rootfs");
     let parent = format!("--cgroup-parent=/{}", t.tag());
     let root =
         ["run", "--rm", &parent, "--network", "none", "--rootfs", root.to_str().expect("plain"), "echo", "rootfs"];
-    podman.podman(&root).end().ok().prints(&["rootfs"]);
+    heard(|| podman.podman(&root).end()).ok().prints(&["rootfs"]);
     println!("preserved descriptors:");
-    let call = podman.run(&["--preserve-fds", "1"], "cat <&3");
-    call.through_bash(&format!("exec 3<{}; exec \"$@\"", input.display())).end().ok().prints(&["typed"]);
+    let call = || podman.run(&["--preserve-fds", "1"], "cat <&3");
+    let script = format!("exec 3<{}; exec \"$@\"", input.display());
+    heard(|| call().through_bash(&script).end()).ok().prints(&["typed"]);
     podman.end();
     Ok(())
 }
@@ -101,7 +101,7 @@ fn foreground(t: &Context) -> Outcome {
 fn failures(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
     #[rustfmt::skip]
-    let cases: &[(&[&str], &[&str], i32, &str)] = &[
+    let cases: &[Failure] = &[
         (&[], &["missing"], 127, "executable file not found in $PATH"),
         (&[], &["/missing"], 127, "stat /missing: no such file or directory"),
         (&[], &["/etc/plain"], 126, "exec: \"/etc/plain\": permission denied"),
@@ -110,11 +110,7 @@ fn failures(t: &Context) -> Outcome {
         (&["--volume", "/missing:/x"], &["true"], 125, "no such file or directory"),
         (&["--ulimit", "nofile=20:10"], &["true"], 125, "nofile"),
     ];
-    for (options, words, code, text) in cases {
-        let done = podman.container("run", &[&["--rm"], *options].concat(), words).end().exits(*code);
-        assert!(done.stderr().contains(text), "wanted {text:?} for {words:?}, but {:?}", done.stderr());
-        podman.is_clean();
-    }
+    check_failures(cases, |options, words| podman.outcome(options, words), || podman.is_clean());
     podman.end();
     Ok(())
 }
@@ -166,7 +162,7 @@ fn background(t: &Context) -> Outcome {
         if pause {
             c(&["pause"]).ok();
         }
-        podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+        podman.remove("c");
     }
     // Created first; initialised; attached to.
     podman.container("create", &["--name", "c"], &["echo", "made"]).end().ok();
@@ -217,7 +213,7 @@ fn executes(t: &Context) -> Outcome {
     for (n, running) in many.into_iter().enumerate() {
         running.end().ok().prints(&[&n.to_string()]);
     }
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.remove("c");
     podman.end();
     Ok(())
 }
@@ -238,7 +234,7 @@ fn terminals(t: &Context) -> Outcome {
     terminal.types("exit 6\n");
     running.end();
     podman.podman(&["wait", "c"]).end().ok().prints(&["6"]);
-    podman.podman(&["rm", "--force", "c"]).end().ok();
+    podman.remove("c");
     podman.end();
     Ok(())
 }
@@ -255,7 +251,7 @@ fn limits(t: &Context) -> Outcome {
         ),
         _ => ("memory.max cpu.max pids.max cpuset.cpus", ["67108864", "50000 100000", "50", "0"]),
     };
-    podman.run(&all, &format!("cd /sys/fs/cgroup; cat {files}")).end().ok().prints(&lines);
+    podman.prints(&all, &format!("cd /sys/fs/cgroup; cat {files}"), &lines);
     let done = podman.run(&["--memory", "16m"], "tail /dev/zero; echo $?").end();
     assert!(done.code() == 137 || done.stdout() == "137\n", "{}", done.stdout());
     podman.detach(&["--memory", "64m", "--memory-swap", "64m"], "c", &["sleep", "1000"]);
@@ -271,7 +267,7 @@ fn limits(t: &Context) -> Outcome {
         assert!(done.code() > 0 && done.stderr().contains("unable to set memory limit to 1024"), "{}", done.stderr());
     }
     assert_eq!(podman.inspect("c", "{{.State.Status}}"), "running");
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.remove("c");
     podman.end();
     Ok(())
 }
@@ -284,23 +280,26 @@ fn namespaces(t: &Context) -> Outcome {
     {
         let script = format!("readlink /proc/self/ns/{name}");
         let line = own(name).to_string_lossy().into_owned();
-        podman.run(&[option, "host"], &script).end().ok().prints(&[&line]);
+        podman.prints(&[option, "host"], &script, &[&line]);
     }
     assert_ne!(
-        podman.run(&["--cgroupns", "private"], "readlink /proc/self/ns/cgroup").end().ok().stdout().trim(),
+        heard(|| podman.outcome(&["--cgroupns", "private"], &["readlink", "/proc/self/ns/cgroup"]))
+            .ok()
+            .stdout()
+            .trim(),
         own("cgroup").to_string_lossy()
     );
     for cgroups in ["no-conmon", "disabled"] {
-        podman.run(&["--cgroups", cgroups], "echo ran").end().ok().prints(&["ran"]);
+        podman.prints(&["--cgroups", cgroups], "echo ran", &["ran"]);
     }
     // One joins what another has; with the host's pids, whoever is left when the first process ends is ended.
     podman.detach(&[], "c", &["sleep", "1000"]);
     let shared = ["--pid", "container:c", "--ipc", "container:c", "--network", "container:c"];
-    podman.run(&shared, "cat /proc/1/comm").end().ok().prints(&["sleep"]);
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.prints(&shared, "cat /proc/1/comm", &["sleep"]);
+    podman.remove("c");
     podman.detach(&["--pid", "host"], "c", &["sh", "-c", "sleep 1000 & sleep 1000"]);
     until("both sleep", || podman.podman(&["top", "c", "args"]).end().stdout().matches("sleep").count() >= 2);
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.remove("c");
     podman.end();
     Ok(())
 }
@@ -308,9 +307,9 @@ fn namespaces(t: &Context) -> Outcome {
 fn networks(t: &Context) -> Outcome {
     tool("netavark")?;
     let podman = Podman::of_root(t)?;
-    podman.run(&["--network", "host"], "ls /sys/class/net").end().ok().prints(&["lo"]);
-    podman.run(&["--network", "none"], "ls /sys/class/net | grep -v sit0").end().ok().prints(&["lo"]);
-    podman.run(&["--network", "podman"], "ip -4 -o addr show eth0 | wc -l").end().ok().prints(&["1"]);
+    podman.prints(&["--network", "host"], "ls /sys/class/net", &["lo"]);
+    podman.prints(&["--network", "none"], "ls /sys/class/net | grep -v sit0", &["lo"]);
+    podman.prints(&["--network", "podman"], "ip -4 -o addr show eth0 | wc -l", &["1"]);
     podman.podman(&["network", "create", "other"]).end().ok();
     podman.detach(
         &["--network", "other", "--publish", "127.0.0.1:8099:80"],
@@ -319,8 +318,8 @@ fn networks(t: &Context) -> Outcome {
     );
     let address = podman.inspect("server", "{{.NetworkSettings.Networks.other.IPAddress}}");
     let script = format!("for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://{address} && exit; sleep 0.2; done; exit 1");
-    podman.run(&["--network", "other"], &script).end().ok().prints(&["page"]);
-    podman.podman(&["rm", "--force", "--time", "0", "server"]).end().ok();
+    podman.prints(&["--network", "other"], &script, &["page"]);
+    podman.remove("server");
     podman.podman(&["network", "rm", "other"]).end().ok();
     podman.end();
     Ok(())
@@ -330,42 +329,67 @@ fn user_namespaces(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
     let map = ["--uidmap", "0:100000:2000", "--gidmap", "0:200000:3000"];
     let script = "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map /proc/self/gid_map; touch /x && stat -c %u:%g /x";
-    podman.run(&map, script).end().ok().prints(&["0", "0 100000 2000", "0 200000 3000", "0:0"]);
+    podman.prints(&map, script, &["0", "0 100000 2000", "0 200000 3000", "0:0"]);
     let volume = t.dir().join("volume");
     fs::create_dir(&volume).expect("writable");
     fs::write(volume.join("file"), "").expect("writable");
     let volume = format!("{}:/mnt:idmap", volume.display());
-    podman.run(&[&map[..], &["--volume", &volume]].concat(), "stat -c %u:%g /mnt/file").end().ok().prints(&["0:0"]);
-    podman.run(&[&map[..], &["--volume", "owned:/mnt:U"]].concat(), "stat -c %u:%g /mnt").end().ok().prints(&["0:0"]);
+    podman.prints(&[&map[..], &["--volume", &volume]].concat(), "stat -c %u:%g /mnt/file", &["0:0"]);
+    podman.prints(&[&map[..], &["--volume", "owned:/mnt:U"]].concat(), "stat -c %u:%g /mnt", &["0:0"]);
     podman.podman(&["volume", "rm", "owned"]).end().ok();
     podman.detach(&map, "c", &["sleep", "1000"]);
     podman.podman(&["exec", "c", "sh", "-c", "awk '{print $2}' /proc/self/uid_map"]).end().ok().prints(&["100000"]);
-    podman.run(&["--userns", "container:c"], "awk '{print $2}' /proc/self/uid_map").end().ok().prints(&["100000"]);
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.prints(&["--userns", "container:c"], "awk '{print $2}' /proc/self/uid_map", &["100000"]);
+    podman.remove("c");
     podman.end();
     Ok(())
 }
 
-fn pods(t: &Context) -> Outcome {
+/// The monitor's cleanup starts a container again.
+fn restart_policies(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
-    let parent = format!("/{}", t.tag());
-    let create = |name: &str| {
-        let share = ["--network", "none", "--share", "net,ipc,uts,pid", "--cgroup-parent", &parent];
-        let args = [&["pod", "create", "--name", name], &share[..]];
-        podman.podman(&args.concat()).end().ok();
-    };
-    create("p");
-    podman.detach(&["--pod", "p"], "c", &["sleep", "1000"]);
-    podman.run(&["--pod", "p"], "hostname; pidof sleep | wc -w").end().ok().prints(&["p", "1"]);
-    for command in ["pause", "unpause", "restart", "stop", "start"] {
-        let time: &[&str] = if command == "stop" { &["--time", "0"] } else { &[] };
-        podman.podman(&[&["pod", command], time, &["p"]].concat()).end().ok();
+    podman.detach(&["--restart", "on-failure:2"], "c", &["sh", "-c", "echo run; exit 3"]);
+    until("it was tried three times", || podman.podman(&["logs", "c"]).end().stdout() == "run\nrun\nrun\n");
+    until("that is all", || podman.inspect("c", "{{.State.Status}}") == "exited");
+    assert_eq!(podman.inspect("c", "{{.RestartCount}} {{.State.ExitCode}}"), "2 3");
+    podman.remove("c");
+    podman.detach(&["--restart", "always"], "always", &["sleep", "1000"]);
+    let pid = || podman.inspect("always", "{{.State.Pid}}").parse::<i32>().expect("a pid");
+    let first = pid();
+    processes::kill(first, Signal::KILL);
+    until("it was started again", || ![0, first].contains(&pid()));
+    podman.podman(&["exec", "always", "true"]).end().ok();
+    // Stopped by hand, it stays so.
+    podman.podman(&["stop", "--time", "0", "always"]).end().ok();
+    assert_eq!(podman.inspect("always", "{{.State.Status}}"), "exited");
+    podman.remove("always");
+    podman.end();
+    Ok(())
+}
+
+/// What there is of a daemon: containers outlive it, however it ends, and the next one knows them.
+fn service(t: &Context) -> Outcome {
+    let podman = Podman::of_root(t)?;
+    let url = format!("unix://{}", t.dir().join("service.sock").display());
+    let remote = |words: &[&str]| podman.podman(&[&["--remote", "--url", &url], words].concat()).end();
+    let mut before = None;
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut service = podman.podman(&["system", "service", "--time", "0", &url]).start();
+        until("it answers", || remote(&["version"]).code() == 0);
+        if before.is_none() {
+            let parent = format!("--cgroup-parent=/{}", t.tag());
+            let options = ["run", "--detach", "--name", "c", "--network", "none", &parent];
+            remote(&[&options[..], &[image::NAME, "sleep", "1000"]].concat()).ok();
+            before = Some(podman.inspect("c", "{{.State.Pid}}"));
+        }
+        // What is executed through a service leaves its monitor for another five minutes.
+        assert!(remote(&["top", "c", "args"]).ok().stdout().contains("sleep"));
+        processes::kill(service.pid(), signal);
+        until("the service has ended", || service.has_ended());
+        assert_eq!(Some(podman.inspect("c", "{{.State.Pid}}")), before);
     }
-    assert!(podman.podman(&["pod", "top", "p"]).end().ok().stdout().contains("sleep"));
-    // Podman fails where a monitor has not left the pod's cgroup yet, with every runtime.
-    let remove = ["pod", "rm", "--force", "--ignore", "--time", "0", "p"];
-    until("the pod is removed", || podman.podman(&remove).end().code() == 0);
-    podman.podman(&["rmi", "--all", "--force"]).end().ok();
+    podman.podman(&["exec", "c", "echo", "still"]).end().ok().prints(&["still"]);
+    podman.remove("c");
     podman.end();
     Ok(())
 }
@@ -379,69 +403,8 @@ fn healthcheck(t: &Context) -> Outcome {
     podman.podman(&["exec", "c", "touch", "/tmp/well"]).end().ok();
     podman.podman(&["healthcheck", "run", "c"]).end().ok();
     assert_eq!(podman.inspect("c", "{{.State.Health.Status}}"), "healthy");
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.remove("c");
     podman.end();
-    Ok(())
-}
-
-/// `podman build`, `buildah build` and `buildah run`, each with the runtime.
-fn builds(t: &Context) -> Outcome {
-    let podman = Podman::of_root(t)?;
-    build(&podman)?;
-    podman.end();
-    Ok(())
-}
-
-fn build(podman: &Podman<'_>) -> Result<(), Skip> {
-    let t = podman.engine.t;
-    tool("buildah")?;
-    let context = podman.engine.folder("context");
-    let file = |name: &str, steps: &str| {
-        fs::write(context.join(name), format!("FROM {}\n{steps}", image::NAME)).expect("writable");
-        context.join(name).to_str().expect("plain").to_owned()
-    };
-    let good = file(
-        "Good",
-        "RUN echo built >/built; id -u\nUSER 1000\nWORKDIR /tmp\nRUN id -u; pwd; grep CapAmb /proc/self/status\n",
-    );
-    let bad = file("Bad", "RUN exit 5\n");
-    let binary = runtime(t).to_str().expect("plain").to_owned();
-    let context = context.to_str().expect("plain");
-    let buildah = ["--runtime", &binary, "--isolation", "oci", "--network", "none"];
-    for (program, first, with) in [("podman", "build", &buildah[2..]), ("buildah", "build", &buildah[..])] {
-        let start = [&[first], with].concat();
-        let done = podman
-            .program(program, &[&start[..], &["--no-cache", "-t", "localhost/built", "-f", &good, context]].concat())
-            .end()
-            .ok();
-        let lines: Vec<String> = done.stdout().lines().map(str::to_owned).collect();
-        for line in ["0", "1000", "/tmp"] {
-            assert!(lines.iter().any(|found| found == line), "{program}: no {line} in {lines:?}");
-        }
-        podman.run(&[], "true").end().ok();
-        let done = podman.program(program, &[&start[..], &["--no-cache", "-f", &bad, context]].concat()).end();
-        assert!(done.code() > 0 && done.stderr().contains("exit status 5"), "{program}: {}", done.stderr());
-        podman.podman(&["rmi", "--force", "localhost/built"]).end().ok();
-    }
-    podman.program("buildah", &["from", "--name", "working", image::NAME]).end().ok();
-    let run = |options: &[&str], words: &[&str]| {
-        podman.program("buildah", &[&["run"], &buildah[..], options, &["working"], words].concat())
-    };
-    run(&[], &["echo", "hello"]).end().ok().prints(&["hello"]);
-    run(&["--user", "1000"], &["id", "-u"]).end().ok().prints(&["1000"]);
-    run(&["--runtime-flag", "debug"], &["echo", "hello"]).end().ok().prints(&["hello"]);
-    run(&["--cap-add", "CAP_NET_ADMIN", "--volume", "/etc:/mnt:ro"], &["test", "-e", "/mnt/passwd"]).end().ok();
-    run(&[], &["sh", "-c", "exit 6"]).end().exits(6);
-    let done = run(&[], &["missing"]).end();
-    assert!(done.code() > 0 && done.stderr().contains("executable file not found in $PATH"), "{}", done.stderr());
-    let input = t.dir().join("input");
-    fs::write(&input, "typed\n").expect("writable");
-    run(&[], &["cat"]).stdin(fs::File::open(&input).expect("it is there")).end().ok().prints(&["typed"]);
-    let (running, mut terminal) = run(&["--terminal"], &["sh"]).start_in_terminal();
-    answers(&mut terminal, "tty", "/dev/pts/0");
-    terminal.types("exit\n");
-    running.end().ok();
-    podman.program("buildah", &["rm", "working"]).end().ok();
     Ok(())
 }
 
@@ -473,6 +436,7 @@ fn monitor_killed(t: &Context) -> Outcome {
     podman.detach(&[], "c", &["sleep", "1000"]);
     let pid = |field: &str| podman.inspect("c", field).parse::<i32>().expect("a pid");
     let (monitor, init) = (pid("{{.State.ConmonPid}}"), pid("{{.State.Pid}}"));
+    let id = podman.inspect("c", "{{.Id}}");
     processes::kill(monitor, Signal::KILL);
     until("the monitor has ended", || !processes::lives(monitor));
     podman.podman(&["exec", "c", "echo", "still"]).end().ok().prints(&["still"]);
@@ -480,13 +444,16 @@ fn monitor_killed(t: &Context) -> Outcome {
     podman.podman(&["rm", "--force", "--time", "0", "c"]).end();
     podman.podman(&["rm", "--force", "--ignore", "--time", "0", "c"]).end().ok();
     assert!(!processes::lives(init));
-    if runtime(t) == t.binary() {
+    if is_orlop(t) {
         let found = t.bare_orlop(&["doctor"]).end();
         assert!(found.code() > 0 && found.stdout().contains("stopped"), "{}", found.stdout());
         t.bare_orlop(&["doctor", "--fix"]).end().ok();
         t.bare_orlop(&["doctor"]).end().ok();
-        podman.end();
+    } else {
+        let path = runtime(t);
+        podman.engine.call(path.to_str().expect("plain"), &["delete", "--force", &id])?.end().ok();
     }
+    podman.end();
     Ok(())
 }
 
@@ -508,7 +475,7 @@ fn runtime_named_by_path(t: &Context) -> Outcome {
             "--cgroup-parent",
             &parent,
         ];
-        podman.podman(&[&start[..], &[image::NAME], words].concat()).end()
+        heard(|| podman.podman(&[&start[..], &[image::NAME], words].concat()).end())
     };
     run(&["echo", "hello"]).ok().prints(&["hello"]);
     let done = run(&["missing"]).exits(127);
@@ -527,23 +494,23 @@ fn of_users(name: &str) -> bool {
 
 fn rootless(t: &Context) -> Outcome {
     let podman = Podman::of_user(t, true)?;
-    for (name, options, script, code, lines) in CASES.iter().filter(|case| of_users(case.0)) {
-        println!("{name}:");
-        podman.run(options, script).end().exits(*code).prints(lines);
-    }
+    let of_users = CASES.iter().filter(|case| of_users(case.0));
+    cases::check(of_users, |options, words| podman.outcome(options, words), || ());
+    podman.end();
+    Ok(())
+}
+
+fn rootless_life(t: &Context) -> Outcome {
+    let podman = Podman::of_user(t, true)?;
     let user = USER.to_string();
-    podman.run(&["--userns", "keep-id"], "id -u; id -g").end().ok().prints(&[&user, &user]);
-    podman.run(&["--userns", "nomap"], "id -u").end().ok().prints(&["0"]);
-    podman.run(&["--userns", "keep-id:uid=500,gid=600"], "id -u; id -g").end().ok().prints(&["500", "600"]);
-    podman
-        .run(&["--uidmap", "0:1:1000"], "awk '{print $1, $2, $3}' /proc/self/uid_map")
-        .end()
-        .ok()
-        .prints(&["0 1 1000"]);
-    podman.run(&["--network", "host"], "echo hosted").end().ok().prints(&["hosted"]);
-    podman.run(&["--pid", "host"], "echo $?").end().ok().prints(&["0"]);
-    podman.run(&["--cgroups", "disabled"], "echo ran").end().ok().prints(&["ran"]);
-    podman.run(&["--privileged"], "grep -c CapEff:.*1ff /proc/self/status").end().ok().prints(&["1"]);
+    podman.prints(&["--userns", "keep-id"], "id -u; id -g", &[&user, &user]);
+    podman.prints(&["--userns", "nomap"], "id -u", &["0"]);
+    podman.prints(&["--userns", "keep-id:uid=500,gid=600"], "id -u; id -g", &["500", "600"]);
+    podman.prints(&["--uidmap", "0:1:1000"], "awk '{print $1, $2, $3}' /proc/self/uid_map", &["0 1 1000"]);
+    podman.prints(&["--network", "host"], "echo hosted", &["hosted"]);
+    podman.prints(&["--pid", "host"], "echo $?", &["0"]);
+    podman.prints(&["--cgroups", "disabled"], "echo ran", &["ran"]);
+    podman.prints(&["--privileged"], "grep -c CapEff:.*1ff /proc/self/status", &["1"]);
     life_of_a_user(&podman);
     let (running, mut terminal) = podman.container("run", &["--rm", "-it"], &["sh"]).start_in_terminal();
     answers(&mut terminal, "tty", "/dev/pts/0");
@@ -566,7 +533,7 @@ fn life_of_a_user(podman: &Podman<'_>) {
     assert_eq!(podman.inspect("c", "{{.State.ExitCode}}"), "3");
     podman.podman(&["start", "c"]).end().ok();
     podman.podman(&["kill", "c"]).end().ok();
-    podman.podman(&["rm", "--force", "--time", "0", "c"]).end().ok();
+    podman.remove("c");
     // The runtime of the user removes its state before the monitor's cleanup is through.
     sleep(Duration::from_millis(50));
 }
@@ -574,7 +541,7 @@ fn life_of_a_user(podman: &Podman<'_>) {
 /// One id: the user namespace that Podman makes has no groups, either.
 fn rootless_without_subordinate_ids(t: &Context) -> Outcome {
     let podman = Podman::of_user(t, false)?;
-    podman.run(&[], "id -u; awk '{print $2, $3}' /proc/self/uid_map").end().ok().prints(&["0", &format!("{USER} 1")]);
+    podman.prints(&[], "id -u; awk '{print $2, $3}' /proc/self/uid_map", &["0", &format!("{USER} 1")]);
     life_of_a_user(&podman);
     podman.end();
     Ok(())

@@ -8,6 +8,7 @@ use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::engines::cases::heard;
 use crate::engines::podman::Podman;
 use crate::engines::{Engine, image, runtime, tool, until};
 use crate::tests::{Outcome, tests};
@@ -48,7 +49,7 @@ fn podman(t: &Context) -> Outcome {
             ["--tmpdir", &tmp],
         ];
         let args = [start.concat().as_slice(), args].concat();
-        podman.podman(&args).env("CONTAINERS_CONF", "/etc/containers/containers.conf").end()
+        heard(|| podman.podman(&args).env("CONTAINERS_CONF", "/etc/containers/containers.conf").end())
     };
     call(&["info", "--format", "{{.Host.OCIRuntime.Name}}"]).ok().prints(&["orlop"]);
     let parent = format!("--cgroup-parent=/{}", t.tag());

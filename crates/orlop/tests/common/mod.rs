@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod linted;
+
 use orlop::Host;
 use serde_json::{Value, json};
 
