@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::bundle::Bundle;
 use crate::command::Done;
 use crate::context::{Context, Skip};
+use crate::engines::until;
 use crate::host::Layout;
 use crate::terminal::{Terminal, receive};
 use crate::tests::exec_security::Profiles;
@@ -319,27 +320,28 @@ fn what_needs_an_option(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// Connections with both ends in the container: they go on, or are closed.
 fn connections(t: &Context) -> Outcome {
-    let id = t.id("c");
-    let script = "busybox sleep 600 | busybox nc -l -p 77 >/received & busybox sleep 1; \
-                  { echo one; while [ ! -e /go ]; do busybox sleep 0.2; done; echo two; } | busybox nc 127.0.0.1 77; \
-                  echo ended >/end; exec busybox sleep 600";
-    let bundle = shell(t, script)?;
-    t.detach(&bundle, &id);
-    await_file(&bundle, "received");
-    sleep(Duration::from_secs(3));
-    checkpoint(t, &["--network-lock", "skip"], &id).fails_with("criu failed: type DUMP");
+    let bundle =
+        shell(t, "")?.with("/process/args", json!(["/bin/probe", "tcp", "/heard", "/go", "--", "sleep", "600"]));
+    let heard = || fs::read_to_string(bundle.rootfs("heard")).unwrap_or_default();
     let established = ["--tcp-established", "--network-lock", "skip"];
-    checkpoint(t, &[&established[..], &["--leave-running", "--image-path", "open"]].concat(), &id).ok();
-    let rules = "--network-lock";
-    checkpoint(t, &["--tcp-established", rules, "nftables", "--leave-running", "--image-path", "nft"], &id).ok();
-    checkpoint(t, &[&established[..], &["--image-path", "last"]].concat(), &id).ok();
-    // Closed, nothing more comes.
-    fs::write(bundle.rootfs("go"), "").expect("writable");
-    restore(t, &bundle, &["--tcp-close", "--image-path", "last"], &id).ok();
-    await_file(&bundle, "end");
-    t.delete(&id);
-    assert_eq!(fs::read_to_string(bundle.rootfs("received")).expect("it is there"), "one\n");
+    for (option, end) in [("--tcp-established", "one\ntwo\n"), ("--tcp-close", "one\ngone\n")] {
+        let id = t.id(option.trim_start_matches('-'));
+        t.detach(&bundle, &id);
+        until("the connection is there", || heard() == "one\n");
+        checkpoint(t, &["--network-lock", "skip"], &id).fails_with("criu failed: type DUMP");
+        let rules = ["--tcp-established", "--network-lock", "nftables", "--leave-running", "--image-path", "nft"];
+        checkpoint(t, &rules, &id).ok();
+        checkpoint(t, &[&established[..], &["--image-path", option]].concat(), &id).ok();
+        restore(t, &bundle, &[option, "--network-lock", "skip", "--image-path", option], &id).ok();
+        fs::write(bundle.rootfs("go"), "").expect("writable");
+        until("the second word", || heard() == end);
+        t.delete(&id);
+        for file in ["heard", "go"] {
+            fs::remove_file(bundle.rootfs(file)).expect("it is ours");
+        }
+    }
     Ok(())
 }
 
