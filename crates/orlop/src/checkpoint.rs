@@ -10,6 +10,7 @@ use orlop_sys::fs::{self, AtFlags};
 use orlop_sys::{BorrowedFd, CWD, OwnedFd, thread};
 
 use crate::config::{Config, NamespaceKind, Status};
+use crate::container::{Container, Force};
 use crate::criu::{
     self, CriuOptions, Descriptors, Directory, Feature, MakeImages, Message, Peer, Request, Start, option,
 };
@@ -18,7 +19,6 @@ use crate::host::Host;
 use crate::path;
 use crate::plan::Warning;
 use crate::plan::options::MountOptions;
-use crate::runtime::{Container, Force};
 use crate::state::{CgroupDir, Init, Record, c_string};
 
 /// How a container is saved.

@@ -10,11 +10,11 @@ use orlop_sys::{Errno, OwnedFd, event};
 
 use crate::cgroup::{Devices, from_cgroup, path, resources, warnings};
 use crate::config::{Config, Resources, Status};
+use crate::container::{Container, group_of};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::Warning;
 use crate::resctrl::ClassStats;
-use crate::runtime::{Container, group_of};
 use crate::state::Init;
 
 fn not_running() -> Error {

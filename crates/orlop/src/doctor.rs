@@ -12,8 +12,9 @@ use orlop_sys::time::{Timespec, sleep};
 use orlop_sys::{CWD, Errno};
 
 use crate::config::Status;
+use crate::container::{Container, Force, group_of};
 use crate::error::{Error, Kind, Result};
-use crate::runtime::{Container, Force, Runtime, group_of};
+use crate::runtime::Runtime;
 
 /// Something that nobody looks after.
 #[derive(Clone, PartialEq, Eq, Debug)]

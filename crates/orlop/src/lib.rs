@@ -26,6 +26,7 @@ mod cgroup;
 mod checkpoint;
 pub mod config;
 pub mod console;
+mod container;
 mod control;
 mod create;
 pub mod criu;
@@ -46,6 +47,7 @@ pub mod plan;
 mod program;
 mod resctrl;
 mod restore;
+mod running;
 mod runtime;
 #[cfg(feature = "std")]
 mod standard;
@@ -72,8 +74,10 @@ pub mod stats {
         RdmaEntry, RdmaStats, Stall,
     };
 }
+pub use container::{Container, Force, Scope};
 pub use orlop_cgroup::systemd::Bus;
 pub use orlop_sys::process::Ended;
 pub use restore::{RestoreOptions, Restored};
-pub use runtime::{Container, Force, Listed, Running, Runtime, Scope};
+pub use running::Running;
+pub use runtime::{Listed, Runtime};
 pub use trace::Trace;

@@ -11,6 +11,7 @@ use orlop_sys::net::{self, SocketType};
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::config::{Config, Mount, Status};
+use crate::container::Container;
 use crate::error::{Error, Kind, Result};
 use crate::exec::shares_user_namespace;
 use crate::host::Host;
@@ -19,7 +20,6 @@ use crate::launch::{Birth, Launch, Thread};
 use crate::plan::exec::Target;
 use crate::plan::live::{self, Live};
 use crate::plan::{Act, Ids, Options, Plan, Task, slot};
-use crate::runtime::Container;
 use crate::state::{CgroupDir, Init, Record, c_string};
 
 /// What the mounts are in, for messages.

@@ -15,6 +15,7 @@ use crate::bundle::Bundle;
 use crate::checkpoint::{NULL, OUTSIDE, config_file};
 use crate::config::{Config, Document, Layout, Namespace, NamespaceKind, Str};
 use crate::console::Console;
+use crate::container::{Container, Force};
 use crate::create::{self, CreateOptions, Made, write_pid_file};
 use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, Peer, Request, Start, option};
 use crate::error::{Error, Kind, Result};
@@ -22,7 +23,7 @@ use crate::hook::Subject;
 use crate::host::Host;
 use crate::launch::{Launch, SIGKILL};
 use crate::plan::{self, Act, Gate, HookEvent, Plan, Task, Warning};
-use crate::runtime::{Container, Force, Runtime, with_options};
+use crate::runtime::{Runtime, with_options};
 use crate::state::{Init, StateDir, c_string};
 
 /// How a container is restored.
@@ -82,7 +83,7 @@ impl Runtime {
         let Job { process, console, .. } = job;
         match (done, made, process) {
             (Ok(()), Made { state: Some(state), .. }, Some((pid, pidfd))) => Ok(Restored {
-                container: Some(Container::of(id, state)),
+                container: Some(Container::of(id, state, None)),
                 id: id.into(),
                 pid,
                 pidfd,

@@ -1,0 +1,170 @@
+//! A container whose program is a child of this process.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use orlop_cgroup::systemd::Client;
+use orlop_cgroup::{Group, PATIENCE};
+use orlop_sys::process::{self, Ended, Pid};
+use orlop_sys::time::Timespec;
+use orlop_sys::{BorrowedFd, Errno, OwnedFd};
+
+use crate::cgroup::from_cgroup;
+use crate::container::{Container, remove_outside};
+use crate::error::{Error, Kind, Result};
+use crate::launch::{Launch, SIGKILL};
+use crate::plan::{Gate, Plan, Warning};
+
+/// A container whose program was started by this process.
+pub struct Running {
+    pub(crate) container: Container,
+    pub(crate) launch: Launch,
+    pub(crate) plan: Plan,
+    pub(crate) group: Option<Group>,
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) ended: Option<Ended>,
+}
+
+impl Running {
+    /// The container.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Init's pid, as this process sees it.
+    pub fn pid(&self) -> Pid {
+        self.launch.pid()
+    }
+
+    /// Init's pidfd: readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.launch.pidfd().borrow()
+    }
+
+    /// What the caller should be told.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.plan.warnings
+    }
+
+    /// Whether this process has become a subreaper, and has to reap the container's orphans.
+    pub fn adopts_orphans(&self) -> bool {
+        self.plan.adopts_orphans()
+    }
+
+    /// The master of the program's terminal, if that was to come to the caller: waits for it. `None` the second time,
+    /// without a terminal, and where init has failed before there was one.
+    pub fn console(&mut self) -> Result<Option<OwnedFd>> {
+        match self.console.take() {
+            Some(socket) => crate::console::receive(socket),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until the program is executed, and leaves the container to itself.
+    pub fn detach(self) -> Result<Container> {
+        let tracing = self.container.tracing();
+        let executed = tracing.time("await-program", || self.launch.await_program(&self.plan));
+        tracing.steps(&self.plan.entries, self.launch.times());
+        match executed {
+            Ok(()) => Ok(self.container),
+            Err(error) => {
+                let id = String::from(self.container.id());
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Sends a signal to init; one that has ended is none.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        match process::pidfd_signal(self.launch.pidfd(), signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => {
+                let error = Error::system("pidfd_send_signal", format!("signal {signal}"), errno);
+                Err(error.during("run", self.container.id()))
+            }
+        }
+    }
+
+    /// Waits for the program's end: how it ended, or why it never began. The container stays, stopped.
+    pub fn wait(&mut self) -> Result<Ended> {
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let tracing = self.container.tracing();
+        let ended = tracing.time("wait", || self.launch.try_reap());
+        let ended = ended.map_err(|error| error.during("run", self.container.id()))?;
+        tracing.steps(&self.plan.entries, self.launch.times());
+        if let Some(error) = self.launch.verdict(&self.plan, ended) {
+            return Err(error.during("run", self.container.id()));
+        }
+        self.ended = ended;
+        ended.ok_or_else(|| {
+            Error::new(Kind::System, "another part of this program has taken the container's exit status")
+                .during("run", self.container.id())
+        })
+    }
+
+    /// Runs the hooks that wait for the program to run.
+    pub(crate) fn poststart(self) -> Result<Running> {
+        let pid = self.launch.pid();
+        let done = self.launch.await_program(&self.plan).and_then(|()| self.container.poststart(pid));
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.launch.kill();
+                let id = String::from(self.container.id());
+                Err(self.clean(error).during("run", &id))
+            }
+        }
+    }
+
+    /// Removes the container, which has ended. Hooks that fail afterwards are warnings.
+    pub fn delete(&mut self) -> Result<Vec<Warning>> {
+        let Running { container, group, plan, .. } = self;
+        let tracing = container.tracing();
+        let deleted = container.dir().lock().and_then(|()| {
+            if let Some(mut group) = group.take()
+                // Most often nothing is left in it.
+                && tracing.time("cgroup-remove", || group.remove(Timespec::default())).is_err()
+            {
+                group.signal_all(SIGKILL).map_err(from_cgroup)?;
+                group.remove(PATIENCE).map_err(from_cgroup)?;
+            }
+            if let Some(scope) = plan.cgroup.scope.take() {
+                Client::connect(&scope.bus).and_then(|mut client| client.stop(&scope.unit)).map_err(from_cgroup)?;
+            }
+            if plan.has_more_outside()
+                && let Some(record) = container.dir().read_head()?
+            {
+                remove_outside(&record)?;
+            }
+            container.remove(plan.has_poststop, Gate::Open)
+        });
+        deleted.map_err(|error| error.during("delete", container.id()))
+    }
+
+    fn clean(mut self, error: Error) -> Error {
+        match self.delete() {
+            Ok(_) => error,
+            Err(second) => error.hint(format!("and it could not be removed: {second}")),
+        }
+    }
+}
+
+/// The same for the standard library: to wait for it in an event loop.
+#[cfg(feature = "std")]
+impl std::os::fd::AsFd for Running {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(self.launch.pidfd())
+    }
+}
+
+/// What a failed run leaves is nothing; for callers of [`Running::wait`].
+impl Running {
+    /// Removes the container after `error`, which is handed back with what could not be removed.
+    #[must_use]
+    pub fn fail(self, error: Error) -> Error {
+        self.clean(error)
+    }
+}
