@@ -64,6 +64,12 @@ macro_rules! plain {
 
         impl Shaped for $type {
             const SHAPE: Shape = Shape::Plain;
+
+            fn merge(&mut self, later: Self) {
+                if !later.is_absent() {
+                    *self = later;
+                }
+            }
         }
 
         impl IntoOwned for $type {
@@ -95,14 +101,37 @@ pub(crate) enum Shape {
 pub(crate) trait Shaped {
     /// Its shape.
     const SHAPE: Shape;
+
+    /// Takes in what stands under another spelling of the same name: as in Go, the later counts where it says
+    /// something, member by member.
+    fn merge(&mut self, later: Self)
+    where
+        Self: Sized,
+    {
+        *self = later;
+    }
 }
 
 impl<T: Shaped> Shaped for Option<T> {
     const SHAPE: Shape = T::SHAPE;
+
+    fn merge(&mut self, later: Self) {
+        match (self.as_mut(), later) {
+            (Some(value), Some(later)) => value.merge(later),
+            (None, later) => *self = later,
+            (Some(_), None) => {}
+        }
+    }
 }
 
 impl<T: Shaped> Shaped for Vec<T> {
     const SHAPE: Shape = Shape::List(&T::SHAPE);
+
+    fn merge(&mut self, later: Self) {
+        if !later.is_empty() {
+            *self = later;
+        }
+    }
 }
 
 impl Shaped for core::num::NonZeroU32 {
@@ -212,6 +241,10 @@ macro_rules! object {
             const SHAPE: $crate::config::object::Shape = $crate::config::object::Shape::Object(
                 &[$(($json, &<$type as $crate::config::object::Shaped>::SHAPE)),*],
             );
+
+            fn merge(&mut self, later: Self) {
+                $($crate::config::object::Shaped::merge(&mut self.$field, later.$field);)*
+            }
         }
 
         impl<$($bounds)*> serde::Deserialize<'de> for $name $($args)* {
@@ -239,17 +272,12 @@ macro_rules! object {
                         while let Some((index, as_specified)) = map.next_key_seed(Names($name::MEMBERS))? {
                             match index {
                                 $(index if index == Index::$field as usize => {
-                                    if $field.is_some() {
-                                        if !as_specified {
-                                            map.next_value::<serde::de::IgnoredAny>()?;
-                                            continue;
-                                        }
-                                        if spelled & 1 << index != 0 {
-                                            return Err(A::Error::duplicate_field($json));
-                                        }
+                                    if as_specified && spelled & 1 << index != 0 {
+                                        return Err(A::Error::duplicate_field($json));
                                     }
                                     spelled |= u64::from(as_specified) << index;
-                                    $field = object!(@read $mode map $type);
+                                    let value: Option<$type> = object!(@read $mode map $type);
+                                    $crate::config::object::Shaped::merge(&mut $field, value);
                                 })*
                                 _ => {
                                     map.next_value::<serde::de::IgnoredAny>()?;

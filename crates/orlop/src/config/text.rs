@@ -97,6 +97,12 @@ impl Absent for Str<'_> {
 
 impl Shaped for Str<'_> {
     const SHAPE: Shape = Shape::Plain;
+
+    fn merge(&mut self, later: Self) {
+        if !later.is_absent() {
+            *self = later;
+        }
+    }
 }
 
 impl IntoOwned for Str<'_> {
@@ -236,6 +242,12 @@ impl<V> Absent for Map<'_, V> {
 
 impl<V: Shaped> Shaped for Map<'_, V> {
     const SHAPE: Shape = Shape::Map(&V::SHAPE);
+
+    fn merge(&mut self, later: Self) {
+        if !later.is_absent() {
+            *self = later;
+        }
+    }
 }
 
 impl<V: IntoOwned> IntoOwned for Map<'_, V> {
