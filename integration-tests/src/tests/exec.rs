@@ -379,6 +379,7 @@ fn cgroup(t: &Context) -> Outcome {
 
 /// Where init has moved down and given the container's own cgroup controllers, no process can be in that any more.
 fn cgroup_of_init(t: &Context) -> Outcome {
+    t.needs_root()?;
     if t.host.layout != Layout::V2 {
         return Err(Skip("cgroup v1 has no such rule".into()));
     }

@@ -16,9 +16,10 @@ tests! { "lifecycle":
         detach_leaves_the_container, delete_of_a_running_one_is_refused,
         delete_force_ends_a_running_one, delete_force_ends_a_created_one, id_is_taken,
         kill_takes_names_and_numbers, kill_of_a_created_one, start_twice_is_refused, config_is_frozen,
-        run_forwards_signals, run_keep, pid_is_a_child_of_the_subreaper, orphans_are_reaped, bundle_is_the_cwd,
-        concurrent_runs, start_without_a_process,
+        run_forwards_signals, run_keep, pid_is_a_child_of_the_subreaper, bundle_is_the_cwd, concurrent_runs,
+        start_without_a_process,
     }
+    ROOT { orphans_are_reaped }
 }
 
 fn run_hands_on_the_status(t: &Context) -> Outcome {
@@ -278,6 +279,8 @@ fn pid_is_a_child_of_the_subreaper(t: &Context) -> Outcome {
 
 /// What a container without a pid namespace of its own leaves comes to the `run` that waits for it, and no further.
 fn orphans_are_reaped(t: &Context) -> Outcome {
+    // A procfs of a pid namespace that is not its own is not an ordinary user's to mount.
+    t.needs_root()?;
     let bundle = t.bundle().args(&["orphan", "--", "sleep", "600"]);
     let bundle = bundle.retain("/linux/namespaces", |one| one["type"] != "pid");
     for (options, is_ours) in [(&[][..], true), (&["--no-subreaper"][..], false)] {
