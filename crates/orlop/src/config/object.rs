@@ -112,6 +112,13 @@ pub(crate) trait Shaped {
     }
 }
 
+/// Beside the way of documents that name each member once.
+#[cold]
+#[inline(never)]
+pub(super) fn again<T: Shaped>(value: &mut Option<T>, later: Option<T>) {
+    value.merge(later);
+}
+
 impl<T: Shaped> Shaped for Option<T> {
     const SHAPE: Shape = T::SHAPE;
 
@@ -242,6 +249,7 @@ macro_rules! object {
                 &[$(($json, &<$type as $crate::config::object::Shaped>::SHAPE)),*],
             );
 
+            #[cold]
             fn merge(&mut self, later: Self) {
                 $($crate::config::object::Shaped::merge(&mut self.$field, later.$field);)*
             }
@@ -277,7 +285,10 @@ macro_rules! object {
                                     }
                                     spelled |= u64::from(as_specified) << index;
                                     let value: Option<$type> = object!(@read $mode map $type);
-                                    $crate::config::object::Shaped::merge(&mut $field, value);
+                                    match $field {
+                                        None => $field = value,
+                                        Some(_) => $crate::config::object::again(&mut $field, value),
+                                    }
                                 })*
                                 _ => {
                                     map.next_value::<serde::de::IgnoredAny>()?;
