@@ -17,10 +17,10 @@ use orlop_sys::fs::{self, OFlags, duplicate};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 
-use crate::config::{Config, Hook, SPEC_VERSION, State, Status, Str};
+use crate::config::{Config, Document, Hook, Layout, State, Status};
 use crate::error::{Error, Kind, Result};
 use crate::path;
-use crate::plan::{HOOKS_OUTPUT, HookEvent, Origin, Warning, state_document};
+use crate::plan::{HOOKS_OUTPUT, HookEvent, Origin, Warning, state_for_hooks};
 use crate::state::c_string;
 
 /// The container that hooks are told of.
@@ -49,14 +49,7 @@ impl Subject<'_> {
 
     /// The container's state, with that status and init.
     pub(crate) fn state(&self, status: Status, pid: i32) -> State<'_> {
-        State {
-            oci_version: Str::new(SPEC_VERSION),
-            id: self.id.into(),
-            status,
-            pid,
-            bundle: self.bundle.into(),
-            annotations: self.config.annotations.clone(),
-        }
+        state_for_hooks(self.id, self.bundle, &self.config.annotations, status, pid)
     }
 
     /// The files that annotations name for what hooks print.
@@ -77,7 +70,7 @@ impl Subject<'_> {
         let Some(hook) = event.of(&self.config.hooks).get(index) else {
             return Err(Error::new(Kind::System, format!("there is no {} hook #{index}", event.name())));
         };
-        let state = state_document(self.id, self.bundle, &self.config.annotations, event.status(), pid);
+        let state = self.state(event.status(), pid).to_json(Layout::Compact);
         let ran = self.outputs().and_then(|outputs| execute(hook, &state, self.bundle, outputs));
         let why = match ran {
             Ok(None) => return Ok(()),

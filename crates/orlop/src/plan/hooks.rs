@@ -159,7 +159,8 @@ impl Planner<'_> {
     /// The state document in two parts: between them stands the pid, which init alone knows.
     fn state_around_pid(&mut self, status: Status) -> List<Text> {
         const PID: &str = "\"pid\":";
-        let text = state_document(self.options.id, self.options.bundle, &self.config.annotations, status, 1);
+        let state = state_for_hooks(self.options.id, self.options.bundle, &self.config.annotations, status, 1);
+        let text = state.to_json(Layout::Compact);
         // Its first occurrence is the member itself: what stands before it holds no quotation marks.
         let (before, after) = text.split_once(&format!("{PID}1")).unwrap_or((&text, ""));
         let before = self.strings.join(&[before.as_bytes(), PID.as_bytes()]);
@@ -168,21 +169,20 @@ impl Planner<'_> {
     }
 }
 
-/// The state that a hook reads.
-pub(crate) fn state_document(
-    id: &str,
-    bundle: &str,
-    annotations: &crate::config::Map<'_, Str<'_>>,
+/// The state that a hook reads, and who listens for a filter's notifications.
+pub(crate) fn state_for_hooks<'a>(
+    id: &'a str,
+    bundle: &'a str,
+    annotations: &crate::config::Map<'a, Str<'a>>,
     status: Status,
     pid: i32,
-) -> alloc::string::String {
-    let state = State {
+) -> State<'a> {
+    State {
         oci_version: Str::new(SPEC_VERSION),
         id: id.into(),
         status,
         pid,
         bundle: bundle.into(),
         annotations: annotations.clone(),
-    };
-    state.to_json(Layout::Compact)
+    }
 }

@@ -47,7 +47,7 @@ pub use capability::CapabilitySet;
 pub use console::Console;
 pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
 pub use hooks::HookEvent;
-pub(crate) use hooks::state_document;
+pub(crate) use hooks::state_for_hooks;
 pub(crate) use idmap::is_same as same_id_maps;
 pub(crate) use process::NO_PROCESS;
 pub(crate) use review::review;
