@@ -44,7 +44,7 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) class: Option<crate::resctrl::Class>,
     /// Whether its process has kept its caller's session keyring, as further ones then do.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(crate) callers_keyring: bool,
     /// Whether its maker lacked the rights of the host's root: it may have no cgroup.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
@@ -52,11 +52,6 @@ pub(crate) struct Record {
     /// The unit of systemd that the cgroups belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<ScopeName>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// A scope, and whose: later commands may have another environment.
