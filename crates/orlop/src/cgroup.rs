@@ -106,13 +106,22 @@ pub(crate) fn path(config: &Config<'_>, id: &str) -> Result<CgroupPath> {
 
 /// An error of the cgroup crate, as ours.
 pub(crate) fn from_cgroup(error: cgroup::Error) -> Error {
-    let kind = match &error {
+    worded("", &error)
+}
+
+/// The same of a cgroup that is being made, in runc's words.
+pub(crate) fn applying(error: cgroup::Error) -> Error {
+    worded("unable to apply cgroup configuration: ", &error)
+}
+
+fn worded(doing: &str, error: &cgroup::Error) -> Error {
+    let kind = match error {
         cgroup::Error::NotSupported(_) => Kind::NotSupported,
         cgroup::Error::Invalid { .. } | cgroup::Error::Path { .. } => Kind::InvalidConfig,
         _ => Kind::System,
     };
-    let ours = match &error {
-        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{error}"), call, *errno),
+    let ours = match error {
+        cgroup::Error::Call { call, errno, .. } => Error::told(alloc::format!("{doing}{error}"), call, *errno),
         _ => Error::new(kind, alloc::format!("{error}")),
     };
     match error.origin() {

@@ -18,7 +18,7 @@ use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread, tty};
 
 use crate::ahead::NetworkAhead;
 use crate::bundle::Bundle;
-use crate::cgroup::from_cgroup;
+use crate::cgroup::{applying, from_cgroup};
 use crate::config::{
     Config, ContainerProcessState, Document, Layout, SECCOMP_FD_NAME, SPEC_VERSION, State, Status, Str,
 };
@@ -386,7 +386,7 @@ pub(crate) fn prepare(
                 made.systemd = Some(systemd::Client::connect(&scope.bus).map_err(from_cgroup)?);
                 return Ok(());
             }
-            made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
+            made.group = Some(Group::create(&plan.cgroup).map_err(applying)?);
             Ok(())
         }
         Task::AdoptOrphans => {

@@ -399,6 +399,8 @@ fn ordinary_user(t: &Context) -> Outcome {
 fn ordinary_user_sees_no_cgroup(t: &Context) -> Outcome {
     let bundle = rootless(t.bundle()).with("/linux/resources", json!({"pids": {"limit": 20}})).args(&["true"]);
     run_as_user(t, &bundle).fails_with("limit");
+    let bundle = rootless(t.bundle_again()).with("/linux/cgroupsPath", json!("/not-ours/c"));
+    run_as_user(t, &bundle).fails_with("unable to apply cgroup configuration: mkdir ").fails_with("permission denied");
     Ok(())
 }
 
