@@ -9,6 +9,7 @@
 //! | `--jobs N` | that many at a time (1) |
 //! | `--require ENV` | in this environment, a test that must run and is skipped has failed |
 //! | `--limit S` | seconds that one test may take (60) |
+//! | `--again N` | when at most N tests failed, each is run once more, alone (0) |
 //! | `--engines` | the tests with real engines, rather than all others |
 //! | `--orlop PATH` | the binary, also by `ORLOP` |
 //! | `--global ARG` | passed to the binary before the command (repeatable) |
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             "--engines" => options.engines = true,
             "--jobs" => options.jobs = number(&value()),
             "--limit" => options.limit = number(&value()) as u64,
+            "--again" => options.again = number(&value()),
             "--require" => options.require = Some(value()),
             "--orlop" => options.orlop = Some(PathBuf::from(value())),
             "--global" => options.global.push(value()),
