@@ -68,6 +68,10 @@ fn hint(call: Option<Call>, errno: Errno, seen: Seen<'_>) -> Option<Cow<'static,
                 "the file is there: its interpreter (the #! line, or the ELF loader) is missing in the container".into()
             }
         }),
+        (Call::Execve, Errno::PERM) => said(
+            "its file has capabilities (getcap(8)) that process.capabilities.bounding lacks, or linux.seccomp forbids it",
+        ),
+        (Call::Execve, Errno::NOSYS) => said("linux.seccomp forbids execve"),
         (Call::Execve, Errno::NOEXEC) => Some(format(seen.head)),
         _ => None,
     }

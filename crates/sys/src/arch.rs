@@ -42,6 +42,25 @@ syscalls! {
     syscall6(a = "rdi" "x0" "a0", b = "rsi" "x1" "a1", c = "rdx" "x2" "a2", d = "r10" "x3" "a3", e = "r8" "x4" "a4", f = "r9" "x5" "a5");
 }
 
+/// The instruction that is none, by which the kernel ends whoever comes to it.
+pub(crate) fn trap() -> ! {
+    // SAFETY: never continues.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!("ud2", options(noreturn, nomem, nostack))
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!("udf #0", options(noreturn, nomem, nostack))
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        asm!("unimp", options(noreturn, nomem, nostack))
+    }
+}
+
 /// `clone3` whose child runs `child(data)` on the stack that `args` names, and never returns.
 ///
 /// # Safety

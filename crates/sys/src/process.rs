@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char};
 use core::mem::{MaybeUninit, size_of};
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5};
+use crate::arch::{clone3_child, syscall0, syscall1, syscall2, syscall3, syscall4, syscall5, trap};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
 use crate::fs::{AtFlags, OnExec, chdir, duplicate, duplicate_onto, set_on_exec};
@@ -452,12 +452,12 @@ pub unsafe fn exec(path: &CStr, argv: *const *const c_char, envp: *const *const 
     Errno(-ret as i32)
 }
 
-/// exit_group(2).
+/// exit_group(2); where a seccomp filter denies that, an instruction that ends the process by SIGILL or SIGTRAP, the
+/// first process of a pid namespace as well.
 pub fn exit(status: i32) -> ! {
-    loop {
-        // SAFETY: does not return.
-        unsafe { syscall1(nr::EXIT_GROUP, status as usize) };
-    }
+    // SAFETY: does not return, but by a filter's decision.
+    unsafe { syscall1(nr::EXIT_GROUP, status as usize) };
+    trap()
 }
 
 /// How a process ended.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::XattrFlags;
 use serde_json::json;
 
 use crate::context::{Context, Skip};
@@ -20,7 +21,7 @@ tests! { "exec":
     }
     ROOT {
         options, no_pid_file_of_a_failure, process_file, sub_cgroup, paused_container, oom_score_adj_and_rlimits,
-        cpu_affinity,
+        cpu_affinity, why_a_program_does_not_get_its_capabilities,
     }
     CONTROLLERS { cgroup_of_init }
 }
@@ -152,6 +153,22 @@ fn why_a_program_does_not_run(t: &Context) -> Outcome {
     t.create(&bundle, &id).ok();
     t.orlop(&["start", &id]).end().fails_with("\"/no/shell\" (the #! line) is missing");
     t.delete(&id);
+    Ok(())
+}
+
+/// See capabilities(7): a program that does not look at its own capabilities is not started without them.
+fn why_a_program_does_not_get_its_capabilities(t: &Context) -> Outcome {
+    const SYS_BOOT: u8 = 1 << (22 - 16);
+    let effective = [1, 0, 0, 2, 0, 0, SYS_BOOT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let bundle = t.bundle().with("/process/args", json!(["/bin/boot"]));
+    bundle.file("bin/boot", b"", 0o755);
+    fs::copy(bundle.rootfs("bin/probe"), bundle.rootfs("bin/boot")).expect("it is there");
+    let set = rustix::fs::setxattr(bundle.rootfs("bin/boot"), "security.capability", &effective, XattrFlags::empty());
+    if let Err(error) = set {
+        return Err(Skip(format!("a file cannot be given capabilities: {error}")));
+    }
+    let hint = "capabilities (getcap(8)) that process.capabilities.bounding lacks";
+    t.run(&bundle).fails_with("exec /bin/boot: operation not permitted").fails_with(hint);
     Ok(())
 }
 

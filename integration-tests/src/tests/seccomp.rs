@@ -17,7 +17,7 @@ tests! { "seccomp":
     EVERYWHERE {
         rule_with_an_errno, rule_without_new_privileges, default_errno, killed_by_a_rule, flags_are_logged,
         unknown_names_are_ignored, unknown_names_can_be_errors, profile_of_an_engine,
-        filter_is_in_force_in_start_container_hooks, init_survives_a_strict_filter,
+        filter_is_in_force_in_start_container_hooks, init_survives_a_strict_filter, init_ends_where_it_may_not_exit,
         old_filters_are_enough, notify_needs_a_listener,
         notify_of_write_is_refused, raw_program, filter_counts_once,
     }
@@ -151,6 +151,24 @@ fn init_survives_a_strict_filter(t: &Context) -> Outcome {
     t.wait_for_output(&done, "alive");
     t.wait_for(&id, "stopped");
     t.orlop(&["delete", &id]).end().ok();
+    Ok(())
+}
+
+/// It spun, and the runtime waited for it.
+fn init_ends_where_it_may_not_exit(t: &Context) -> Outcome {
+    let may_not = ["execve", "execveat", "exit", "exit_group"];
+    for privileges in [true, false] {
+        let bundle = t.bundle().args(&["sleep", "600"]);
+        let bundle = bundle.with("/linux/seccomp", profile("SCMP_ACT_ERRNO", &may_not));
+        let bundle = bundle.with("/process/noNewPrivileges", json!(!privileges));
+        t.run(&bundle).fails_with("exec /bin/probe: operation not permitted");
+        let id = t.id("c");
+        t.create(&bundle, &id).ok();
+        t.orlop(&["start", &id]).end().fails_with("exec /bin/probe: operation not permitted");
+        t.wait_for(&id, "stopped");
+        t.orlop(&["delete", &id]).end().ok();
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
     Ok(())
 }
 
