@@ -521,7 +521,10 @@ fn failed_step(plan: &Plan, report: &Report, excerpt: &[u8]) -> Error {
             let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
             if call == Some(Call::LockedFlags) { error.hint("see mount_namespaces(7)") } else { error }
         }
-        Act::Init(step) => explain::step_error(plan, step, call, errno, report.detail),
+        Act::Init(step) => {
+            let heard = excerpt.get(..report.said as usize).unwrap_or_default();
+            explain::step_error(plan, step, (call, errno), report.detail, heard)
+        }
         // Before its first step.
         Act::Runtime(_) => {
             let error = Error::system(call.map_or("", Call::name), "starting init", errno);
