@@ -99,7 +99,7 @@ impl Container {
 /// Ids of mounts are not in criu's images: what is restored would show the files of others.
 fn refuse_what_criu_loses(config: &Config<'_>) -> Result<()> {
     let mapped = |mount: &crate::config::Mount<'_>| {
-        let options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
+        let options = MountOptions::of(mount);
         !mount.uid_mappings.is_empty() || options.ids.is_some()
     };
     match config.mounts.iter().position(mapped) {

@@ -119,10 +119,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
-        let mut options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        if options.bind.is_none() && mount.kind == "bind" {
-            options.bind = Some(Reach::One);
-        }
+        let options = MountOptions::of(mount);
         let destination = self.inside(&mount.destination);
         if options.copy_symlink && self.runs {
             return Err(self.not_while_running("copy-symlink is", origin));
@@ -220,8 +217,7 @@ impl Planner<'_> {
             self.spread(options, slot::MOUNT, origin);
             return Ok(());
         }
-        let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
-        self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
+        self.target(destination, Make::LikeSource, over_proc, options.target_follow(), origin)?;
         self.attach(options, self.mount_slot, origin);
         self.keep(destination);
         Ok(())
