@@ -13,17 +13,20 @@ use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid};
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
+use crate::agent;
 use crate::cgroup::from_cgroup;
 use crate::config::{Config, NamespaceKind, Status};
 use crate::console::{self, Console, Ends};
-use crate::create::{offer, write_oom_score, write_pid_file};
+use crate::create::write_oom_score;
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
+use crate::pid_file;
 use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
@@ -342,24 +345,23 @@ fn accompany(
                     launch.complete(index as u32)?;
                     launch.await_init(plan, index as u32)?;
                     let state = subject.state(Status::Running, init);
-                    launch.listener().and_then(|listener| offer(&listener, plan, launch.pid(), (path, metadata), state))
+                    launch
+                        .listener()
+                        .and_then(|listener| agent::offer(&listener, plan, launch.pid(), (path, metadata), state))
                 }
                 _ => Ok(()),
             };
             let done = if task.overlaps() == overlaps { tracing.task(entry, act) } else { Ok(()) };
-            done.map_err(|error| {
-                let origin = entry.origin.to_pointer();
-                error.at(entry.phase, origin)
-            })?;
+            done.map_err(|error| entry.blame(error))?;
         }
     }
     launch.complete(plan.entries.len() as u32)?;
     if let Some(socket) = &options.pidfd_socket {
-        console::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
+        socket::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
         launch.await_program(plan)?;
-        write_pid_file(path, launch.pid())?;
+        pid_file::write(path, launch.pid())?;
     }
     Ok(())
 }

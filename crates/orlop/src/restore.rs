@@ -16,12 +16,13 @@ use crate::checkpoint::{NULL, OUTSIDE, config_file};
 use crate::config::{Config, Document, Layout, Namespace, NamespaceKind, Str};
 use crate::console::Console;
 use crate::container::{Container, Force};
-use crate::create::{self, CreateOptions, Made, write_pid_file};
+use crate::create::{self, CreateOptions, Made, Making};
 use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, Peer, Request, Start, option};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
 use crate::launch::{Launch, SIGKILL};
+use crate::pid_file;
 use crate::plan::{self, Act, Gate, HookEvent, Plan, Task, Warning};
 use crate::runtime::{Runtime, with_options};
 use crate::state::{Init, StateDir, c_string};
@@ -122,10 +123,11 @@ impl Job<'_> {
     fn restore(&mut self, made: &mut Made<'_>) -> Result<()> {
         let (options, plan, config) = (self.options, self.plan, self.subject.config);
         let (mut images, mut work) = options.criu.directories(MakeImages::No)?;
+        let making =
+            Making { bundle: self.bundle, plan, gate: Gate::Open, options: &options.create, subject: self.subject };
         for entry in plan.entries.iter().take(plan.clone_index() + 1) {
             if let Act::Runtime(task) = entry.act {
-                create::prepare(made, self.bundle, plan, task, Gate::Open, &options.create, self.subject)
-                    .map_err(|error| create::placed(error, entry))?;
+                create::prepare(made, making, task).map_err(|error| create::placed(error, entry))?;
             }
         }
         let mounts = match made.launch.take() {
@@ -169,7 +171,7 @@ impl Job<'_> {
         peer.carry_out(Request::Restore, &message, |notice| self.hear(notice, state))
             .map_err(|error| place.with_log(error, LOG))?;
         if let (Some(path), Some((pid, _))) = (&options.create.pid_file, &self.process) {
-            write_pid_file(path, *pid)?;
+            pid_file::write(path, *pid)?;
             made.pid_file = Some(path.clone());
         }
         state.unlock()
