@@ -10,8 +10,8 @@ use liballoc::vec::Vec;
 
 use orlop::Trace;
 use orlop_sys::event::{self, PollFd, PollFlags};
-use orlop_sys::fd::{CWD, STDERR, STDIN, STDOUT};
-use orlop_sys::fs::{self, OFlags, OnExec};
+use orlop_sys::fd::{self, CWD, OnExec, STDERR, STDIN, STDOUT};
+use orlop_sys::fs::{self, OFlags};
 use orlop_sys::process;
 use orlop_sys::start::Args;
 use orlop_sys::time::Timespec;
@@ -193,7 +193,7 @@ fn hold_standard() -> Result<(), Failure> {
         if fd.happened.contains(PollFlags::NVAL) {
             // The lowest free number is the closed one's.
             let null = fs::open_at(CWD, c"/dev/null", OFlags::RDWR, 0).map_err(failed)?;
-            fs::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
+            fd::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
             null.into_raw();
         }
     }

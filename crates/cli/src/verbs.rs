@@ -13,7 +13,7 @@ use orlop::exec::{Paused, Thread};
 use orlop::plan::{Gate, Orphans, Phase, RootChange, SessionKeyring, Warning, Weight, exec};
 use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
-use orlop_sys::{CWD, Errno, OwnedFd};
+use orlop_sys::{CWD, Errno, OwnedFd, fd};
 
 use crate::command::{
     self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts,
@@ -145,7 +145,7 @@ fn create_options(
 /// How many descriptors from 3 on are handed on: those of `LISTEN_FDS`, then as many as were asked for.
 fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
     let all = asked + listen_fds(&context.env);
-    match (3..3 + all as i32).find(|fd| !fs::is_open(*fd)) {
+    match (3..3 + all as i32).find(|fd| !fd::is_open(*fd)) {
         Some(fd) => Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open"))),
         None => Ok(all),
     }
@@ -436,7 +436,7 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
     let host = Host::probe()?;
     let hierarchy = if host.is_unified() { Hierarchy::Unified } else { Hierarchy::Legacy };
     let config = if options.rootless {
-        Config::example_rootless(hierarchy, host.euid, orlop_sys::thread::egid())
+        Config::example_rootless(hierarchy, host.euid, orlop_sys::credentials::egid())
     } else {
         Config::example(hierarchy)
     };

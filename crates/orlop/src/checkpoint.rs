@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use orlop_cgroup::{Controller, Dir, Version};
 use orlop_sys::fs::{self, AtFlags};
-use orlop_sys::{BorrowedFd, CWD, OwnedFd, thread};
+use orlop_sys::{BorrowedFd, CWD, OwnedFd, credentials};
 
 use crate::config::{Config, NamespaceKind, Status};
 use crate::container::{Container, Force};
@@ -76,7 +76,7 @@ impl Container {
                 let what = format!("Container cannot be checkpointed in {} state", status.name());
                 return Err(Error::new(Kind::WrongState, what));
             };
-            if thread::euid() != 0 {
+            if credentials::euid() != 0 {
                 return Err(Error::not_supported("a checkpoint needs root"));
             }
             criu::check(&options.criu.criu)?;

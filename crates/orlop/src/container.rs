@@ -11,6 +11,7 @@ use orlop_init::step::Call;
 use orlop_init::{GO, Report};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Pid, Waiting};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::Timespec;
 use orlop_sys::{Errno, event, fs};
 
@@ -19,7 +20,6 @@ use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
 use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
-use crate::launch::SIGKILL;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
 use crate::state::{self, Init, Record, StateDir, Told};

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::Group;
-use orlop_sys::{OwnedFd, thread};
+use orlop_sys::{OwnedFd, credentials};
 
 use crate::bundle::Bundle;
 use crate::config::Config;
@@ -110,7 +110,7 @@ pub(crate) fn create(
 /// Whoever shares pids and has no cgroup leaves processes that nobody finds again.
 fn cannot_be_killed_whole(config: &Config<'_>, group: Option<&Group>) -> Option<Warning> {
     let grouped = group.is_some_and(|group| group.dirs().next().is_some());
-    if !config.shares_pids() || grouped || thread::euid() == 0 {
+    if !config.shares_pids() || grouped || credentials::euid() == 0 {
         return None;
     }
     // As runc words it.

@@ -16,6 +16,7 @@ use orlop_init::plan::{EXCERPT_AREA, EXCERPT_AT, Header, Status};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::mem::Shared;
 use orlop_sys::process::{self, Child, Ended, Pid, Waiting};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd, fs, net};
 
@@ -196,9 +197,6 @@ impl Launch {
         }
     }
 }
-
-/// SIGKILL's number, on every architecture.
-pub(crate) const SIGKILL: i32 = 9;
 
 fn event_ready(fd: BorrowedFd<'_>) -> bool {
     event::wait_readable(fd, Some(Timespec::default())).unwrap_or(false)

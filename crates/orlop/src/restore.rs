@@ -9,7 +9,8 @@ use core::ffi::CStr;
 
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid, Waiting};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, net, thread};
+use orlop_sys::signal::SIGKILL;
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, credentials, fd, net};
 
 use crate::bundle::Bundle;
 use crate::checkpoint::{NULL, OUTSIDE, config_file};
@@ -21,7 +22,7 @@ use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, P
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
-use crate::launch::{Launch, SIGKILL};
+use crate::launch::Launch;
 use crate::pid_file;
 use crate::plan::{self, Act, Gate, HookEvent, Plan, Task, Warning};
 use crate::runtime::{Runtime, with_options};
@@ -67,7 +68,7 @@ impl Runtime {
 
     fn make_restored(&self, id: &str, bundle: &Bundle, options: &RestoreOptions) -> Result<Restored> {
         crate::state::check_id(id)?;
-        if thread::euid() != 0 {
+        if credentials::euid() != 0 {
             return Err(Error::not_supported("a restore needs root"));
         }
         criu::check(&options.criu.criu)?;
@@ -301,7 +302,7 @@ fn mount_namespace(launch: &Launch, plan: &Plan) -> Result<OwnedFd> {
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fs::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a namespace for criu", errno))
+    fd::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a namespace for criu", errno))
 }
 
 /// The namespaces that were outside when the container was saved: opened, with criu's key, and how old criu may be.

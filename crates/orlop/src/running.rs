@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 use orlop_cgroup::systemd::Client;
 use orlop_cgroup::{Group, PATIENCE};
 use orlop_sys::process::{self, Ended, Pid};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
 use crate::cgroup::from_cgroup;
 use crate::container::{Container, remove_outside};
 use crate::error::{Error, Kind, Result};
-use crate::launch::{Launch, SIGKILL};
+use crate::launch::Launch;
 use crate::plan::{Gate, Plan, Warning};
 
 /// A container whose program was started by this process.

@@ -9,13 +9,13 @@ use core::sync::atomic::Ordering;
 use orlop_init::image::Image;
 use orlop_init::plan::Header;
 use orlop_init::step::{SLOTS, Slot, Step};
-use orlop_sys::fd::Bin;
+use orlop_sys::fd::{self, Bin};
 use orlop_sys::fs::{self, MemfdFlags};
 use orlop_sys::mem::Shared;
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Program};
 use orlop_sys::time::Timespec;
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, thread};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, credentials, thread};
 
 use super::Launch;
 use super::sealed::{detached_program, memfd, sealed_program};
@@ -119,7 +119,7 @@ impl Launch {
             })
         };
         let child = match spawn(&program) {
-            Err(Errno::ACCES | Errno::PERM) if thread::euid() == 0 => detached_program().and_then(|p| spawn(&p)),
+            Err(Errno::ACCES | Errno::PERM) if credentials::euid() == 0 => detached_program().and_then(|p| spawn(&p)),
             done => done,
         };
         let child = child.map_err(|errno| clone_error(plan, errno))?;
@@ -194,7 +194,7 @@ enum Inherited<'a> {
 
 impl<'a> Inherited<'a> {
     fn new(fd: BorrowedFd<'a>, first: i32) -> orlop_sys::Result<Inherited<'a>> {
-        Ok(if fd.as_raw() < first { Inherited::Copy(fs::duplicate(fd, first)?) } else { Inherited::AsIs(fd) })
+        Ok(if fd.as_raw() < first { Inherited::Copy(fd::duplicate(fd, first)?) } else { Inherited::AsIs(fd) })
     }
 
     fn raw(&self) -> i32 {

@@ -10,8 +10,9 @@ use orlop_init::plan::{Header, Status};
 use orlop_init::step::{Call, Place, Step};
 use orlop_sys::Errno;
 use orlop_sys::process::Ended;
+use orlop_sys::signal::{SIGKILL, SIGSYS};
 
-use super::{Launch, SIGKILL};
+use super::Launch;
 use crate::error::{Error, Kind};
 use crate::explain;
 use crate::hook::{self, InitHook};
@@ -49,8 +50,6 @@ impl Launch {
         Some(entry.blame(hook::init_failure(&hook, report, self.excerpt())))
     }
 }
-
-const SIGSYS: i32 = 31;
 
 /// The error of a step, in the words of what it was to do.
 fn failed_step(plan: &Plan, report: &Report, excerpt: &[u8]) -> Error {
