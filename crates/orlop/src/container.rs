@@ -22,7 +22,7 @@ use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
-use crate::state::{self, Init, Record, StateDir, Told};
+use crate::state::{CgroupDir, Init, Record, StateDir, Told};
 use crate::trace::{Trace, Tracing};
 
 /// Which processes of a container a signal goes to.
@@ -86,26 +86,33 @@ impl Container {
         })
     }
 
+    /// Its status, and whether it is paused.
+    pub(crate) fn full_status(&self) -> Result<(Status, Option<Init>)> {
+        let (status, init) = self.status()?;
+        let record = if init.is_some() { self.dir.read_head()? } else { None };
+        let status = record.map_or(Ok(status), |record| paused_or(status, &record.cgroups))?;
+        Ok((status, init))
+    }
+
+    /// Whether its processes are stopped, by whomever.
+    pub fn is_paused(&self) -> Result<bool> {
+        Ok(matches!(self.full_status()?, (Status::Paused, _)))
+    }
+
     /// Its state, as `orlop state` prints it.
     pub fn state(&self) -> Result<ContainerState<'static>> {
         self.look().map_err(|error| error.during("state", &self.id))
     }
 
     fn look(&self) -> Result<ContainerState<'static>> {
-        let (mut status, init) = self.status()?;
+        let (status, init) = self.status()?;
         let record = self.dir.read_head()?;
-        if init.is_some()
-            && let Some(group) = record.as_ref().map(group_of).transpose()?.flatten()
-            && group.is_frozen().map_err(from_cgroup)?
-        {
-            status = Status::Paused;
-        }
-        Ok(describe(
-            &self.id,
-            init.map_or(0, |init| init.pid),
-            status,
-            record.map(|record| record.told).unwrap_or_default(),
-        ))
+        let status = match (&init, &record) {
+            (Some(_), Some(record)) => paused_or(status, &record.cgroups)?,
+            _ => status,
+        };
+        let pid = init.map_or(0, |init| init.pid);
+        Ok(describe(&self.id, pid, status, record.map(|record| record.told).unwrap_or_default()))
     }
 
     /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
@@ -369,6 +376,13 @@ impl Container {
     }
 }
 
+/// The status of a container whose init lives: `status`, unless its cgroup is frozen.
+pub(crate) fn paused_or(status: Status, cgroups: &[CgroupDir]) -> Result<Status> {
+    let dirs: Vec<_> = cgroups.iter().map(CgroupDir::to_dir).collect();
+    let frozen = orlop_cgroup::is_frozen(&dirs).map_err(from_cgroup)?;
+    Ok(if frozen { Status::Paused } else { status })
+}
+
 /// Sends a signal; `false` where init has ended.
 fn send_to(init: Init, signal: i32) -> Result<bool> {
     let Some(pidfd) = init.open()? else { return Ok(false) };
@@ -389,7 +403,7 @@ pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
     if record.cgroups.is_empty() {
         return Ok(None);
     }
-    let dirs = record.cgroups.iter().map(state::CgroupDir::to_dir).collect();
+    let dirs = record.cgroups.iter().map(CgroupDir::to_dir).collect();
     Group::at(dirs).map(Some).map_err(from_cgroup)
 }
 

@@ -15,7 +15,6 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::Warning;
 use crate::resctrl::ClassStats;
-use crate::state::Init;
 
 fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
@@ -48,26 +47,6 @@ impl Container {
             }
             (status, _) => Err(Error::new(Kind::WrongState, format!("container not paused: it is {}", status.name()))),
         })
-    }
-
-    /// Whether its processes are stopped, by whomever.
-    pub fn is_paused(&self) -> Result<bool> {
-        Ok(matches!(self.full_status()?, (Status::Paused, _)))
-    }
-
-    /// Its status as [`Container::status`] has it, and whether it is frozen.
-    pub(crate) fn full_status(&self) -> Result<(Status, Option<Init>)> {
-        match self.status()? {
-            (Status::Created | Status::Running, Some(init)) if self.is_frozen()? => Ok((Status::Paused, Some(init))),
-            status => Ok(status),
-        }
-    }
-
-    fn is_frozen(&self) -> Result<bool> {
-        match self.group()? {
-            Some(group) => group.is_frozen().map_err(from_cgroup),
-            None => Ok(false),
-        }
     }
 
     /// With the lock, so that a `delete` or `start` waits.

@@ -13,7 +13,7 @@ use orlop_sys::{OwnedFd, fs};
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::config::{Config, ContainerState, NamespaceKind, Status};
-use crate::container::{Container, Force, describe};
+use crate::container::{Container, Force, describe, paused_or};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Kind, Result};
 use crate::hook::Subject;
@@ -158,14 +158,9 @@ impl Runtime {
             let container = self.container(id)?;
             return Ok(Listed { state: container.listed()?, owner: container.owner()? });
         };
-        let frozen = |cgroups: &[state::CgroupDir]| {
-            let dirs: Vec<_> = cgroups.iter().map(state::CgroupDir::to_dir).collect();
-            orlop_cgroup::is_frozen(&dirs).map_err(|error| from_cgroup(error).during("list", id))
-        };
         let status = match &glance.cgroups {
             None => Status::Created,
-            Some(cgroups) if frozen(cgroups)? => Status::Paused,
-            Some(_) => Status::Running,
+            Some(cgroups) => paused_or(Status::Running, cgroups).map_err(|error| error.during("list", id))?,
         };
         Ok(Listed { state: describe(id, glance.pid, status, glance.told), owner: glance.owner })
     }
