@@ -292,11 +292,11 @@ fn cannot_enter(error: &Error) -> bool {
 }
 
 fn is_permission(error: &Error) -> bool {
-    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::ACCES, Errno::PERM])
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {
-    [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::BUSY, Errno::NOENT, Errno::NODEV])
 }
 
 /// As runc words it.

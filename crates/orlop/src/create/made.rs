@@ -135,7 +135,7 @@ pub(crate) fn unmount_outside(record: &Record) -> Result<()> {
         match mount_of(path) {
             Ok(mount) if mount == below => return Ok(()),
             Ok(_) => {}
-            Err(error) if error.errno() == Some(Errno::NOENT.0) => return Ok(()),
+            Err(error) if error.is_any(&[Errno::NOENT]) => return Ok(()),
             Err(error) => return Err(error),
         }
         let detached = orlop_sys::mount::detach(&crate::state::c_string(path)?);
