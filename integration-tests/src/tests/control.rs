@@ -66,9 +66,7 @@ fn pause_of_a_created_one(t: &Context) -> Outcome {
 }
 
 fn pause_of_a_stopped_one(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&["pause", &id]).end().fails_with("container not running");
     t.orlop(&["resume", &id]).end().fails_with("container not paused");
     t.orlop(&["pause", &t.id("none")]).end().fails_with("container does not exist");
@@ -169,9 +167,7 @@ fn ps_by_the_hosts(t: &Context) -> Outcome {
 
 fn ps_of_a_stopped_one(t: &Context) -> Outcome {
     t.needs_root()?;
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&["ps", "--format", "json", &id]).end().ok().prints(&["[]"]);
     t.orlop(&["delete", &id]).end().ok();
     Ok(())

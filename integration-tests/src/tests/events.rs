@@ -70,9 +70,7 @@ fn of_memory(t: &Context) -> Outcome {
 }
 
 fn of_a_stopped_one(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&["events", "--stats", &id]).end().fails_with("is not running");
     t.orlop(&["events", "--interval", "0s", &id]).end().exits(1);
     t.orlop(&["delete", &id]).end().ok();

@@ -215,9 +215,7 @@ fn that_is_refused(t: &Context) -> Outcome {
 }
 
 fn of_a_stopped_one(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&["update", "--pids-limit", "3", &id]).end().fails_with("container not running");
     t.orlop(&["delete", &id]).end().ok();
     t.orlop(&["update", "--pids-limit", "3", &id]).end().fails_with("does not exist");
