@@ -15,8 +15,9 @@ use crate::command::{self, Checkpoint, Restore};
 use crate::control::look_up;
 use crate::foreground;
 use crate::log::Failure;
+use crate::options::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd};
 use crate::run::{Context, Outcome};
-use crate::verbs::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd, warn};
+use crate::verbs::warn;
 
 fn criu(context: &Context<'_>, options: &command::CriuOptions) -> Result<CriuOptions, Failure> {
     let program = match context.global.criu {
