@@ -20,6 +20,7 @@ use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
 use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
+use crate::launch::signal_to;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
 use crate::state::{CgroupDir, Init, Record, StateDir, Told};
@@ -99,7 +100,7 @@ impl Container {
         Ok(matches!(self.full_status()?, (Status::Paused, _)))
     }
 
-    /// Its state, as `orlop state` prints it.
+    /// Its state, as `orlop state` prints it; see "State" in the specification's runtime.md.
     pub fn state(&self) -> Result<ContainerState<'static>> {
         self.look().map_err(|error| error.during("state", &self.id))
     }
@@ -133,6 +134,9 @@ impl Container {
     }
 
     /// Lets the container's program run. Returns once it does.
+    ///
+    /// [`Kind::WrongState`] unless the container waits for it, [`Kind::Program`] where the program cannot be executed,
+    /// [`Kind::Hook`] where a hook failed. After either of the last two the container has stopped.
     pub fn start(&self) -> Result<()> {
         self.start_locked().map_err(|error| error.during("start", &self.id))
     }
@@ -234,13 +238,15 @@ impl Container {
         program::error(name.map_or("", |name| name.as_str()), call, errno, seen).field("/process/args")
     }
 
-    /// Starts a further process in it.
+    /// Starts a further process in it. [`Kind::WrongState`] where it has stopped, is being made, or is paused and
+    /// `options` do not allow that.
     pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
         exec::exec(&self.dir, &self.id, self.trace.as_ref(), program, options)
             .map_err(|error| error.during("exec", &self.id))
     }
 
-    /// Sends a signal, by number.
+    /// Sends a signal, by number; see signal(7). [`Kind::NotRunning`] where the first process has ended, unless
+    /// [`Scope::All`] are meant.
     pub fn kill(&self, signal: i32, scope: Scope) -> Result<()> {
         self.send(signal, scope).map_err(|error| error.during("kill", &self.id))
     }
@@ -285,7 +291,8 @@ impl Container {
         }
     }
 
-    /// Deletes it. Hooks that fail afterwards are warnings.
+    /// Deletes it. Hooks that fail afterwards are warnings. [`Kind::WrongState`] where it has not stopped, without
+    /// [`Force::Yes`].
     pub fn delete(self, force: Force) -> Result<Vec<Warning>> {
         let id = self.id.clone();
         self.destroy(force).map_err(|error| error.during("delete", &id))
@@ -383,14 +390,9 @@ pub(crate) fn paused_or(status: Status, cgroups: &[CgroupDir]) -> Result<Status>
     Ok(if frozen { Status::Paused } else { status })
 }
 
-/// Sends a signal; `false` where init has ended.
+/// Sends init a signal; `false` where it has ended.
 fn send_to(init: Init, signal: i32) -> Result<bool> {
-    let Some(pidfd) = init.open()? else { return Ok(false) };
-    match process::pidfd_signal(&pidfd, signal) {
-        Ok(()) => Ok(true),
-        Err(Errno::SRCH) => Ok(false),
-        Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
-    }
+    init.open()?.map_or(Ok(false), |pidfd| signal_to(&pidfd, signal))
 }
 
 /// What few containers have outside of themselves, besides cgroups.

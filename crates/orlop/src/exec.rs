@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use orlop_cgroup::{Dir, Group, Joined, Need, Version};
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
-use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid};
+use orlop_sys::process::{Clone as CloneFlags, Ended, Pid};
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
 use crate::agent;
@@ -410,14 +410,9 @@ impl Executed {
         self.console.take().map_or(Ok(None), console::receive)
     }
 
-    /// Sends it a signal; one that has ended gets none.
+    /// Sends it a signal, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(self.launch.pidfd(), signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno).during("exec", &self.id))
-            }
-        }
+        self.launch.signal(signal).map_err(|error| error.during("exec", &self.id))
     }
 
     /// Waits until its program is executed, and leaves it to itself.
@@ -433,6 +428,7 @@ impl Executed {
             return Ok(ended);
         }
         let ended = self.tracing().time("wait", || self.launch.reap());
+        let ended = ended.map_err(|error| error.during("exec", &self.id))?;
         self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(error.during("exec", &self.id));

@@ -9,6 +9,7 @@ mod sealed;
 mod start;
 mod verdict;
 
+use alloc::format;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use orlop_init::Report;
@@ -143,6 +144,11 @@ impl Launch {
         }
     }
 
+    /// Sends it a signal; one that has ended gets none.
+    pub(crate) fn signal(&self, signal: i32) -> Result<()> {
+        signal_to(&self.child.pidfd, signal).map(drop)
+    }
+
     /// Whether init has ended.
     pub(crate) fn has_ended(&self) -> bool {
         event_ready(self.pidfd().borrow())
@@ -172,7 +178,8 @@ impl Launch {
         if self.header().status() != Status::Failed && !event_ready(self.pidfd().borrow()) {
             let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
         }
-        let ended = self.reap();
+        // Where nobody can tell how, it has ended all the same.
+        let ended = self.reap().ok().flatten();
         let none = || Error::new(Kind::System, "init executed the program, and ended");
         self.verdict(plan, ended).unwrap_or_else(none)
     }
@@ -181,20 +188,24 @@ impl Launch {
     pub(crate) fn kill(&self) {
         // ESRCH: it has ended, which is what we want.
         let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
-        self.reap();
+        let _reaped = self.reap();
     }
 
-    /// How it ended; `None` where another part of this process has reaped it, or nobody can tell.
-    pub(crate) fn reap(&self) -> Option<Ended> {
-        self.try_reap().ok().flatten()
-    }
-
-    /// The same, and why it is not known.
-    pub(crate) fn try_reap(&self) -> Result<Option<Ended>> {
+    /// How it ended; `None` where another part of this process has reaped it.
+    pub(crate) fn reap(&self) -> Result<Option<Ended>> {
         match process::wait(&self.child.pidfd, Waiting::Block) {
             Err(Errno::CHILD) => Ok(None),
             done => done.map_err(|errno| Error::system("waitid", "the end of the container's program", errno)),
         }
+    }
+}
+
+/// Sends a signal to a process; `false` where it has ended.
+pub(crate) fn signal_to(pidfd: &OwnedFd, signal: i32) -> Result<bool> {
+    match process::pidfd_signal(pidfd, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, P
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
-use crate::launch::Launch;
+use crate::launch::{Launch, signal_to};
 use crate::pid_file;
 use crate::plan::{self, Act, Gate, HookEvent, Plan, Task, Warning};
 use crate::runtime::{Runtime, with_options};
@@ -368,15 +368,9 @@ impl Restored {
         Ok(self.console.take())
     }
 
-    /// Sends a signal to the first process; one that has ended gets none.
+    /// Sends a signal to the first process, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(&self.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                let error = Error::system("pidfd_send_signal", format!("signal {signal}"), errno);
-                Err(error.during("restore", &self.id))
-            }
-        }
+        signal_to(&self.pidfd, signal).map(drop).map_err(|error| error.during("restore", &self.id))
     }
 
     /// Waits for its end. The container stays, stopped.
