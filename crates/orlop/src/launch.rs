@@ -27,6 +27,7 @@ use crate::plan::Plan;
 pub(crate) use sealed::sealed_program;
 pub(crate) use start::Birth;
 pub use start::Thread;
+pub(crate) use verdict::{MEMORY_LIMIT, Size, limit_of_memory};
 
 /// A started init.
 pub(crate) struct Launch {
