@@ -194,11 +194,7 @@ impl Planner<'_> {
         destination: &str,
         origin: Origin,
     ) -> Result<()> {
-        let source = origin.inside("/source");
-        if mount.source.is_empty() {
-            return Err(invalid("a bind mount without a source", source));
-        }
-        let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
+        let path = self.bind_source(mount, origin)?;
         self.copy(mount, options, path, reach, origin)?;
         if let Some((change, asked)) = options.bind_change() {
             let step = Step::BindAttr { mount: self.mount_slot, set: change.set, clear: change.clear, asked };
@@ -221,6 +217,15 @@ impl Planner<'_> {
         self.attach(options, self.mount_slot, origin);
         self.keep(destination);
         Ok(())
+    }
+
+    /// Where a bind mount's source is on the host.
+    pub(super) fn bind_source(&mut self, mount: &Mount<'_>, origin: Origin) -> Result<Text> {
+        let source = origin.inside("/source");
+        if mount.source.is_empty() {
+            return Err(invalid("a bind mount without a source", source));
+        }
+        self.text(&path::join(self.options.bundle, &mount.source), source)
     }
 
     /// A copy of the source: by init, unless that takes the rights of the runtime, which init gives up where it

@@ -92,13 +92,13 @@ impl Planner<'_> {
         reach: Reach,
         origin: Origin,
     ) -> Result<()> {
-        let source = origin.inside("/source");
-        if mount.source.is_empty() {
-            return Err(invalid("a bind mount without a source", source));
-        }
-        let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
+        let path = self.bind_source(mount, origin)?;
         let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
-        self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT });
+        self.init(
+            PHASE,
+            origin.inside("/source"),
+            Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT },
+        );
         Ok(())
     }
 
