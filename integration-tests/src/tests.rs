@@ -15,6 +15,7 @@ mod cri;
 mod criu;
 mod docker;
 mod errors;
+mod events;
 mod exec;
 mod exec_security;
 mod fields;
@@ -42,6 +43,7 @@ mod security;
 mod systemd;
 mod terminal;
 mod trace;
+mod update;
 mod users;
 mod words;
 
@@ -126,6 +128,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         trace::TESTS,
         control::TESTS,
+        update::TESTS,
+        events::TESTS,
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,

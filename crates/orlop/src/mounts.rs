@@ -137,8 +137,7 @@ impl Entered<'_> {
                     flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
                     ids: namespace.as_ref().map(|fd| (fd.borrow(), ids_reach)),
                 };
-                let tree =
-                    copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
+                let tree = copy.here().map_err(|error| entry.blame(error).of(DOCUMENT))?;
                 trees.push(tree);
             }
         }
