@@ -39,6 +39,7 @@ mod scale;
 mod scopes;
 mod seccomp;
 mod security;
+mod subgroups;
 mod systemd;
 mod terminal;
 mod trace;
@@ -83,6 +84,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where root has cgroup v2 as all there is, with a controller or more.
+const V2: &[&str] = &["host-v2view", "vm-v2", "vm-systemd"];
 /// Where cgroup v2 has controllers for certain.
 const CONTROLLERS: &[&str] = &["vm-v2"];
 /// Where real engines are installed.
@@ -126,6 +129,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         trace::TESTS,
         control::TESTS,
+        subgroups::TESTS,
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,

@@ -98,6 +98,7 @@ impl Container {
 
 /// Ids of mounts are not in criu's images: what is restored would show the files of others.
 fn refuse_what_criu_loses(config: &Config<'_>) -> Result<()> {
+    crate::plan::refuse_delegated(config)?;
     let mapped = |mount: &crate::config::Mount<'_>| {
         let options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
         !mount.uid_mappings.is_empty() || options.ids.is_some()

@@ -22,7 +22,7 @@ tests! { "annotations":
     }
 }
 
-fn annotated(t: &Context, name: &str, value: &str) -> Bundle {
+pub(super) fn annotated(t: &Context, name: &str, value: &str) -> Bundle {
     let mut annotations = serde_json::Map::new();
     annotations.insert(name.to_owned(), json!(value));
     t.bundle().with("/annotations", Value::Object(annotations))
@@ -107,13 +107,8 @@ fn systemd_hierarchy_of_v1(t: &Context) -> Outcome {
 }
 
 fn refused_by_name(t: &Context) -> Outcome {
-    for name in ["run.oci.handler", "run.oci.seccomp.plugins", "run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
+    for name in ["run.oci.handler", "run.oci.seccomp.plugins"] {
         t.run(&annotated(t, name, "x")).fails_with(&format!("the annotation {name} is not supported"));
-        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
-    }
-    // Without a name no cgroup below is asked for.
-    for name in ["run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
-        t.run(&annotated(t, name, "")).ok();
         fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
     }
     for event in ["createContainer", "startContainer"] {
@@ -156,7 +151,7 @@ fn features_lists_them(t: &Context) -> Outcome {
     let features = t.orlop(&["features"]).end().ok().json();
     let listed = features["potentiallyUnsafeConfigAnnotations"].as_array().expect("a list").clone();
     for name in
-        ["run.oci.keep_original_groups", "run.oci.pidfd_receiver", "run.oci.hooks.stdout", "org.systemd.property."]
+        ["run.oci.keep_original_groups", "run.oci.delegate-cgroup", "run.oci.hooks.stdout", "org.systemd.property."]
     {
         assert!(listed.contains(&json!(name)), "{name}: {listed:?}");
     }

@@ -42,7 +42,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
-pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT};
+pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT, SUBGROUP, delegated, refuse_delegated};
 pub use capability::CapabilitySet;
 pub use console::Console;
 pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
@@ -217,6 +217,13 @@ pub enum Task {
         /// The user, as the host numbers it.
         uid: u32,
     },
+    /// Makes a cgroup below the container's, and puts init there.
+    CgroupDelegate {
+        /// Its path from there.
+        name: Text,
+        /// Whose it is to be, as the host numbers users, where that is not the caller.
+        owner: Option<u32>,
+    },
     /// Writes /proc/PID/oom_score_adj.
     OomScoreAdj(i32),
     /// Records init's pid.
@@ -262,6 +269,7 @@ impl Task {
             Task::CgroupAdopt => "cgroup-adopt",
             Task::CgroupLimits => "cgroup-limits",
             Task::CgroupOwner { .. } => "cgroup-owner",
+            Task::CgroupDelegate { .. } => "cgroup-delegate",
             Task::ClassOfService { .. } => "class-of-service",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",
@@ -670,6 +678,7 @@ impl<'p> Planner<'p> {
         self.devices()?;
         self.console_target()?;
         self.network_devices()?;
+        self.delegated_cgroup(&cgroup)?;
         self.create_hooks()?;
         self.enter_root()?;
         let (args, env) = self.process(&cgroup)?;
