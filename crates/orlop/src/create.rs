@@ -412,9 +412,13 @@ pub(crate) fn prepare(
             } else {
                 None
             };
+            // Opened here: init is elsewhere, and may be somebody else.
+            let outputs = if plan.redirects_init_hooks() { subject.outputs()? } else { [None, None] };
+            let outputs = slot::HOOKS_OUTPUT.into_iter().zip(&outputs);
             let slots = listener.iter().map(|fd| (slot::LISTENER, fd.borrow()));
             let slots = slots.chain(console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow())));
             let slots = slots.chain(time.map(|(_, fd)| (slot::TIME, fd.borrow())));
+            let slots = slots.chain(outputs.filter_map(|(slot, fd)| fd.as_ref().map(|fd| (slot, fd.borrow()))));
             let birth = Birth {
                 join: &join,
                 cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),

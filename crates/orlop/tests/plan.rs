@@ -163,6 +163,9 @@ fn areas() {
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
     let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
     let by_systemd = Options { cgroup_manager: orlop::CgroupManager::Systemd, ..CREATE };
+    let hook = json!([{"path": "/bin/hook"}]);
+    let hooks_output = json!({"annotations": {"run.oci.hooks.stdout": "out", "run.oci.hooks.stderr": "/err"},
+        "hooks": {"createRuntime": hook, "createContainer": hook, "startContainer": hook}});
     let delegated = json!({"annotations": {"run.oci.delegate-cgroup": "inner/most"},
         "hooks": {"prestart": [{"path": "/bin/network"}]}});
     let below = json!({"annotations": {"run.oci.delegate-cgroup": "inner", "run.oci.systemd.subgroup": "payload"},
@@ -173,7 +176,7 @@ fn areas() {
     let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
         "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
         "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
-    let table: [(&str, &str, &Options<'_>, &Value); 27] = [
+    let table: [(&str, &str, &Options<'_>, &Value); 28] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -200,6 +203,7 @@ fn areas() {
                 {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": "/own", "type": "tmpfs", "options": ["rootcontext=x:y:z:s0"]}]}),
         ),
+        ("hooks-output", V2, &CREATE, &hooks_output),
         ("cgroup-delegated", V2, &CREATE, &delegated),
         ("cgroup-delegated-v1", V1, &CREATE, &delegated),
         ("cgroup-below-a-scope", V2, &by_systemd, &below),

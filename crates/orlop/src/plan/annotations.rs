@@ -29,7 +29,7 @@ pub(crate) const SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// A cgroup below all that, for the container to manage.
 const DELEGATE: &str = "run.oci.delegate-cgroup";
 
-/// A file that what the runtime's hooks print is added to: the first for their standard output, the second for their
+/// A file of the host that what hooks print is added to: the first for their standard output, the second for their
 /// standard error.
 pub(crate) const HOOKS_OUTPUT: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
 
@@ -79,12 +79,6 @@ impl Planner<'_> {
             return Err(
                 Error::not_supported(format!("the annotation {name} is not supported")).field(format!("{ORIGIN}"))
             );
-        }
-        let hooks = &self.config.hooks;
-        let of_init = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
-        if let Some(name) = HOOKS_OUTPUT.iter().find(|name| of_init && self.annotation(name).is_some()) {
-            let what = format!("the annotation {name} is not supported with hooks that run in the container");
-            return Err(Error::not_supported(what).field(format!("{ORIGIN}")));
         }
         if let Some(path) = self.annotation(FORCE_CGROUP_V1)
             && !self.config.mounts.iter().any(|mount| self.is_forced_v1(&path::clean_absolute(&mount.destination)))

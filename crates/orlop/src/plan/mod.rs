@@ -524,6 +524,12 @@ impl Plan {
         self.mounts_outside() || self.entries.iter().any(is_class)
     }
 
+    /// Whether init has hooks that print to files.
+    pub(crate) fn redirects_init_hooks(&self) -> bool {
+        let redirected = |step: &Step| matches!(step, Step::Hook { out, err, .. } if [*out, *err] != [Slot::NONE; 2]);
+        self.entries.iter().any(|entry| matches!(&entry.act, Act::Init(step) if redirected(step)))
+    }
+
     /// Whether the process gets a terminal.
     pub(crate) fn has_console(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.act, Act::Init(Step::Console { .. })))
@@ -564,6 +570,8 @@ pub(crate) mod slot {
     pub(crate) const TIME: Slot = Slot(25);
     /// A /dev that is to be read-only once it is filled.
     pub(crate) const DEV: Slot = Slot(26);
+    /// The files that take what hooks print: init is born with them.
+    pub(crate) const HOOKS_OUTPUT: [Slot; 2] = [Slot(27), Slot(28)];
     /// The folder of the v1 hierarchies, until all are in it.
     pub(crate) const CGROUP_TREE: Slot = Slot(29);
     /// What is mounted at /proc, until all of it that is to be covered is.
