@@ -40,6 +40,7 @@ mod scale;
 mod scopes;
 mod seccomp;
 mod security;
+mod subgroups;
 mod systemd;
 mod terminal;
 mod trace;
@@ -85,6 +86,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where root has cgroup v2 as all there is, with a controller or more.
+const V2: &[&str] = &["host-v2view", "vm-v2", "vm-systemd"];
 /// Where cgroup v2 has controllers for certain.
 const CONTROLLERS: &[&str] = &["vm-v2"];
 /// Where real engines are installed.
@@ -130,6 +133,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         control::TESTS,
         update::TESTS,
         events::TESTS,
+        subgroups::TESTS,
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,

@@ -25,7 +25,7 @@ pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::pid_file;
 use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
-use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
 use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
@@ -107,7 +107,7 @@ pub(crate) fn exec(
     };
     let mut plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
     let group = match options.cgroups {
-        [] => containers,
+        [] if delegated(&config).is_none() => containers,
         _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
     };
     let console = Ends::new(&options.console, plan.has_console())?;
@@ -338,7 +338,10 @@ fn accompany(
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
                 Task::CgroupAdopt => match (scope, &group) {
-                    (Some(scope), _) => scope.attach(launch.pid()).map_err(|error| adding(&from_cgroup(error))),
+                    (Some(scope), _) => {
+                        let below = plan.cgroup.dirs.iter().map(Dir::below_outer).next().unwrap_or_default();
+                        scope.attach(below, launch.pid()).map_err(|error| adding(&from_cgroup(error)))
+                    }
                     (None, Some(group)) => adopt(launch, plan, group, options),
                     (None, None) => Ok(()),
                 },
