@@ -8,6 +8,7 @@ use orlop_cgroup::{DevicePlan, Dir, Missing, Verdict, Version};
 use orlop_init::show::Show;
 use orlop_init::step::{Call, Slot, Step};
 use orlop_sys::Errno;
+use orlop_sys::mount::Reach;
 
 use crate::error::{Error, Kind};
 use crate::plan::{Act, Entry, Ids, Plan, Task, slot};
@@ -261,7 +262,11 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::Ambient { .. } => Error::new(Kind::System, format!("unable to set ambient capability {detail}: {errno}"))
             .hint("an ambient capability must be permitted and inheritable"),
         Step::BindRoot { path, .. } => system(format!("rootfs {}", text(path))),
-        Step::CloneTree { path, .. } => system(format!("bind source {}", text(path))),
+        Step::CloneTree { path, reach, .. } => {
+            let error = system(format!("bind source {}", text(path)));
+            let is_cut = plan.rootless && errno == Errno::INVAL && reach == Reach::One;
+            if is_cut { error.hint(crate::idmap::LOCKED_BELOW) } else { error }
+        }
         Step::MakeFs { fstype, params, .. } => {
             let mut what = format!("mounting {}", text(fstype));
             if let (Some(Call::Fsconfig), Some(param)) = (call, blob.params(params).get(detail as usize)) {
@@ -273,7 +278,8 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             if call == Some(Call::Fsconfig) && errno == Errno::INVAL && label {
                 return error.hint("SELinux is not available on this host, or does not know the label");
             }
-            error
+            let is_refused = errno == Errno::PERM && call != Some(Call::Fsconfig);
+            if is_refused { error.hint(refused(&text(fstype))) } else { error }
         }
         Step::AttachOrLink { path, .. } if call == Some(Call::LinkCheck) => {
             let what = format!("{:?} is there already, as something else than the link of the source", text(path));
@@ -360,6 +366,16 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::MemoryPolicy { .. } => system(String::from("setting the memory policy")),
         Step::Seccomp { .. } => system(String::from("loading the filter")),
         _ => system(String::from(step.name())),
+    }
+}
+
+/// What a user namespace has to own to make such a file system; see user_namespaces(7).
+fn refused(fstype: &str) -> &'static str {
+    match fstype {
+        "proc" => "in a user namespace it needs a pid namespace of its own, and another procfs that nothing covers",
+        "sysfs" => "in a user namespace it needs a network namespace of its own, and another sysfs: bind the host's",
+        "mqueue" => "in a user namespace it needs an ipc namespace of its own",
+        _ => "in a user namespace only few can be made, such as tmpfs and overlay",
     }
 }
 
