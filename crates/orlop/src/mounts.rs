@@ -42,12 +42,12 @@ impl Container {
         self.changed("mounts add", || {
             self.entered(|entered| {
                 let plan = entered.plan(|live| live::add(live, mounts))?;
-                entered.carry_out(&plan, live::needs_pid_namespace(entered.config, mounts)).map_err(|(error, attached)| {
-                    match entered.remove(&attached) {
+                entered.carry_out(&plan, live::needs_pid_namespace(entered.config, mounts)).map_err(
+                    |(error, attached)| match entered.remove(&attached) {
                         Ok(()) => error,
                         Err(second) => error.hint(alloc::format!("and this could not be undone: {second}")),
-                    }
-                })
+                    },
+                )
             })
         })
     }
