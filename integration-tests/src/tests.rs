@@ -35,6 +35,7 @@ mod races;
 mod rdt;
 mod recipes;
 mod rootfs;
+mod rootless;
 mod scale;
 mod scopes;
 mod seccomp;
@@ -136,6 +137,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         podman::TESTS,
         builds::TESTS,
         pods::TESTS,
+        rootless::TESTS,
         recipes::TESTS,
     ]
     .into_iter()

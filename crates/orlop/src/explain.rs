@@ -352,6 +352,9 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
         Step::Stdio { uid } if errno == Errno::INVAL => {
             Error::new(Kind::InvalidConfig, format!("user {uid} is not mapped in the container's user namespace"))
         }
+        Step::User { .. } if errno == Errno::INVAL => {
+            system(String::from(step.name())).hint("the container's user namespace has no such id")
+        }
         Step::DetachAllBut { .. } => system(String::from("detaching the host's mounts")),
         Step::WriteProc { path, value, .. } => proc_error(&text(path), &text(value), call_name, errno),
         Step::Scheduler { .. } => {
