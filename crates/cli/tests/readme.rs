@@ -26,11 +26,26 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("lint", &[]),
     ("features", &[]),
     ("info", &[]),
+    ("wait", &["c"]),
     ("doctor", &[]),
 ];
 
+/// The help's list, `help` itself aside.
+fn commands_of_the_help() -> Vec<String> {
+    let out = Command::new(env!("CARGO_BIN_EXE_orlop")).arg("--help").output().unwrap();
+    let help = String::from_utf8(out.stdout).unwrap();
+    let lines = help.lines().skip_while(|line| *line != "COMMANDS:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(String::from).collect()
+}
+
 #[test]
 fn the_readme_tells_which_commands_there_are() {
+    let mut all: Vec<&str> = COMMANDS.iter().map(|(command, _)| *command).collect();
+    let mut known = commands_of_the_help();
+    all.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(all, known);
     let scratch = env::temp_dir().join(format!("orlop-readme-{}", std::process::id()));
     fs::create_dir_all(scratch.join("root")).unwrap();
     let (mut built, mut missing) = (Vec::new(), Vec::new());

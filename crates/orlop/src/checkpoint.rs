@@ -90,8 +90,7 @@ impl Container {
             let make = if mapped { MakeImages::Traversable } else { MakeImages::Yes };
             let (images, work) = options.criu.directories(make)?;
             check_parent(&images, options.parent.as_ref())?;
-            let place = work.as_ref().unwrap_or(&images);
-            dump(init, &record, &config, options, &images, work.as_ref()).map_err(|error| place.with_log(error, LOG))
+            dump(init, &record, &config, options, &images, work.as_ref())
         })
     }
 }
@@ -158,8 +157,9 @@ fn dump(
     outside(config, version, &mut message)?;
     // Of memory alone, mounts and descriptors are none.
     if !options.pre_dump {
-        let descriptors = Descriptors::of(init.pid)?;
-        for name in descriptors.0.iter().filter(|name| name.starts_with(criu::EXTERNAL_FILE)) {
+        let descriptors = Descriptors::of(init.pid, options.criu.shell_job)?;
+        let outside = |name: &&String| name.starts_with(criu::EXTERNAL_FILE) || name.starts_with(criu::TERMINAL);
+        for name in descriptors.0.iter().filter(outside) {
             message.text(option::EXTERNAL, name.as_bytes());
         }
         images.write(Descriptors::FILE, &descriptors.to_json())?;
@@ -175,13 +175,14 @@ fn dump(
     if let Some(status) = status.as_ref().filter(|_| version < 31_500) {
         message.number(option::STATUS_FD, i64::from(status.as_raw()));
     }
-    peer.carry_out(request, &message, |notice| match notice.script.as_str() {
+    let done = peer.carry_out(request, &message, |notice| match notice.script.as_str() {
         "status-ready" => match status.take() {
             Some(status) => fs::write_all(&status, &[0]).map_err(|errno| Error::system("write", "--status-fd", errno)),
             None => Ok(()),
         },
         _ => Ok(()),
-    })
+    });
+    done.map_err(|error| work.unwrap_or(images).with_log(error, LOG))
 }
 
 /// Which of criu's configuration files counts, besides its own defaults: what it says goes before our options.

@@ -9,7 +9,7 @@ use core::ffi::CStr;
 
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid, Waiting};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, net, thread};
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, STDERR, STDIN, STDOUT, net, thread};
 
 use crate::bundle::Bundle;
 use crate::checkpoint::{NULL, OUTSIDE, config_file};
@@ -141,13 +141,24 @@ impl Job<'_> {
             None => Descriptors::default(),
         };
         let namespaces = open_outside(config)?;
-        let fds: Vec<OwnedFd> =
+        let mut fds: Vec<OwnedFd> =
             namespaces.iter().map(|(fd, ..)| duplicate(fd.borrow())).collect::<Result<Vec<OwnedFd>>>()?;
+        // Copies: criu takes what it is given, and with --shell-job looks for its own standard input.
+        let mut terminals: Vec<&String> = Vec::new();
+        for (name, fd) in descriptors.0.iter().zip([STDIN, STDOUT, STDERR]) {
+            if name.starts_with(criu::TERMINAL) && !terminals.contains(&name) {
+                terminals.push(name);
+                fds.push(duplicate(fd)?);
+            }
+        }
         let start = Start { mounts: Some(mounts.borrow()), inherited: &fds, stdio: true };
         let (mut peer, places) = Peer::start(&options.criu.criu, &start)?;
         let version = peer.version()?;
         let mut message = options.criu.message(&images, work.as_ref(), LOG);
         self.options_of(config, version, &mut message)?;
+        for (name, place) in terminals.iter().zip(places.iter().skip(namespaces.len())) {
+            message.message(option::INHERIT_FD, &criu::named(name, i64::from(*place)));
+        }
         for ((_, key, since), place) in namespaces.iter().zip(places) {
             if version < *since {
                 return Err(Error::not_supported("criu lacks support for external namespaces").hint("it is too old"));
@@ -299,7 +310,7 @@ fn mount_namespace(launch: &Launch, plan: &Plan) -> Result<OwnedFd> {
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fs::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a namespace for criu", errno))
+    fs::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a descriptor for criu", errno))
 }
 
 /// The namespaces that were outside when the container was saved: opened, with criu's key, and how old criu may be.

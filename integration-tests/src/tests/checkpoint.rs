@@ -27,7 +27,7 @@ tests! { "checkpoint":
         goes_on,
     }
     CRIU {
-        runs_on, chain_of_pre_dumps, cgroups_by_criu, terminals, foreground, lazy_pages, what_needs_an_option,
+        runs_on, chain_of_pre_dumps, cgroups_by_criu, modes_of_cgroups, terminals, shell_job, foreground, lazy_pages, what_needs_an_option,
         connections, socket_to_the_outside, another_profile, namespaces_from_outside, user_namespace,
         network_stays_down, hooks, work_directory,
     }
@@ -198,6 +198,34 @@ fn cgroups_by_criu(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// Whose limit holds where the configuration has another one by now: criu's, of what it saved, or ours.
+fn modes_of_cgroups(t: &Context) -> Outcome {
+    let limit = |most: &str| json!({"cgroup.max.descendants": most});
+    for (mode, most) in [("ignore", Some("77")), ("soft", Some("77")), ("full", Some("123")), ("strict", None)] {
+        let id = t.id(mode);
+        let mut bundle = shell(t, COUNT)?.with("/linux/resources/unified", limit("123"));
+        t.detach(&bundle, &id);
+        await_file(&bundle, "log");
+        let mode = ["--manage-cgroups-mode", mode];
+        t.orlop(&[&["checkpoint"], &mode[..], &[&id]].concat()).end().ok();
+        bundle.set("/linux/resources/unified", limit("77"));
+        let restore = [&["restore", "--detach", "--bundle", bundle.path()], &mode[..], &[&id]].concat();
+        let done = t.orlop(&restore).end();
+        match most {
+            Some(most) => {
+                done.ok();
+                let cgroup = t.cgroup_of(t.pid(&id), "pids");
+                let now = fs::read_to_string(cgroup.join("cgroup.max.descendants")).expect("it is there");
+                assert_eq!(now.trim(), most, "{mode:?}");
+                t.delete(&id);
+            }
+            None => drop(done.fails_with("which --manage-cgroups-mode strict does not allow")),
+        }
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
 /// The terminal's master is the caller's of restore: by socket, and in the foreground.
 fn terminals(t: &Context) -> Outcome {
     let id = t.id("c");
@@ -223,6 +251,28 @@ fn terminals(t: &Context) -> Outcome {
     window.types("\x04");
     running.end().exits(0);
     t.orlop(&["state", &id]).end().fails_with("does not exist");
+    Ok(())
+}
+
+/// A terminal that the container has from its caller: that of restore's caller takes its place.
+fn shell_job(t: &Context) -> Outcome {
+    let id = t.id("c");
+    let bundle = shell(t, "while read word; do echo got $word; done")?;
+    let (running, mut window) = t.orlop(&["run", "--bundle", bundle.path(), &id]).start_in_terminal();
+    window.types("one\r");
+    window.shows("got one");
+    checkpoint(t, &[], &id).fails_with("has its caller's terminal").fails_with("--shell-job");
+    window.types("one more\r");
+    window.shows("got one more");
+    checkpoint(t, &["--shell-job"], &id).ok();
+    running.end().exits(137);
+    let call = [&["restore", "--shell-job", "--bundle", bundle.path()], &IGNORE[..], &[&id]].concat();
+    let (running, mut window) = t.orlop(&call).start_in_terminal();
+    t_await(t, &id);
+    window.types("two\r");
+    window.shows("got two");
+    window.types("\x04");
+    running.end().exits(0);
     Ok(())
 }
 

@@ -77,7 +77,9 @@ impl Directory {
         let text = fs::open_at(&self.fd, &name, OFlags::RDONLY, 0).and_then(|file| read_all(&file)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("Error")).collect();
-        let place = format!("log file: {}/{log}", self.path);
+        let known = HINTS.iter().find(|(words, _)| lines.iter().any(|line| line.contains(words)));
+        let known = known.map_or_else(String::new, |(_, hint)| format!("{hint}; "));
+        let place = format!("{known}log file: {}/{log}", self.path);
         if lines.is_empty() {
             return error.hint(place);
         }
@@ -127,6 +129,12 @@ pub(crate) const PIPE: &str = "pipe:";
 /// And a file's that lies outside of the container.
 pub(crate) const EXTERNAL_FILE: &str = "file[";
 
+/// And a terminal's.
+pub(crate) const TERMINAL: &str = "tty[";
+
+/// The major numbers of terminals: consoles, and the programs' ends of ptys; see devices.txt of the kernel.
+const TERMINALS: [u32; 10] = [4, 5, 136, 137, 138, 139, 140, 141, 142, 143];
+
 /// The container's standard input, output and error, by the names that criu knows them by: they come from outside,
 /// and others take their place when it is restored. Kept beside the images, as runc keeps them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -136,7 +144,7 @@ impl Descriptors {
     pub(crate) const FILE: &CStr = c"descriptors.json";
 
     /// Those of a process.
-    pub(crate) fn of(pid: Pid) -> Result<Descriptors> {
+    pub(crate) fn of(pid: Pid, shell_job: bool) -> Result<Descriptors> {
         let mounts = read_text(&format!("/proc/{pid}/mountinfo"))?;
         let name = |fd: u32| -> Result<String> {
             let link = c_string(&format!("/proc/{pid}/fd/{fd}"))?;
@@ -156,7 +164,15 @@ impl Descriptors {
                 return Ok(target);
             }
             let stat = fs::stat_at(CWD, &link, AtFlags::NONE);
-            let stat = stat.map_err(|errno| Error::system("statx", target, errno))?;
+            let stat = stat.map_err(|errno| Error::system("statx", target.clone(), errno))?;
+            if stat.file_type() == FileType::Character && TERMINALS.contains(&stat.rdev.0) {
+                // criu would save it, and not be able to restore it.
+                if !shell_job {
+                    let what = format!("the container has its caller's terminal {target} as descriptor {fd}");
+                    return Err(Error::not_supported(what).hint("--shell-job saves it: restore's caller gives another"));
+                }
+                return Ok(format!("{TERMINAL}{:x}:{:x}]", number(stat.rdev), number(stat.dev)));
+            }
             Ok(format!("{EXTERNAL_FILE}{:x}:{:x}]", mount.parse().unwrap_or(0u32), stat.ino))
         };
         (0..3).map(name).collect::<Result<Vec<String>>>().map(Descriptors)
@@ -177,11 +193,23 @@ impl Descriptors {
     }
 }
 
+/// A device's number as stat(2) of the C library has it, which criu goes by; see makedev(3).
+fn number((major, minor): (u32, u32)) -> u64 {
+    let (major, minor) = (u64::from(major), u64::from(minor));
+    (major & !0xfff) << 32 | (major & 0xfff) << 8 | (minor & !0xff) << 12 | minor & 0xff
+}
+
 fn read_text(path: &str) -> Result<String> {
     let text = fs::open_at(CWD, &c_string(path)?, OFlags::RDONLY, 0).and_then(|file| read_to_end(&file));
     let text = text.map_err(|errno| Error::system("read", String::from(path), errno))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
+
+/// What to do about words of criu's that do not say so themselves.
+const HINTS: &[(&str, &str)] = &[(
+    "Abort restore of existing cgroups",
+    "the container's cgroup is there before criu comes, which --manage-cgroups-mode strict does not allow",
+)];
 
 /// The cgroups of a process, as criu names them: controller and path.
 pub(crate) fn cgroup_roots(pid: Pid) -> Result<Vec<(String, String)>> {

@@ -19,7 +19,9 @@ use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, fs};
 use crate::error::{Error, Kind, Result};
 use crate::state::c_string;
 
-pub(crate) use host::{Descriptors, Directory, EXTERNAL_FILE, PIPE, cgroup_roots, external_mounts, is_directory};
+pub(crate) use host::{
+    Descriptors, Directory, EXTERNAL_FILE, PIPE, TERMINAL, cgroup_roots, external_mounts, is_directory,
+};
 pub(crate) use wire::Message;
 
 /// The criu program.
