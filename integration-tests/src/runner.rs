@@ -188,7 +188,8 @@ fn report(counts: &mut Counts, number: usize, test: Test, outcome: Outcome, time
 }
 
 fn run_one(options: &Options, test: &Test, number: usize) -> Outcome {
-    let tag = format!("ot{}x{number}", std::process::id());
+    // No tag is the beginning of another one.
+    let tag = format!("ot{}x{number:03}", std::process::id());
     let dir = std::env::temp_dir().join(format!("orlop-test.{tag}"));
     // Open to all: a user namespace's root and rootless users must reach the bundle.
     fs::DirBuilder::new().mode(0o755).create(&dir).expect("the temporary folder is writable");

@@ -111,10 +111,11 @@ pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Res
     }
     match running.wait() {
         Ok(ended) => {
+            let mut warnings: Vec<Warning> = running.shortage().into_iter().collect();
             if keep {
-                return Ok((ended.code(), Vec::new()));
+                return Ok((ended.code(), warnings));
             }
-            let warnings = running.delete()?;
+            warnings.extend(running.delete()?);
             // The program ends here: the kernel takes back the rest at once.
             core::mem::forget(running);
             Ok((ended.code(), warnings))

@@ -1,6 +1,7 @@
 //! Mounts, from descriptor to descriptor: no path is looked up twice, and none outside the root.
 
 use core::ffi::CStr;
+use core::sync::atomic::Ordering;
 
 use orlop_sys::fd::{BorrowedFd, OwnedFd};
 use orlop_sys::fs::{AtFlags, FileType, OFlags, Resolve};
@@ -8,6 +9,7 @@ use orlop_sys::mount::{self, Attr, MountAttr, MsFlags, Propagation, Reach};
 use orlop_sys::{CWD, Errno, fs, net};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
+use crate::plan::{ARRAYS_AT, EXCERPT_AT};
 use crate::root::{self, Leaf};
 use crate::step::{Call, Follow, List, Make, ModeOf, NO_VALUE, OldRoot, OverProc, Param, Slot, Text};
 
@@ -74,6 +76,7 @@ pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()
             let tree = mount::clone_tree(CWD, ctx.text(fs.host)?, Reach::Tree, AtFlags::NONE).map_err(|_| failure)?;
             let attr = MountAttr { set: fs.attr, ..MountAttr::default() };
             mount::set_attr(&tree, c"", Reach::Tree, &attr).at(Call::MountSetattr)?;
+            ctx.header.said.store(0, Ordering::Relaxed);
             tree
         }
         made => made?,
@@ -83,23 +86,47 @@ pub(crate) fn make_fs(ctx: &mut Context<'_>, fs: &NewFs, out: Slot) -> Result<()
 
 fn new_fs(ctx: &mut Context<'_>, fs: &NewFs) -> Result<OwnedFd> {
     let config = mount::fsopen(ctx.text(fs.fstype)?).at(Call::Fsopen)?;
+    match configured(ctx, fs, &config) {
+        Ok(made) => {
+            ctx.leave(config);
+            Ok(made)
+        }
+        Err(failure) => {
+            hear(ctx, &config);
+            Err(failure)
+        }
+    }
+}
+
+fn configured(ctx: &mut Context<'_>, fs: &NewFs, config: &OwnedFd) -> Result<OwnedFd> {
     if fs.mode_of == ModeOf::Target && ctx.target_was_there {
         let mode = fs::stat(ctx.fd(fs.target)?).at(Call::Statx)?.mode;
-        mount::fsconfig_string(&config, c"mode", octal(mode, &mut [0; 5])).at(Call::Fsconfig)?;
+        mount::fsconfig_string(config, c"mode", octal(mode, &mut [0; 5])).at(Call::Fsconfig)?;
     }
     for (n, param) in ctx.blob.params(fs.params).iter().enumerate() {
         ctx.note(n as u32);
         let key = ctx.text(param.key)?;
         if param.value == NO_VALUE {
-            mount::fsconfig_flag(&config, key).at(Call::Fsconfig)?;
+            mount::fsconfig_flag(config, key).at(Call::Fsconfig)?;
         } else {
-            mount::fsconfig_string(&config, key, ctx.text(param.value)?).at(Call::Fsconfig)?;
+            mount::fsconfig_string(config, key, ctx.text(param.value)?).at(Call::Fsconfig)?;
         }
     }
-    mount::fsconfig_create(&config).at(Call::FsconfigCreate)?;
-    let made = mount::fsmount(&config, fs.attr).at(Call::Fsmount)?;
-    ctx.leave(config);
-    Ok(made)
+    mount::fsconfig_create(config).at(Call::FsconfigCreate)?;
+    mount::fsmount(config, fs.attr).at(Call::Fsmount)
+}
+
+/// Leaves word of what the kernel has to say of a file system that it does not make: a message for each read(2) of its
+/// context, see fsopen(2). The last one is why.
+fn hear(ctx: &mut Context<'_>, config: &OwnedFd) {
+    let Some(room) = ctx.scratch.get_mut(EXCERPT_AT..ARRAYS_AT) else { return };
+    let mut said = 0;
+    while let Ok(n) = fs::read(config, room)
+        && n > 0
+    {
+        said = n as u32;
+    }
+    ctx.header.said.store(said, Ordering::Relaxed);
 }
 
 /// What mount(2) is given.

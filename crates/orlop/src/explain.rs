@@ -242,7 +242,13 @@ fn shown(plan: &Plan, value: &dyn Show) -> String {
 }
 
 /// The error of a step that failed, with what it was about: its strings, and the words that users search for.
-pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Errno, detail: u32) -> Error {
+pub(crate) fn step_error(
+    plan: &Plan,
+    step: &Step,
+    (call, errno): (Option<Call>, Errno),
+    detail: u32,
+    heard: &[u8],
+) -> Error {
     let blob = plan.strings.blob();
     let text = |text| blob.text(text).map(|text| String::from_utf8_lossy(text.to_bytes())).unwrap_or_default();
     let call_name = call.map_or("", Call::name);
@@ -278,8 +284,20 @@ pub(crate) fn step_error(plan: &Plan, step: &Step, call: Option<Call>, errno: Er
             if call == Some(Call::Fsconfig) && errno == Errno::INVAL && label {
                 return error.hint("SELinux is not available on this host, or does not know the label");
             }
-            let is_refused = errno == Errno::PERM && call != Some(Call::Fsconfig);
-            if is_refused { error.hint(refused(&text(fstype))) } else { error }
+            match (call, errno) {
+                // Its letter says how grave it is.
+                _ if heard.len() > 2 => {
+                    let heard = String::from_utf8_lossy(heard.get(2..).unwrap_or_default());
+                    error.hint(format!("the kernel says: {}", heard.trim_end()))
+                }
+                (Some(Call::Fsopen), Errno::NODEV) => {
+                    error.hint("/proc/filesystems has no such type: mistyped, or its module is not there")
+                }
+                (Some(Call::Fsopen | Call::FsconfigCreate | Call::Fsmount), Errno::PERM) => {
+                    error.hint(refused(&text(fstype)))
+                }
+                _ => error,
+            }
         }
         Step::AttachOrLink { path, .. } if call == Some(Call::LinkCheck) => {
             let what = format!("{:?} is there already, as something else than the link of the source", text(path));

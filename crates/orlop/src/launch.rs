@@ -521,7 +521,10 @@ fn failed_step(plan: &Plan, report: &Report, excerpt: &[u8]) -> Error {
             let error = Error::system(call.map_or("", Call::name), format!("mounting at {path}"), errno);
             if call == Some(Call::LockedFlags) { error.hint("see mount_namespaces(7)") } else { error }
         }
-        Act::Init(step) => explain::step_error(plan, step, call, errno, report.detail),
+        Act::Init(step) => {
+            let heard = excerpt.get(..report.said as usize).unwrap_or_default();
+            explain::step_error(plan, step, (call, errno), report.detail, heard)
+        }
         // Before its first step.
         Act::Runtime(_) => {
             let error = Error::system(call.map_or("", Call::name), "starting init", errno);
@@ -568,12 +571,10 @@ fn ended_early(plan: &Plan, header: &Header, ended: Option<Ended>) -> Error {
 
 /// Whom the kernel kills for want of memory it kills so.
 fn memory_hint(plan: &Plan) -> String {
-    const FIELD: &str = "/linux/resources/memory/limit";
-    let limit = plan.cgroup.writes.iter().find(|write| write.origin.as_str() == FIELD);
-    match limit.and_then(|write| write.value.parse::<u64>().ok()) {
+    match limit_of_memory(plan) {
         Some(bytes) if bytes < ENOUGH => {
             format!(
-                "the memory limit of {} (config.json {FIELD}) is below what making this container took",
+                "the memory limit of {} (config.json {MEMORY_LIMIT}) is below what making this container took",
                 Size(bytes)
             )
         }
@@ -582,10 +583,19 @@ fn memory_hint(plan: &Plan) -> String {
     }
 }
 
+/// The field that [`limit_of_memory`] comes from.
+pub(crate) const MEMORY_LIMIT: &str = "/linux/resources/memory/limit";
+
+/// The limit of memory that the container was given, in bytes.
+pub(crate) fn limit_of_memory(plan: &Plan) -> Option<u64> {
+    plan.cgroup.writes.iter().find(|write| write.origin.as_str() == MEMORY_LIMIT)?.value.parse().ok()
+}
+
 /// What no container takes to start, but for its program and what its mounts copy.
 const ENOUGH: u64 = 64 << 20;
 
-struct Size(u64);
+/// Bytes, for a person.
+pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::systemd::Client;
-use orlop_cgroup::{Group, PATIENCE};
+use orlop_cgroup::{Group, PATIENCE, Which};
 use orlop_sys::process::{self, Ended, Pid};
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
@@ -13,8 +13,8 @@ use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 use crate::cgroup::from_cgroup;
 use crate::container::{Container, remove_outside};
 use crate::error::{Error, Kind, Result};
-use crate::launch::{Launch, SIGKILL};
-use crate::plan::{Gate, Plan, Warning};
+use crate::launch::{Launch, MEMORY_LIMIT, SIGKILL, Size, limit_of_memory};
+use crate::plan::{Gate, Plan, Warning, Weight};
 
 /// A container whose program was started by this process.
 pub struct Running {
@@ -117,6 +117,23 @@ impl Running {
                 Err(self.clean(error).during("run", &id))
             }
         }
+    }
+
+    /// Why the program was killed, where the kernel did it for want of memory in the container's cgroup; see
+    /// `memory.events` of cgroups(7). To be asked between its end and [`Running::delete`].
+    pub fn shortage(&self) -> Option<Warning> {
+        if self.ended != Some(Ended::Killed(SIGKILL)) {
+            return None;
+        }
+        let stats = self.group.as_ref()?.stats(Which::MEMORY.with(Which::LIMITS)).ok()?;
+        let kills = stats.memory.events.get("oom_kill").copied().filter(|kills| *kills > 0)?;
+        let times = if kills == 1 { String::new() } else { format!(", {kills} processes in all") };
+        let limit = limit_of_memory(&self.plan).map_or_else(
+            || String::from("a cgroup above has no more"),
+            |limit| format!("the limit is {}", Size(limit)),
+        );
+        let text = format!("the kernel killed the program for want of memory{times}: {limit}");
+        Some(Warning { origin: String::from(MEMORY_LIMIT), text, weight: Weight::Warning })
     }
 
     /// Removes the container, which has ended. Hooks that fail afterwards are warnings.

@@ -13,7 +13,8 @@ tests! { "errors":
         no_command, failed_create_leaves_no_pid_file, unknown_ids, delete_force_of_unknown_id,
         kill_all_of_a_stopped_one, invalid_ids, missing_bundle, missing_config, invalid_configs,
         text_log, error_without_log, json_on_stderr, unwritable_log, hostname_without_uts,
-        invalid_signals, failing_mount_leaves_nothing, exec_format_error, null_stdio,
+        invalid_signals, failing_mount_leaves_nothing, kernel_says_why,
+        exec_format_error, null_stdio,
         missing_rootfs, wrong_argument_counts, a_directory_on_a_file,
     }
 }
@@ -219,6 +220,21 @@ fn failing_mount_leaves_nothing(t: &Context) -> Outcome {
     let bundle = t.bundle().with("/mounts/-", mount);
     t.create(&bundle, &t.id("c")).fails_with("no such file or directory");
     t.run(&bundle).fails_with("/no/such/source");
+    Ok(())
+}
+
+/// fsconfig(2) itself has an errno for it all.
+fn kernel_says_why(t: &Context) -> Outcome {
+    for (kind, option, words) in [
+        ("tmpfs", "sizee=12", "the kernel says: tmpfs: Unknown parameter 'sizee'"),
+        ("tmpfs", "size=twelve", "the kernel says: tmpfs: Bad value for 'size'"),
+        ("ext9", "ro", "/proc/filesystems has no such type"),
+    ] {
+        let mount = json!({"destination": "/tmp", "type": kind, "source": "some", "options": [option]});
+        let bundle = t.bundle().with("/mounts/-", mount);
+        t.run(&bundle).fails_with(words);
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
     Ok(())
 }
 
