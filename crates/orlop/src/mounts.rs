@@ -73,7 +73,7 @@ impl Container {
             sub_cgroups: &[],
             is_attached: false,
             own_user_namespace: shares_user_namespace(&config, init.pid)?,
-            is_unprivileged: orlop_sys::thread::euid() != 0,
+            is_unprivileged: orlop_sys::credentials::euid() != 0,
         };
         work(&Entered { record: &record, config: &config, init, pidfd, target })
     }
