@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::launch::SIGKILL;
+use crate::plan::exec::Asked;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
 use crate::state::{self, Init, Record, StateDir, Told};
@@ -230,7 +231,7 @@ impl Container {
     /// Starts a further process in it.
     pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
         exec::exec(&self.dir, &self.id, self.trace.as_ref(), program, options)
-            .map_err(|error| error.during("exec", &self.id))
+            .map_err(|error| Asked::of(&program).place(error).during("exec", &self.id))
     }
 
     /// Sends a signal, by number.

@@ -22,7 +22,7 @@ use crate::hook::Subject;
 use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
-use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
+use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
@@ -65,6 +65,7 @@ pub struct Executed {
     console: Option<OwnedFd>,
     ended: Option<Ended>,
     trace: Option<Arc<Trace>>,
+    asked: Asked,
 }
 
 /// Starts it. The container is not locked: what deletes it meanwhile ends the process too.
@@ -127,7 +128,8 @@ pub(crate) fn exec(
     match placed.and_then(|()| accompany(&launch, &plan, (group, scope, bin), options, who, tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
-            Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
+            let asked = Asked::of(&program);
+            Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace, asked })
         }
         Err(error) => {
             launch.kill();
@@ -425,7 +427,7 @@ impl Executed {
     pub fn detach(self) -> Result<()> {
         let executed = self.tracing().time("await-program", || self.launch.await_program(&self.plan));
         self.tracing().steps(&self.plan.entries, self.launch.times());
-        executed.map_err(|error| error.during("exec", &self.id))
+        executed.map_err(|error| self.asked.place(error).during("exec", &self.id))
     }
 
     /// Waits for its end: how it ended, or why its program never began.
@@ -436,7 +438,7 @@ impl Executed {
         let ended = self.tracing().time("wait", || self.launch.reap());
         self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
-            return Err(error.during("exec", &self.id));
+            return Err(self.asked.place(error).during("exec", &self.id));
         }
         self.ended = ended;
         ended.ok_or_else(|| {

@@ -120,6 +120,10 @@ impl Runtime {
 
     /// Finds a container.
     pub fn container(&self, id: &str) -> Result<Container> {
+        self.find(id).map_err(|error| error.during("find", id))
+    }
+
+    fn find(&self, id: &str) -> Result<Container> {
         let dir = StateDir::open(&self.root, id)?;
         Ok(Container::of(id, dir, self.trace.clone()))
     }
@@ -127,7 +131,7 @@ impl Runtime {
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
     /// Hooks that fail afterwards are warnings.
     pub fn delete(&self, id: &str, force: Force) -> Result<Vec<Warning>> {
-        match self.container(id) {
+        match self.find(id) {
             Ok(container) => container.delete(force),
             Err(error) if error.kind() == Kind::NotFound && force == Force::Yes => Ok(Vec::new()),
             Err(error) => Err(error.during("delete", id)),
