@@ -187,8 +187,12 @@ pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     }
 }
 
-/// Each entry of the plan, before any of it is done.
+/// What is not done although somebody has asked for it; and each entry of the plan, before any of it is.
 fn say_plan(context: &Context<'_>, id: &str, bundle: &Bundle, how: &CreateOptions, gate: Gate) -> Result<(), Failure> {
+    if context.env.notify_socket.is_some() {
+        let what = "NOTIFY_SOCKET is not supported: nobody hears from the container that it is ready";
+        context.log.note(Level::Warning, what);
+    }
     if context.log.wants(Level::Debug) {
         let plan = runtime(context).plan(id, bundle, how, gate)?;
         // The warnings are told in any case.
