@@ -29,6 +29,7 @@ mod live_mounts;
 mod memory;
 mod mounts;
 mod netdev;
+mod notify;
 mod podman;
 mod pods;
 mod process;
@@ -109,6 +110,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         live_mounts::TESTS,
         mounts::TESTS,
         netdev::TESTS,
+        notify::TESTS,
         process::TESTS,
         rdt::TESTS,
         fields::TESTS,

@@ -1,7 +1,7 @@
 //! `run` without `--detach`: signals go to the container, and its exit status is ours.
 
-use orlop::plan::Warning;
-use orlop::{Executed, Restored, Running};
+use orlop::plan::{Warning, Weight};
+use orlop::{Executed, Notify, Restored, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::process::{self, Pid, Waiting};
 use orlop_sys::signal::{self, SIGCHLD, SIGKILL, SIGPIPE, SIGURG};
@@ -9,6 +9,7 @@ use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
 use liballoc::format;
+use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
 use crate::log::Failure;
@@ -45,10 +46,14 @@ pub(crate) trait Attended {
     fn pid(&self) -> Pid;
     fn signal(&self, signal: i32) -> Result<(), orlop::Error>;
     fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error>;
+    /// What it says to a service manager.
+    fn notify(&mut self) -> Option<&mut Notify> {
+        None
+    }
 }
 
 macro_rules! attended {
-    ($($process:ty)*) => {
+    ($($process:ty $(, $notify:ident)?;)*) => {
         $(impl Attended for $process {
             fn pidfd(&self) -> BorrowedFd<'_> {
                 self.pidfd()
@@ -65,11 +70,15 @@ macro_rules! attended {
             fn console(&mut self) -> Result<Option<OwnedFd>, orlop::Error> {
                 self.console()
             }
+
+            $(fn notify(&mut self) -> Option<&mut Notify> {
+                self.$notify()
+            })?
         })*
     };
 }
 
-attended! { Running Executed Restored }
+attended! { Running, notify; Executed; Restored; }
 
 /// Stays until a restored container's first process has ended, as [`attend`] does.
 pub(crate) fn attend_restored(mut restored: Restored, signals: &Signals) -> Result<(i32, Vec<Warning>), Failure> {
@@ -80,7 +89,7 @@ pub(crate) fn attend_restored(mut restored: Restored, signals: &Signals) -> Resu
     }
     let ended = restored.wait()?;
     let warnings = restored.delete()?;
-    watched.map(|()| (ended.code(), warnings))
+    watched.map(|_nothing_said| (ended.code(), warnings))
 }
 
 /// Stays until a further process has ended, as [`attend`] does.
@@ -100,15 +109,23 @@ pub(crate) fn attend_executed(mut executed: Executed, signals: &Signals) -> Resu
 /// there is to say of the container's removal.
 pub(crate) fn attend(mut running: Running, signals: &Signals, keep: bool) -> Result<(i32, Vec<Warning>), Failure> {
     let children = Children::of(running.adopts_orphans());
-    if let Err(failure) = watch(&mut running, signals, children) {
-        running.signal(SIGKILL)?;
-        running.wait()?;
-        running.delete()?;
-        return Err(failure);
-    }
+    let unheard = match watch(&mut running, signals, children) {
+        Ok(unheard) => unheard,
+        Err(failure) => {
+            running.signal(SIGKILL)?;
+            running.wait()?;
+            running.delete()?;
+            return Err(failure);
+        }
+    };
     match running.wait() {
         Ok(ended) => {
-            let mut warnings: Vec<Warning> = running.shortage().into_iter().collect();
+            let told = |error: orlop::Error| Warning {
+                origin: String::from("NOTIFY_SOCKET"),
+                text: error.to_string(),
+                weight: Weight::Warning,
+            };
+            let mut warnings: Vec<Warning> = running.shortage().into_iter().chain(unheard.map(told)).collect();
             if keep {
                 return Ok((ended.code(), warnings));
             }
@@ -139,21 +156,38 @@ impl Children {
     }
 }
 
-/// Hands signals, and what is typed, to the process until it has ended.
-pub(crate) fn watch(process: &mut impl Attended, signals: &Signals, children: Children) -> Result<(), Failure> {
+/// Hands signals, and what is typed, to the process until it has ended; and what it says to a service manager, or why
+/// that could not be told.
+pub(crate) fn watch(
+    process: &mut impl Attended,
+    signals: &Signals,
+    children: Children,
+) -> Result<Option<orlop::Error>, Failure> {
+    let mut unheard = None;
     let mut relay = process.console()?.map(Relay::new).transpose()?;
     loop {
         let [input, output, master] = relay.as_ref().map_or([PollFd::none(); POLLED], Relay::polled);
+        let said = match process.notify() {
+            Some(notify) if unheard.is_none() => PollFd::new(notify.fd(), PollFlags::IN),
+            _ => PollFd::none(),
+        };
         let own = [PollFd::new(process.pidfd(), PollFlags::IN), PollFd::new(signals.fd.borrow(), PollFlags::IN)];
-        let mut fds = [own[0], own[1], input, output, master];
+        let mut fds = [own[0], own[1], input, output, master, said];
         let timeout = relay.as_ref().is_some_and(Relay::looks_again).then_some(AGAIN);
         match event::poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(Failure::new(format!("waiting for the container: ppoll: {errno}"))),
         }
-        let [ended, signal, input, output, master] = fds;
-        if !ended.happened.is_empty() {
+        let [ended, signal, input, output, master, said] = fds;
+        if !said.happened.is_empty()
+            && let Some(notify) = process.notify()
+        {
+            // The service's main process is this one: it hands signals on, and has the container's status.
+            unheard = notify.pass(process::pid()).err();
+        }
+        // What it said last is still there.
+        if !ended.happened.is_empty() && said.happened.is_empty() {
             break;
         }
         if !signal.happened.is_empty() {
@@ -166,7 +200,7 @@ pub(crate) fn watch(process: &mut impl Attended, signals: &Signals, children: Ch
     if let Some(relay) = relay {
         relay.finish();
     }
-    Ok(())
+    Ok(unheard)
 }
 
 /// Hands on what has come. Our children's ends and broken pipes are ours alone; SIGURG is what Go programs send

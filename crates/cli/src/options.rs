@@ -77,6 +77,7 @@ pub(crate) fn create_options(
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
         orphans: Orphans::Elsewhere,
+        notify_socket: context.env.notify_socket.map(ToOwned::to_owned),
         resctrl: context.env.resctrl.map(|path| path.to_string_lossy().into_owned()),
     })
 }

@@ -8,7 +8,7 @@ use liballoc::vec::Vec;
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::{Paused, Thread};
 use orlop::plan::{Gate, Phase, Warning, Weight, exec};
-use orlop::{CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
+use orlop::{Bundle, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
@@ -101,12 +101,8 @@ pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     }
 }
 
-/// What is not done although somebody has asked for it; and each entry of the plan, before any of it is.
+/// Each entry of the plan, before any of it is done.
 fn say_plan(context: &Context<'_>, id: &str, bundle: &Bundle, how: &CreateOptions, gate: Gate) -> Result<(), Failure> {
-    if context.env.notify_socket.is_some() {
-        let what = "NOTIFY_SOCKET is not supported: nobody hears from the container that it is ready";
-        context.log.note(Level::Warning, what);
-    }
     if context.log.wants(Level::Debug) {
         let plan = runtime(context).plan(id, bundle, how, gate)?;
         // The warnings are told in any case.
@@ -237,7 +233,11 @@ fn hide() -> Result<(), Failure> {
 }
 
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
-    runtime(context).container(options.id)?.start()?;
+    let container = runtime(context).container(options.id)?;
+    match context.env.notify_socket {
+        Some(socket) => container.start_notifying(socket)?,
+        None => container.start()?,
+    }
     Ok(0)
 }
 

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use orlop_cgroup::{Group, PATIENCE};
 use orlop_init::plan::EXCERPT_AREA;
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::launch::signal_to;
+use crate::notify::Notify;
 use crate::plan::exec::Asked;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
@@ -140,6 +142,26 @@ impl Container {
     /// [`Kind::Hook`] where a hook failed. After either of the last two the container has stopped.
     pub fn start(&self) -> Result<()> {
         self.start_locked().map_err(|error| error.during("start", &self.id))
+    }
+
+    /// The same, and waits until the program is ready, or has ended: the service manager at that socket is told so. `socket`
+    /// is what `NOTIFY_SOCKET` has, see sd_notify(3); the container must have been created with one.
+    pub fn start_notifying(&self, socket: &CStr) -> Result<()> {
+        self.start_and_tell(socket).map_err(|error| error.during("start", &self.id))
+    }
+
+    fn start_and_tell(&self, socket: &CStr) -> Result<()> {
+        if !self.dir.has_notify()? {
+            return self.start_locked();
+        }
+        let mut notify = Notify::bind(&self.dir, socket)?;
+        let init = self.dir.read_init()?;
+        let pidfd = init.map_or(Ok(None), Init::open)?;
+        self.start_locked()?;
+        match init.zip(pidfd) {
+            Some((init, pidfd)) => notify.until_ready(init.pid, pidfd.borrow()),
+            None => Ok(()),
+        }
     }
 
     fn start_locked(&self) -> Result<()> {

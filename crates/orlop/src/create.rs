@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::launch::Launch;
+use crate::notify::Notify;
 use crate::pid_file;
 use crate::plan::{Act, Entry, Gate, Origin, Orphans, Plan, RootChange, SessionKeyring, Warning};
 use crate::socket;
@@ -55,6 +56,9 @@ pub struct CreateOptions {
     pub pidfd_socket: Option<Arc<OwnedFd>>,
     /// Who gets the container's orphans.
     pub orphans: Orphans,
+    /// The socket of the service manager that the program may tell of itself, as `NOTIFY_SOCKET` has it; see sd_notify(3).
+    /// Then the program has one at /run/notify, and whoever starts the container hands on what comes there.
+    pub notify_socket: Option<CString>,
 }
 
 /// A container that has been made, and whoever watches over it.
@@ -65,6 +69,8 @@ pub(crate) struct Created {
     pub(crate) state: StateDir,
     /// Where the terminal's master comes from, if it comes to the caller.
     pub(crate) console: Option<OwnedFd>,
+    /// What the program says to a service manager, if it runs.
+    pub(crate) notify: Option<Notify>,
 }
 
 /// What is to be made, and how.
@@ -93,9 +99,9 @@ pub(crate) fn create(
     let done = done.and_then(|()| made.state.as_ref().map_or(Ok(()), StateDir::unlock));
     match done {
         Ok(()) => match made {
-            Made { state: Some(state), launch: Some(launch), group, console, .. } => {
+            Made { state: Some(state), launch: Some(launch), group, console, notify, .. } => {
                 plan.warnings.extend(cannot_be_killed_whole(subject.config, group.as_ref()));
-                Ok(Created { launch, plan, group, state, console })
+                Ok(Created { launch, plan, group, state, console, notify })
             }
             made => Err(made.undo(Error::new(Kind::System, "the plan makes no container"))),
         },

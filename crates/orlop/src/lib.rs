@@ -43,6 +43,7 @@ mod launch;
 pub mod lint;
 mod mounts;
 mod netlink;
+mod notify;
 pub mod path;
 mod pid_file;
 pub mod plan;
@@ -67,6 +68,7 @@ pub use error::{Error, Kind, Result};
 pub use exec::{ExecOptions, Executed};
 pub use host::Host;
 pub use mounts::read_mounts;
+pub use notify::Notify;
 pub use orlop_cgroup::{Manager as CgroupManager, Oom, OomWatch, Stats, Which};
 
 /// What [`Container::stats`] and [`Container::class_stats`] give.

@@ -15,6 +15,7 @@ use crate::cgroup::from_cgroup;
 use crate::container::{Container, remove_outside};
 use crate::error::{Error, Kind, Result};
 use crate::launch::{Launch, MEMORY_LIMIT, Size, limit_of_memory};
+use crate::notify::Notify;
 use crate::plan::{Gate, Plan, Warning, Weight};
 
 /// A container whose program was started by this process.
@@ -24,6 +25,7 @@ pub struct Running {
     pub(crate) plan: Plan,
     pub(crate) group: Option<Group>,
     pub(crate) console: Option<OwnedFd>,
+    pub(crate) notify: Option<Notify>,
     pub(crate) ended: Option<Ended>,
 }
 
@@ -59,11 +61,23 @@ impl Running {
         self.console.take().map_or(Ok(None), crate::console::receive)
     }
 
-    /// Waits until the program is executed, and leaves the container to itself.
-    pub fn detach(self) -> Result<Container> {
+    /// What the program says to the service manager that [`CreateOptions::notify_socket`](crate::CreateOptions) names: to
+    /// be handed on.
+    pub fn notify(&mut self) -> Option<&mut Notify> {
+        self.notify.as_mut()
+    }
+
+    /// Waits until the program is executed, and until it is ready where a service manager wants to know that; leaves the
+    /// container to itself.
+    pub fn detach(mut self) -> Result<Container> {
         let tracing = self.container.tracing();
         let executed = tracing.time("await-program", || self.launch.await_program(&self.plan));
         tracing.steps(&self.plan.entries, self.launch.times());
+        // A service that its manager does not hear of has failed.
+        let executed = executed.and_then(|()| match &mut self.notify {
+            Some(notify) => notify.until_ready(self.launch.pid(), self.launch.pidfd().borrow()),
+            None => Ok(()),
+        });
         match executed {
             Ok(()) => Ok(self.container),
             Err(error) => {

@@ -19,6 +19,7 @@ use crate::error::{Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
 use crate::lint;
+use crate::notify;
 use crate::plan::{self, Gate, Options, Plan, Warning};
 use crate::running::Running;
 use crate::state::{self, StateDir};
@@ -58,7 +59,8 @@ impl Runtime {
     /// What creating a container would do, without doing any of it. [`Kind::InvalidConfig`] and [`Kind::NotSupported`]
     /// name the field that they are about.
     pub fn plan(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Plan> {
-        let config = bundle.config()?;
+        let mut config = bundle.config()?;
+        self.ask_for_notify(&mut config, id, options)?;
         let host = Host::probe()?;
         plan_for(id, bundle, &config, &host, options, gate)
     }
@@ -96,16 +98,17 @@ impl Runtime {
     /// could not be executed. Errors are as of [`Runtime::create`].
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Running> {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
-        let Created { launch, plan, group, state, console } = created;
+        let Created { launch, plan, group, state, console, notify } = created;
         let container = Container::of(id, state, self.trace.clone());
-        let running = Running { container, launch, plan, group, console, ended: None };
+        let running = Running { container, launch, plan, group, console, notify, ended: None };
         if running.plan.has_poststart { running.poststart() } else { Ok(running) }
     }
 
     fn make(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Created> {
         state::check_id(id)?;
         let tracing = self.tracing(id);
-        let config = tracing.time("parse", || bundle.config())?;
+        let mut config = tracing.time("parse", || bundle.config())?;
+        self.ask_for_notify(&mut config, id, options)?;
         let host = tracing.time("probe", Host::probe)?;
         let plan = tracing.time("plan", || plan_for(id, bundle, &config, &host, options, gate))?;
         create::create(
@@ -117,6 +120,10 @@ impl Runtime {
             options,
             &Subject { id, bundle: bundle.path(), config: &config },
         )
+    }
+
+    fn ask_for_notify(&self, config: &mut Config<'_>, id: &str, options: &CreateOptions) -> Result<()> {
+        if options.notify_socket.is_some() { notify::ask(config, &self.root, id) } else { Ok(()) }
     }
 
     pub(crate) fn root(&self) -> &CStr {

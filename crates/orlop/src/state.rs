@@ -5,6 +5,7 @@
 //! | `container` | two lines of JSON ([`Told`], the rest of [`Record`]), then the configuration as it was; sticky while init waits for `start` | once, before anything else is made |
 //! | `init` | a symbolic link that says `PID:pidfd=INODE` or `PID:STARTTIME`, and `:poststart` where there are such hooks | once, when init runs: a link appears whole or not at all |
 //! | `start.sock` | init listens here until `start` comes | by create; removed by start |
+//! | `notify/notify.sock` | whoever started the container listens here for sd_notify(3) | by create; by run and start |
 //! | `start.sock.paused` | the same, while the container is paused | by pause; renamed back by resume |
 //!
 //! The directory is locked (flock(2)) by whoever changes the container; the kernel unlocks it when that process
@@ -22,6 +23,7 @@ use core::ffi::CStr;
 
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, Lock, OFlags};
+use orlop_sys::net;
 use orlop_sys::process::Pid;
 use orlop_sys::{CWD, Errno, OwnedFd};
 
@@ -35,6 +37,9 @@ const RECORD: &CStr = c"container";
 const INIT: &CStr = c"init";
 /// Where init waits for `start`.
 pub(crate) const START: &CStr = c"start.sock";
+/// A directory, for the container to see, and the socket in it.
+pub(crate) const NOTIFY: &CStr = c"notify";
+const NOTIFY_SOCKET: &CStr = c"notify/notify.sock";
 /// The same while the container is paused: init could not answer.
 const START_PAUSED: &CStr = c"start.sock.paused";
 
@@ -238,6 +243,34 @@ impl StateDir {
         c_string(&format!("/proc/self/fd/{}/start.sock", self.fd.as_raw()))
     }
 
+    /// Makes the directory that the container finds its [`NOTIFY`] socket in. All of the container may look into it.
+    pub(crate) fn make_notify(&self) -> Result<()> {
+        fs::mkdir_at(&self.fd, NOTIFY, 0o755)
+            .and_then(|()| fs::chmod_at(&self.fd, NOTIFY, 0o755))
+            .map_err(|errno| self.error("mkdirat", errno))
+    }
+
+    /// Whether the container was made with one.
+    pub(crate) fn has_notify(&self) -> Result<bool> {
+        match fs::stat_at(&self.fd, NOTIFY, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.error("statx", errno)),
+        }
+    }
+
+    /// Gives a socket the name that the container knows. All of its users may write to it.
+    pub(crate) fn bind_notify(&self, socket: &OwnedFd) -> Result<()> {
+        let failed = |call| move |errno| self.error(call, errno);
+        match fs::unlink_at(&self.fd, NOTIFY_SOCKET, AtFlags::NONE) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.error("unlinkat", errno)),
+        }
+        let address = format!("/proc/self/fd/{}/{}", self.fd.as_raw(), NOTIFY_SOCKET.to_string_lossy());
+        net::bind(socket, &c_string(&address)?).map_err(failed("bind"))?;
+        fs::chmod_at(&self.fd, NOTIFY_SOCKET, 0o777).map_err(failed("fchmodat"))
+    }
+
     /// Whether init waits for `start`.
     pub(crate) fn awaits_start(&self) -> Result<bool> {
         is_there(&self.fd, START).map_err(|errno| self.error("faccessat2", errno))
@@ -316,8 +349,19 @@ impl StateDir {
                 return Ok(());
             }
             for (name, _) in fs::entries(buf.get(..n).unwrap_or_default()) {
-                fs::unlink_at(&self.fd, name, AtFlags::NONE).map_err(|errno| self.error("unlinkat", errno))?;
+                match fs::unlink_at(&self.fd, name, AtFlags::NONE) {
+                    Err(Errno::ISDIR) if name == NOTIFY => self.remove_notify(),
+                    done => done,
+                }
+                .map_err(|errno| self.error("unlinkat", errno))?;
             }
+        }
+    }
+
+    fn remove_notify(&self) -> orlop_sys::Result<()> {
+        match fs::unlink_at(&self.fd, NOTIFY_SOCKET, AtFlags::NONE) {
+            Ok(()) | Err(Errno::NOENT) => fs::unlink_at(&self.fd, NOTIFY, AtFlags::REMOVEDIR),
+            done => done,
         }
     }
 

@@ -57,7 +57,10 @@ struct Address {
 
 /// The address for `path`, or `ENAMETOOLONG`.
 fn address(path: &CStr) -> Result<(Address, usize)> {
-    let bytes = path.to_bytes_with_nul();
+    address_of(path.to_bytes_with_nul())
+}
+
+fn address_of(bytes: &[u8]) -> Result<(Address, usize)> {
     let mut raw = Address { family: AF_UNIX as u16, path: [0; 108] };
     raw.path.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(bytes);
     Ok((raw, size_of::<u16>() + bytes.len()))
@@ -73,7 +76,18 @@ pub fn bind(socket: impl AsFd, path: &CStr) -> Result<()> {
 
 /// connect(2) to a path.
 pub fn connect(socket: impl AsFd, path: &CStr) -> Result<()> {
-    let (raw, len) = address(path)?;
+    connect_to(socket, address(path)?)
+}
+
+/// connect(2) to a name of unix(7)'s abstract ones.
+pub fn connect_abstract(socket: impl AsFd, name: &[u8]) -> Result<()> {
+    let mut bytes = [0u8; 108];
+    let (_, rest) = bytes.split_at_mut(1);
+    rest.get_mut(..name.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name);
+    connect_to(socket, address_of(bytes.get(..=name.len()).ok_or(Errno::NAMETOOLONG)?)?)
+}
+
+fn connect_to(socket: impl AsFd, (raw, len): (Address, usize)) -> Result<()> {
     retry(|| {
         // SAFETY: `raw` is a sockaddr_un of that length.
         Errno::check(unsafe { syscall3(nr::CONNECT, socket.as_fd().arg(), (&raw const raw) as usize, len) })

@@ -19,7 +19,6 @@ tests! { "flags":
     HOST_ROOT {
         each_has_its_test, another_configuration, create_and_run, no_pivot, documents_from_pipes, names_of_spec,
         session_keyring, weights_and_realtime, debug_tells_what_is_done,
-        a_notify_socket_is_not_handed_on,
     }
 }
 
@@ -422,16 +421,6 @@ fn debug_tells_what_is_done(t: &Context) -> Outcome {
             assert_eq!(log.contains("await-start"), verb[0] == "create", "{log}");
         }
         assert!(!run(&[], verb).contains("execve"), "{verb:?}");
-    }
-    Ok(())
-}
-
-/// Silence would be a service that systemd waits for.
-fn a_notify_socket_is_not_handed_on(t: &Context) -> Outcome {
-    let bundle = t.bundle();
-    for (path, told) in [("/run/systemd/notify", true), ("", false)] {
-        let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).env("NOTIFY_SOCKET", path).end().ok();
-        assert_eq!(run.log().contains("NOTIFY_SOCKET is not supported"), told, "{path:?}: {}", run.log());
     }
     Ok(())
 }

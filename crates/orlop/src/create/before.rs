@@ -18,6 +18,7 @@ use crate::cgroup::{applying, from_cgroup};
 use crate::console::Ends;
 use crate::error::{Error, Kind, Result};
 use crate::launch::{Birth, Launch, Thread};
+use crate::notify::Notify;
 use crate::plan::{Act, Gate, Join, Origin, Plan, SessionKeyring, Task, slot};
 use crate::resctrl;
 use crate::state::{CgroupDir, RECORD_VERSION, Record, START, ScopeName, StateDir, Told};
@@ -53,6 +54,12 @@ pub(crate) fn prepare(made: &mut Made<'_>, making: Making<'_>, task: Task) -> Re
 fn make_state(made: &mut Made<'_>, making: Making<'_>) -> Result<()> {
     let Making { bundle, plan, gate, options, subject } = making;
     let state = made.state.insert(StateDir::create(made.root, subject.id)?);
+    if let Some(manager) = &options.notify_socket {
+        state.make_notify()?;
+        if gate == Gate::Open {
+            made.notify = Some(Notify::bind(state, manager)?);
+        }
+    }
     let config = subject.config;
     made.class = find_class(plan, subject.id, options)?;
     let told = Told {

@@ -14,6 +14,7 @@ use crate::ahead::NetworkAhead;
 use crate::error::{Error, Kind, Result};
 use crate::launch::Launch;
 use crate::netlink;
+use crate::notify::Notify;
 use crate::plan::Gate;
 use crate::resctrl;
 use crate::state::{Record, StateDir};
@@ -40,6 +41,7 @@ pub(crate) struct Made<'a> {
     /// User namespaces for the ids of mounts, by their maps.
     pub(super) ids: Vec<(String, String, OwnedFd)>,
     pub(super) console: Option<OwnedFd>,
+    pub(super) notify: Option<Notify>,
 }
 
 impl<'a> Made<'a> {
@@ -59,6 +61,7 @@ impl<'a> Made<'a> {
             launch: None,
             pid_file: None,
             console: None,
+            notify: None,
         }
     }
 
