@@ -21,6 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
 use crate::launch::signal_to;
+use crate::plan::exec::Asked;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
 use crate::state::{CgroupDir, Init, Record, StateDir, Told};
@@ -242,7 +243,7 @@ impl Container {
     /// `options` do not allow that.
     pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
         exec::exec(&self.dir, &self.id, self.trace.as_ref(), program, options)
-            .map_err(|error| error.during("exec", &self.id))
+            .map_err(|error| Asked::of(&program).place(error).during("exec", &self.id))
     }
 
     /// Sends a signal, by number; see signal(7). [`Kind::NotRunning`] where the first process has ended, unless

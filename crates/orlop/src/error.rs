@@ -126,6 +126,13 @@ impl Error {
         self
     }
 
+    /// Says that no field asked for it.
+    #[must_use]
+    pub(crate) fn nowhere(mut self) -> Error {
+        self.0.origin = None;
+        self
+    }
+
     /// Says that the field is of another document than `config.json`.
     #[must_use]
     pub(crate) fn of(mut self, document: &'static str) -> Error {

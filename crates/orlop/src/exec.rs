@@ -24,7 +24,7 @@ use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::pid_file;
-use crate::plan::exec::{self as plan, Program, SubCgroup, Target};
+use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
 use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
@@ -68,6 +68,7 @@ pub struct Executed {
     console: Option<OwnedFd>,
     ended: Option<Ended>,
     trace: Option<Arc<Trace>>,
+    asked: Asked,
 }
 
 /// Starts it. The container is not locked: what deletes it meanwhile ends the process too.
@@ -130,7 +131,8 @@ pub(crate) fn exec(
     match placed.and_then(|()| accompany(&launch, &plan, (group, scope, bin), options, who, tracing)) {
         Ok(()) => {
             let trace = trace.cloned();
-            Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace })
+            let asked = Asked::of(&program);
+            Ok(Executed { id: id.into(), launch, plan, console: console.ours, ended: None, trace, asked })
         }
         Err(error) => {
             launch.kill();
@@ -419,7 +421,7 @@ impl Executed {
     pub fn detach(self) -> Result<()> {
         let executed = self.tracing().time("await-program", || self.launch.await_program(&self.plan));
         self.tracing().steps(&self.plan.entries, self.launch.times());
-        executed.map_err(|error| error.during("exec", &self.id))
+        executed.map_err(|error| self.asked.place(error).during("exec", &self.id))
     }
 
     /// Waits for its end: how it ended, or why its program never began.
@@ -431,7 +433,7 @@ impl Executed {
         let ended = ended.map_err(|error| error.during("exec", &self.id))?;
         self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
-            return Err(error.during("exec", &self.id));
+            return Err(self.asked.place(error).during("exec", &self.id));
         }
         self.ended = ended;
         ended.ok_or_else(|| {

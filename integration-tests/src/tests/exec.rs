@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::XattrFlags;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::{Context, Skip};
 use crate::host::Layout;
@@ -17,7 +17,7 @@ tests! { "exec":
         exit_statuses, failures, pid_file, detached, process_file_inherits, joins_all_namespaces, cgroup,
         created_container, stopped_container, preserved_descriptors, listen_fds, standard_streams,
         signals_are_forwarded, why_a_program_does_not_run, execve_error_of_runc, arguments_of_any_bytes,
-        unmapped_user,
+        unmapped_user, where_the_fault_is,
     }
     ROOT {
         options, no_pid_file_of_a_failure, process_file, sub_cgroup, paused_container, oom_score_adj_and_rlimits,
@@ -152,6 +152,29 @@ fn why_a_program_does_not_run(t: &Context) -> Outcome {
     let id = t.id("d");
     t.create(&bundle, &id).ok();
     t.orlop(&["start", &id]).end().fails_with("\"/no/shell\" (the #! line) is missing");
+    t.delete(&id);
+    Ok(())
+}
+
+/// What the caller of exec gave stands in no config.json; what the container has does.
+fn where_the_fault_is(t: &Context) -> Outcome {
+    let id = sleeper(t);
+    let file = t.dir().join("process.json");
+    let document = |change: &dyn Fn(&mut Value)| {
+        let mut process = json!({"args": ["/bin/probe"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+        change(&mut process);
+        fs::write(&file, process.to_string()).expect("writable");
+        t.orlop(&["exec", "--process", file.to_str().expect("a plain path"), &id]).end()
+    };
+    document(&|process| process["args"] = json!(["missing"])).fails_with("[process.json /args]");
+    document(&|process| process["cwd"] = json!("here")).fails_with("[process.json /cwd]");
+    let rlimit = json!([{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 5}]);
+    let done = document(&|process| process["rlimits"] = rlimit.clone());
+    done.fails_with("[process.json, or config.json's process, /rlimits/0/soft]");
+    for call in [&["exec", &id, "missing"][..], &["exec", "--cwd", "here", &id, "/bin/probe"]] {
+        let done = t.orlop(call).end().exits(255);
+        assert!(!done.stderr().contains(".json"), "{}", done.stderr());
+    }
     t.delete(&id);
     Ok(())
 }

@@ -177,7 +177,7 @@ fn starts() -> Vec<Start> {
         Start {
             pointer: "/process/cwd",
             value: json!("/etc/passwd"),
-            words: &["/etc/passwd", "not a directory", "/process/cwd"],
+            words: &["/etc/passwd", "not a directory", "/cwd]"],
             daemon: NotFound,
             cli: Other,
             podman: Other,

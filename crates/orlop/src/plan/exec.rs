@@ -52,6 +52,42 @@ pub struct Command<'a> {
     pub capabilities: Vec<&'a str>,
 }
 
+/// What of an exec's process does not come from config.json.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked {
+    /// All that is not inherited.
+    Document,
+    /// The arguments, and what else was asked for.
+    Command { cwd: bool, user: bool },
+}
+
+impl Asked {
+    pub(crate) fn of(program: &Program<'_>) -> Asked {
+        match program {
+            Program::Document(_) => Asked::Document,
+            Program::Command(command) => Asked::Command { cwd: command.cwd.is_some(), user: command.user.is_some() },
+        }
+    }
+
+    /// The error with the place of what it is about: a field of config.json may have nothing to do with it.
+    pub(crate) fn place(self, error: Error) -> Error {
+        const NEVER_INHERITED: [&str; 6] = ["args", "env", "cwd", "user", "consoleSize", "noNewPrivileges"];
+        let Some(field) = error.origin().and_then(|origin| origin.strip_prefix("/process/")) else {
+            return error;
+        };
+        let name = field.split_once('/').map_or(field, |(name, _)| name);
+        let pointer = format!("/{field}");
+        match self {
+            Asked::Document if NEVER_INHERITED.contains(&name) => error.field(pointer).of("process.json"),
+            Asked::Document => error.field(pointer).of("process.json, or config.json's process,"),
+            Asked::Command { cwd, user } if name == "args" || cwd && name == "cwd" || user && name == "user" => {
+                error.nowhere()
+            }
+            Asked::Command { .. } => error,
+        }
+    }
+}
+
 /// A cgroup below the container's.
 #[derive(Clone, Debug)]
 pub struct SubCgroup<'a> {
