@@ -36,10 +36,12 @@ mod races;
 mod rdt;
 mod recipes;
 mod rootfs;
+mod rootless;
 mod scale;
 mod scopes;
 mod seccomp;
 mod security;
+mod subgroups;
 mod systemd;
 mod terminal;
 mod trace;
@@ -70,6 +72,8 @@ impl Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where an ordinary user runs containers.
+const ROOTLESS: &[&str] = &["vm-rootless"];
 /// Where an ordinary user's own systemd does.
 const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
 /// Where the kernel has AppArmor.
@@ -85,6 +89,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where root has cgroup v2 as all there is, with a controller or more.
+const V2: &[&str] = &["host-v2view", "vm-v2", "vm-systemd"];
 /// Where cgroup v2 has controllers for certain.
 const CONTROLLERS: &[&str] = &["vm-v2"];
 /// Where real engines are installed.
@@ -130,6 +136,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         control::TESTS,
         update::TESTS,
         events::TESTS,
+        subgroups::TESTS,
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,
@@ -138,6 +145,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         podman::TESTS,
         builds::TESTS,
         pods::TESTS,
+        rootless::TESTS,
         recipes::TESTS,
     ]
     .into_iter()

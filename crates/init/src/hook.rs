@@ -182,6 +182,8 @@ pub(crate) struct Hook {
     pub(crate) environment: Environment,
     pub(crate) place: Place,
     pub(crate) root: Slot,
+    pub(crate) out: Slot,
+    pub(crate) err: Slot,
     pub(crate) timeout: u32,
     pub(crate) state: List<Text>,
 }
@@ -205,13 +207,16 @@ pub(crate) fn run(ctx: &mut Context<'_>, hook: &Hook) -> Result<()> {
         Environment::Program => (ctx.header.env, HomeToo::Yes),
     };
     let arrays = exec::arrays(ctx, hook.args, env, home)?;
+    // A pipe that nobody writes to has ended.
+    let stdout = ctx.fd_or(hook.out, &out_end)?;
+    let stderr = ctx.fd_or(hook.err, &err_end)?;
     // The child's only way to say that it could not execute the hook; nothing else has failed, or we were not here.
     ctx.header.errno.store(0, Ordering::SeqCst);
     // SAFETY: init has one thread.
     let child = match unsafe { process::fork_watched() }.at(Call::HookFork)? {
         Some(child) => child,
         None => {
-            let errno = execute(ctx, hook, &arrays, [stdin.borrow(), out_end.borrow(), err_end.borrow()]);
+            let errno = execute(ctx, hook, &arrays, [stdin.borrow(), stdout, stderr]);
             ctx.header.errno.store(errno.0, Ordering::SeqCst);
             process::exit(127)
         }

@@ -89,6 +89,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::BindFile { from, target } => console::bind(ctx, from, target),
         Step::Close { slot } => ctx.take(slot).map(drop),
+        Step::KeepOpen { slot } => ctx.keep_open(slot),
         Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),
         Step::Device { root, path, kind, mode, major, minor, uid, gid, node: by } => {
             let node = Node { kind, mode, number: (major, minor), owner: (uid, gid), by };
@@ -137,8 +138,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Personality { domain } => attributes::personality(domain),
         Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(ctx, mode, nodes),
         Step::Stdio { uid } => attributes::stdio(uid),
-        Step::Hook { index, path, args, env, environment, place, root, timeout, state } => {
-            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
+        Step::Hook { index, path, args, env, environment, place, root, out, err, timeout, state } => {
+            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, out, err, timeout, state })
         }
         Step::Exec {} => exec::exec(ctx),
         Step::End {} => exec::end(ctx),

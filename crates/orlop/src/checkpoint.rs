@@ -97,6 +97,7 @@ impl Container {
 
 /// Ids of mounts are not in criu's images: what is restored would show the files of others.
 fn refuse_what_criu_loses(config: &Config<'_>) -> Result<()> {
+    crate::plan::refuse_delegated(config)?;
     let mapped = |mount: &Mount<'_>| {
         let options = MountOptions::of(mount);
         !mount.uid_mappings.is_empty() || options.ids.is_some()

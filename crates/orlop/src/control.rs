@@ -109,6 +109,7 @@ impl Container {
         for (old, new) in dirs.zip(&mut plan.dirs) {
             new.path = old.path;
             new.mount_len = old.mount_len;
+            new.outer_len = old.outer_len;
         }
         // Whoever made the cgroup, and not whom the caller would have make one.
         let updated = match &record.scope {

@@ -25,7 +25,7 @@ pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
 use crate::pid_file;
 use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
-use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
 use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
@@ -107,14 +107,16 @@ pub(crate) fn exec(
     };
     let mut plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
     let group = match options.cgroups {
-        [] => containers,
+        [] if delegated(&config).is_none() => containers,
         _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
     };
     let console = Ends::new(&options.console, plan.has_console())?;
     let in_scope = record.scope.is_some();
     let launch = loop {
         let timed = trace.is_some();
-        let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed };
+        let rootless = host.rootless;
+        let birth =
+            Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed, rootless };
         match tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))? {
             Some(launch) => break launch,
             // Init has to wait until systemd has moved it.
@@ -218,6 +220,8 @@ struct Origin<'a> {
     /// Whether systemd can put it where the caller may not.
     in_scope: bool,
     timed: bool,
+    /// Whether who asks lacks the host's rights.
+    rootless: bool,
 }
 
 /// `None` where the caller may not enter the container's cgroup and systemd can do it for him.
@@ -234,11 +238,11 @@ fn launch(
     let own_pids = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
     let at_birth = origin.target.is_joined_at_birth(origin.config);
     let init = origin.init.borrow();
+    // A thread gets back into a pid namespace by a right over it alone, which root of a user namespace may not have.
+    let by_child = at_birth || origin.rootless && options.thread == Thread::Returns;
     let mut join = Vec::new();
-    if at_birth {
-        join.push((init, CloneFlags::NEWUSER));
-        join.extend(own_pids.then_some((init, CloneFlags::NEWPID)));
-    }
+    join.extend(at_birth.then_some((init, CloneFlags::NEWUSER)));
+    join.extend((own_pids && by_child).then_some((init, CloneFlags::NEWPID)));
     // Without a mount namespace of its own the container is where its root is.
     let root = match origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
         true => None,
@@ -251,7 +255,7 @@ fn launch(
             cgroup,
             slots: [(slot::INIT, init)].into_iter().chain(console_slot.clone()).chain(root).collect(),
             preserve_fds: options.preserve_fds,
-            pid_namespace: (own_pids && !at_birth).then_some(init),
+            pid_namespace: (own_pids && !by_child).then_some(init),
             thread: options.thread,
             timed: origin.timed,
             ignored: Some(ignored),
@@ -338,7 +342,10 @@ fn accompany(
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
                 Task::CgroupAdopt => match (scope, &group) {
-                    (Some(scope), _) => scope.attach(launch.pid()).map_err(|error| adding(&from_cgroup(error))),
+                    (Some(scope), _) => {
+                        let below = plan.cgroup.dirs.iter().map(Dir::below_outer).next().unwrap_or_default();
+                        scope.attach(below, launch.pid()).map_err(|error| adding(&from_cgroup(error)))
+                    }
                     (None, Some(group)) => adopt(launch, plan, group, options),
                     (None, None) => Ok(()),
                 },

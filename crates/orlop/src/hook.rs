@@ -54,7 +54,7 @@ impl Subject<'_> {
     }
 
     /// The files that annotations name for what hooks print.
-    fn outputs(&self) -> Result<[Option<OwnedFd>; 2]> {
+    pub(crate) fn outputs(&self) -> Result<[Option<OwnedFd>; 2]> {
         let open = |name: &str| -> Result<Option<OwnedFd>> {
             let Some(path) = self.config.annotations.get(name) else { return Ok(None) };
             let path = path::join(self.bundle, path);

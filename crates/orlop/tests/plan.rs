@@ -145,10 +145,21 @@ fn areas() {
     let initramfs = Options { root_change: RootChange::Move, keyring: plan::SessionKeyring::Callers, ..CREATE };
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
     let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
+    let by_systemd = Options { cgroup_manager: orlop::CgroupManager::Systemd, ..CREATE };
+    let hook = json!([{"path": "/bin/hook"}]);
+    let hooks_output = json!({"annotations": {"run.oci.hooks.stdout": "out", "run.oci.hooks.stderr": "/err"},
+        "hooks": {"createRuntime": hook, "createContainer": hook, "startContainer": hook}});
+    let delegated = json!({"annotations": {"run.oci.delegate-cgroup": "inner/most"},
+        "hooks": {"prestart": [{"path": "/bin/network"}]}});
+    let below = json!({"annotations": {"run.oci.delegate-cgroup": "inner", "run.oci.systemd.subgroup": "payload"},
+        "linux": {"cgroupsPath": "a.slice:p:n", "resources": {"pids": {"limit": 10}},
+            "namespaces": [{"type": "mount"}, {"type": "user"}, {"type": "cgroup"}],
+            "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+            "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}]}, "hostname": null});
     let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
         "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
         "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
-    let table: [(&str, &str, &Options<'_>, &Value); 24] = [
+    let table: [(&str, &str, &Options<'_>, &Value); 28] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -175,6 +186,10 @@ fn areas() {
                 {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": "/own", "type": "tmpfs", "options": ["rootcontext=x:y:z:s0"]}]}),
         ),
+        ("hooks-output", V2, &CREATE, &hooks_output),
+        ("cgroup-delegated", V2, &CREATE, &delegated),
+        ("cgroup-delegated-v1", V1, &CREATE, &delegated),
+        ("cgroup-below-a-scope", V2, &by_systemd, &below),
         ("net-devices", V2, &CREATE, &net_devices),
         ("covered", V2, &CREATE, &covered),
         ("credentials", V2, &CREATE, &credentials),
@@ -351,6 +366,11 @@ fn contradictions() {
             json!({"linux": {"namespaces": [{"type": "mount"}]}}),
             "/hostname",
             "unable to set hostname without a private UTS namespace",
+        ),
+        (
+            json!({"annotations": {"run.oci.delegate-cgroup": "a/../../b"}}),
+            "/annotations",
+            "run.oci.delegate-cgroup: cgroup path \"a/../../b\" is to be below another one, and leads out of it",
         ),
     ];
     for (edit, pointer, reason) in table {

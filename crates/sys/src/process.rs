@@ -12,7 +12,7 @@ use crate::fs::AtFlags;
 use crate::numbers as nr;
 
 pub use clone::{Child, Clone, beside, fork, fork_watched, vfork, wait_beside};
-pub use spawn::{Program, Rights, Signals, in_mount_namespace, in_namespace, spawn};
+pub use spawn::{Program, Rights, Signals, in_copied_mount_namespace, in_mount_namespace, in_namespace, spawn};
 
 /// A process id as the caller's pid namespace numbers it.
 pub type Pid = i32;

@@ -115,7 +115,7 @@ fn failures(t: &Context) -> Outcome {
     Ok(())
 }
 
-const LOOP: &[&str] = &["sh", "-c", "trap 'echo stopped; exit 3' TERM; echo started; while :; do sleep 0.1; done"];
+pub const LOOP: &[&str] = &["sh", "-c", "trap 'echo stopped; exit 3' TERM; echo started; while :; do sleep 0.1; done"];
 
 fn background(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;

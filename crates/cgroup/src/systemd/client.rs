@@ -189,12 +189,12 @@ impl Client {
         Err(Error::Systemd { what: "removing", unit: unit.into(), name: String::new(), message })
     }
 
-    /// Has systemd put a process into the cgroup of a unit that runs: an ordinary user may not, from outside of what is
-    /// delegated to him.
-    pub fn attach(&mut self, unit: &str, pid: Pid) -> Result<(), Error> {
+    /// Has systemd put a process into the cgroup of a unit that runs, or one below it, which begins with a slash: an
+    /// ordinary user may not, from outside of what is delegated to him.
+    pub fn attach(&mut self, unit: &str, below: &str, pid: Pid) -> Result<(), Error> {
         let mut body = Writer::default();
         body.text(unit);
-        body.text("/");
+        body.text(if below.is_empty() { "/" } else { below });
         body.array(4, |body| body.u32(pid as u32));
         let attach = call("AttachProcessesToUnit", "ssau");
         let answer = self.ask(attach, body, &[], unit, &mut Vec::new(), deadline())?;

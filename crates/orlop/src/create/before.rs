@@ -92,7 +92,7 @@ fn find_class(plan: &Plan, id: &str, options: &CreateOptions) -> Result<Option<r
 
 /// Starts init, with all that it is born with.
 fn start_init(made: &mut Made<'_>, making: Making<'_>, into_cgroup: bool) -> Result<()> {
-    let Making { plan, gate, options, .. } = making;
+    let Making { plan, gate, options, subject, .. } = making;
     let state = made.state.as_ref().ok_or_else(broken)?;
     let listener = if gate == Gate::Start { Some(listen(state)?) } else { None };
     let console = Ends::new(&options.console, plan.has_console())?;
@@ -109,9 +109,13 @@ fn start_init(made: &mut Made<'_>, making: Making<'_>, into_cgroup: bool) -> Res
     } else {
         None
     };
+    // Opened here: init is elsewhere, and may be somebody else.
+    let outputs = if plan.redirects_init_hooks() { subject.outputs()? } else { [None, None] };
+    let outputs = slot::HOOKS_OUTPUT.into_iter().zip(&outputs);
     let slots = listener.iter().map(|fd| (slot::LISTENER, fd.borrow()));
     let slots = slots.chain(console.inits.iter().map(|fd| (slot::CONSOLE_SOCKET, fd.borrow())));
     let slots = slots.chain(time.map(|(_, fd)| (slot::TIME, fd.borrow())));
+    let slots = slots.chain(outputs.filter_map(|(slot, fd)| fd.as_ref().map(|fd| (slot, fd.borrow()))));
     let birth = Birth {
         join: &join,
         cgroup: made.group.as_ref().filter(|_| into_cgroup).and_then(Group::fd).map(OwnedFd::borrow),

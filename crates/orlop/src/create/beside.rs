@@ -50,7 +50,9 @@ pub(super) fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan,
                 made.group = Some(Group::create(&plan.cgroup).map_err(from_cgroup)?);
             }
             let group = made.group.as_ref().ok_or_else(broken)?;
-            let joined = if group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
+            // systemd has put it into the scope's own.
+            let below = plan.cgroup.dirs.iter().any(|dir| !dir.below_outer().is_empty());
+            let joined = if !below && group.fd().is_some() { Joined::Unified } else { Joined::Nothing };
             group.adopt(pid, joined).map_err(from_cgroup)
         }
         Task::CgroupLimits => made.group.as_mut().ok_or_else(broken)?.apply(&plan.cgroup).map_err(from_cgroup),
@@ -62,6 +64,10 @@ pub(super) fn accompany(made: &mut Made<'_>, subject: &Subject<'_>, plan: &Plan,
             made.class.as_ref().ok_or_else(broken)?.make(&plan.string(schemata), launch.pid())
         }
         Task::CgroupOwner { uid } => made.group.as_ref().ok_or_else(broken)?.delegate(uid).map_err(from_cgroup),
+        Task::CgroupDelegate { name, owner } => {
+            let group = made.group.as_ref().ok_or_else(broken)?;
+            group.delegate_below(&plan.string(name), launch.pid(), owner).map_err(from_cgroup)
+        }
         Task::OomScoreAdj(value) => write_oom_score(launch.pid(), value),
         Task::IdMaps { uids, gids, how } => idmap::write(launch.pid(), &plan.string(uids), &plan.string(gids), how),
         Task::CheckIdMaps { uids, gids } => idmap::check(launch.pid(), &plan.string(uids), &plan.string(gids)),

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_init::image::Strings;
-use orlop_init::step::{List, Step, Text};
+use orlop_init::step::{List, Slot, Step, Text};
 use orlop_sys::process::{Clone as CloneFlags, Rights};
 
 use super::{Act, Entry, Join, Origin, Task};
@@ -59,6 +59,12 @@ impl Plan {
     pub(crate) fn has_more_outside(&self) -> bool {
         let is_class = |entry: &Entry| matches!(entry.act, Act::Runtime(Task::ClassOfService { .. }));
         self.mounts_outside() || self.entries.iter().any(is_class)
+    }
+
+    /// Whether init has hooks that print to files.
+    pub(crate) fn redirects_init_hooks(&self) -> bool {
+        let redirected = |step: &Step| matches!(step, Step::Hook { out, err, .. } if [*out, *err] != [Slot::NONE; 2]);
+        self.entries.iter().any(|entry| matches!(&entry.act, Act::Init(step) if redirected(step)))
     }
 
     /// Whether the process gets a terminal.

@@ -44,7 +44,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
-pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT};
+pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT, SUBGROUP, delegated, refuse_delegated};
 pub use caller::{Gate, Options, Orphans, RootChange, SessionKeyring};
 pub use capability::CapabilitySet;
 pub use console::Console;
@@ -155,6 +155,7 @@ impl<'p> Planner<'p> {
         self.devices()?;
         self.console_target()?;
         self.network_devices()?;
+        self.delegated_cgroup(&cgroup)?;
         self.create_hooks()?;
         self.enter_root()?;
         let (args, env) = self.process(&cgroup)?;

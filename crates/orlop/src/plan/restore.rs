@@ -18,6 +18,7 @@ const PHASE: Phase = Phase::Mounts;
 pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
     let mut planner = Planner::new(config, host, options, (64, 4096));
     planner.check_hooks()?;
+    super::refuse_delegated(config)?;
     planner.has_terminal()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);

@@ -28,6 +28,8 @@ pub(crate) const MOUNTS: Slot = Slot(24);
 pub(crate) const TIME: Slot = Slot(25);
 /// A /dev that is to be read-only once it is filled.
 pub(crate) const DEV: Slot = Slot(26);
+/// The files that take what hooks print: init is born with them.
+pub(crate) const HOOKS_OUTPUT: [Slot; 2] = [Slot(27), Slot(28)];
 /// The folder of the v1 hierarchies, until all are in it.
 pub(crate) const CGROUP_TREE: Slot = Slot(29);
 /// What is mounted at /proc, until all of it that is to be covered is.

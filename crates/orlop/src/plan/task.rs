@@ -85,6 +85,13 @@ pub enum Task {
         /// The user, as the host numbers it.
         uid: u32,
     },
+    /// Makes a cgroup below the container's, and puts init there.
+    CgroupDelegate {
+        /// Its path from there.
+        name: Text,
+        /// Whose it is to be, as the host numbers users, where that is not the caller.
+        owner: Option<u32>,
+    },
     /// Writes /proc/PID/oom_score_adj.
     OomScoreAdj(i32),
     /// Records init's pid.
@@ -130,6 +137,7 @@ impl Task {
             Task::CgroupAdopt => "cgroup-adopt",
             Task::CgroupLimits => "cgroup-limits",
             Task::CgroupOwner { .. } => "cgroup-owner",
+            Task::CgroupDelegate { .. } => "cgroup-delegate",
             Task::ClassOfService { .. } => "class-of-service",
             Task::OomScoreAdj(_) => "oom-score-adj",
             Task::Record => "record",

@@ -173,22 +173,37 @@ pub unsafe fn in_mount_namespace(namespace: BorrowedFd<'_>, work: &mut dyn FnMut
 /// # Safety
 /// `work` must not allocate, unwind, or take locks.
 pub unsafe fn in_namespace(namespace: BorrowedFd<'_>, kind: Clone, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    // SAFETY: the caller vouches for `work`.
+    unsafe { in_child(Clone::NONE, &mut || setns(namespace, kind).and_then(|()| work())) }
+}
+
+/// The same in a copy of our mount namespace, which a new user namespace owns: nobody needs a right for that, and the
+/// files are reached as ours are. What is mounted is locked there; mount_namespaces(7).
+///
+/// # Safety
+/// `work` must not allocate, unwind, or take locks.
+pub unsafe fn in_copied_mount_namespace(work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    // SAFETY: the caller vouches for `work`.
+    unsafe { in_child(Clone::NEWUSER | Clone::NEWNS, work) }
+}
+
+/// # Safety
+/// `work` must not allocate, unwind, or take locks.
+unsafe fn in_child(new: Clone, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     struct Visit<'a> {
-        namespace: BorrowedFd<'a>,
-        kind: Clone,
         work: &'a mut dyn FnMut() -> Result<()>,
         done: Result<()>,
     }
     extern "C" fn visit(data: *mut u8) -> ! {
         // SAFETY: the caller passes its visit, and is suspended while we use it.
         let visit: &mut Visit<'_> = unsafe { &mut *data.cast::<Visit<'_>>() };
-        visit.done = setns(visit.namespace, visit.kind).and_then(|()| (visit.work)());
+        visit.done = (visit.work)();
         exit(0)
     }
     let mut stack = [const { MaybeUninit::<u8>::uninit() }; 16384];
-    let mut data = Visit { namespace, kind, work, done: Err(Errno::CHILD) };
+    let mut data = Visit { work, done: Err(Errno::CHILD) };
     // SAFETY: `visit` uses only `data`, which outlives its stay on our memory; the caller vouches for `work`.
-    let child = unsafe { vfork(Clone::FILES, None, &mut stack, visit, (&raw mut data).cast()) }?;
+    let child = unsafe { vfork(new | Clone::FILES, None, &mut stack, visit, (&raw mut data).cast()) }?;
     let _reaped = wait(&child.pidfd, Waiting::Block);
     data.done
 }
