@@ -8,7 +8,7 @@ use liballoc::vec::Vec;
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::{Paused, Thread};
 use orlop::plan::{Gate, Phase, Warning, Weight, exec};
-use orlop::{CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
+use orlop::{Bundle, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
