@@ -20,7 +20,7 @@ use crate::value;
 pub use checkpoint::{Checkpoint, CriuOptions, PageServer, Restore};
 pub use global::{CgroupManager, Global, Level, LogFormat, Program};
 pub use limits::Update;
-pub use process::{Create, Exec, Run, SubCgroup};
+pub use process::{Create, Exec, Run};
 pub use value::User;
 
 /// One container, or all whose id matches.
@@ -113,20 +113,9 @@ pub struct Spec<'a> {
     pub rootless: bool,
 }
 
-/// `explain`.
+/// `explain` and `lint`: what looks at a bundle, and makes nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Explain<'a> {
-    /// The bundle.
-    pub bundle: Option<&'a CStr>,
-    /// Another file than the bundle's config.json.
-    pub config: Option<&'a CStr>,
-    /// The format.
-    pub format: LogFormat,
-}
-
-/// `lint`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lint<'a> {
+pub struct Look<'a> {
     /// The bundle.
     pub bundle: Option<&'a CStr>,
     /// Another file than the bundle's config.json.
@@ -186,11 +175,11 @@ pub enum Command<'a> {
     Delete(Delete<'a>),
     Events(Events<'a>),
     Exec(Exec<'a>),
-    Explain(Explain<'a>),
+    Explain(Look<'a>),
     Features,
     Info,
     Kill(Kill<'a>),
-    Lint(Lint<'a>),
+    Lint(Look<'a>),
     List(List),
     Mounts(Mounts<'a>),
     Pause(Id<'a>),
@@ -326,6 +315,14 @@ fn target<'a>(given: &Given<'a>) -> Result<Target<'a>, String> {
     })
 }
 
+fn look<'a>(given: &Given<'a>) -> Result<Look<'a>, String> {
+    Ok(Look {
+        bundle: given.raw("bundle"),
+        config: given.raw("config"),
+        format: given.choice("format", TEXT_JSON)?.unwrap_or_default(),
+    })
+}
+
 fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<'a>, String> {
     let one = || id(given).map(|id| Id { id });
     Ok(match spec.name {
@@ -334,19 +331,11 @@ fn command<'a>(spec: &'static CommandSpec, given: &Given<'a>) -> Result<Command<
         "delete" => Command::Delete(Delete { target: target(given)?, force: given.flag("force")? }),
         "events" => Command::Events(events(given)?),
         "exec" => Command::Exec(process::exec(given)?),
-        "explain" => Command::Explain(Explain {
-            bundle: given.raw("bundle"),
-            config: given.raw("config"),
-            format: given.choice("format", TEXT_JSON)?.unwrap_or_default(),
-        }),
+        "explain" => Command::Explain(look(given)?),
         "features" => Command::Features,
         "info" => Command::Info,
         "kill" => Command::Kill(kill(given)?),
-        "lint" => Command::Lint(Lint {
-            bundle: given.raw("bundle"),
-            config: given.raw("config"),
-            format: given.choice("format", TEXT_JSON)?.unwrap_or_default(),
-        }),
+        "lint" => Command::Lint(look(given)?),
         "list" => Command::List(List {
             format: given.choice("format", TABLE_JSON)?.unwrap_or_default(),
             quiet: given.flag("quiet")?,

@@ -110,11 +110,9 @@ fn read_to_end(file: impl AsFd) -> Result<Vec<u8>, Errno> {
     let mut text = Vec::new();
     let mut piece = vec![0u8; 65_536];
     loop {
-        match fs::read(file.as_fd(), &mut piece) {
-            Ok(0) => return Ok(text),
-            Ok(n) => text.extend_from_slice(piece.get(..n).unwrap_or_default()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        match fs::read(file.as_fd(), &mut piece)? {
+            0 => return Ok(text),
+            n => text.extend_from_slice(piece.get(..n).unwrap_or_default()),
         }
     }
 }

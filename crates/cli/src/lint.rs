@@ -5,12 +5,12 @@ use liballoc::string::{String, ToString};
 
 use orlop::lint::{self, Severity};
 
-use crate::command::{Lint, LogFormat};
+use crate::command::{LogFormat, Look};
 use crate::options::{bundle, options_of_a_plan, runtime};
 use crate::run::{Context, Outcome, print};
 
 /// Ends with 1 where an error is among the findings.
-pub(crate) fn lint(context: &Context<'_>, options: &Lint<'_>) -> Outcome {
+pub(crate) fn lint(context: &Context<'_>, options: &Look<'_>) -> Outcome {
     let how = options_of_a_plan(context)?;
     let bundle = bundle(options.bundle, options.config)?;
     let findings = runtime(context).lint("linted", &bundle, &how)?;

@@ -13,7 +13,7 @@ use orlop_sys::fs::{self, OFlags};
 use orlop_sys::{CWD, Errno};
 
 use crate::command::{
-    self, Command, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts, MountsAction,
+    self, Command, Create, Delete, Exec, Id, Kill, Level, List, Listing, LogFormat, Look, Mounts, MountsAction,
     Program, Run, Spec, Target,
 };
 use crate::environment::RootOrigin;
@@ -192,13 +192,10 @@ fn exec(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
 fn executed(context: &Context<'_>, options: &Exec<'_>) -> Outcome {
     let container = runtime(context).container(options.id)?;
     let attendance = if options.detach { Attendance::Detached } else { Attendance::Foreground };
-    let cgroups = options.cgroups.iter();
-    let cgroups: Vec<exec::SubCgroup<'_>> =
-        cgroups.map(|sub| exec::SubCgroup { controllers: sub.controllers.clone(), path: sub.path }).collect();
     let how = ExecOptions {
         pid_file: options.pid_file.map(ToOwned::to_owned),
         preserve_fds: preserve_fds(context, options.preserve_fds)?,
-        cgroups: &cgroups,
+        cgroups: &options.cgroups,
         paused: if options.ignore_paused { Paused::Ignored } else { Paused::Refused },
         console: console(attendance, options.console_socket)?,
         pidfd_socket: pidfd_socket(options.pidfd_socket)?,
@@ -372,7 +369,7 @@ fn spec(_: &Context<'_>, options: &Spec<'_>) -> Outcome {
     Ok(0)
 }
 
-fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
+fn explain(context: &Context<'_>, options: &Look<'_>) -> Outcome {
     let how = options_of_a_plan(context)?;
     let bundle = bundle(options.bundle, options.config)?;
     let plan = runtime(context).plan("explained", &bundle, &how, Gate::Start)?;

@@ -2,18 +2,18 @@
 
 use alloc::ffi::CString;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::Group;
-use orlop_sys::fs::{self, AtFlags, OFlags};
-use orlop_sys::process::{self, Pid};
+use orlop_sys::fs::{self, AtFlags};
 use orlop_sys::time::{Timespec, sleep};
 use orlop_sys::{CWD, Errno};
 
 use crate::config::Status;
 use crate::container::{Container, Force, group_of};
 use crate::error::{Error, Kind, Result};
+use crate::pid_file;
 use crate::runtime::Runtime;
 
 /// Something that nobody looks after.
@@ -101,7 +101,7 @@ fn examine(container: &Container, found: &mut Vec<Finding>) -> Result<()> {
         add(what, Remedy::Delete);
     }
     if let Some(record) = &record {
-        for (path, pid) in partial_pid_files(&record.told.bundle)? {
+        for (path, pid) in pid_file::partial(&record.told.bundle)? {
             add(format!("{path}, the pid file of a create that was interrupted (pid {pid})"), Remedy::Unlink(path));
         }
     }
@@ -118,63 +118,4 @@ fn cgroups(group: &Group) -> String {
     let processes = group.pids().map_or(0, |pids| pids.len());
     let with = if processes == 0 { String::new() } else { format!(" with {processes} process(es)") };
     format!(", its cgroup{with}: {}", paths.join(" "))
-}
-
-/// Files `.NAME.PID` in a bundle that hold no more than the beginning of that PID, of no living process: what a pid
-/// file is written as before it is renamed.
-fn partial_pid_files(bundle: &str) -> Result<Vec<(String, Pid)>> {
-    let mut found = Vec::new();
-    let path = crate::state::c_string(bundle)?;
-    let Ok(dir) = fs::open_at(CWD, &path, OFlags::DIRECTORY, 0) else {
-        // The bundle is gone, and all in it.
-        return Ok(found);
-    };
-    let mut buf = alloc::vec![0u8; 16384];
-    loop {
-        let n = fs::read_dir(&dir, &mut buf)
-            .map_err(|errno| Error::system("getdents64", format!("bundle {bundle}"), errno))?;
-        if n == 0 {
-            return Ok(found);
-        }
-        for (name, _) in fs::entries(buf.get(..n).unwrap_or_default()) {
-            let Some((name, pid)) = name.to_str().ok().and_then(|text| Some((text, pid_of(text)?))) else {
-                continue;
-            };
-            let path = format!("{bundle}/{name}");
-            let c_path = crate::state::c_string(&path)?;
-            let text = fs::open_at(CWD, &c_path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK, 0)
-                .and_then(|file| crate::state::read_all(&file));
-            let ours = text.is_ok_and(|text| pid.to_string().as_bytes().starts_with(&text));
-            if ours && process::kill(pid, 0) == Err(Errno::SRCH) {
-                found.push((path, pid));
-            }
-        }
-    }
-}
-
-/// The number that a file name of the form `.NAME.PID` ends with.
-fn pid_of(name: &str) -> Option<Pid> {
-    let (front, digits) = name.rsplit_once('.')?;
-    let pid: Pid = digits.parse().ok()?;
-    (front.len() > 1 && front.starts_with('.') && pid > 0 && pid.to_string() == digits).then_some(pid)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_partial_pid_files() {
-        for (name, pid) in [
-            (".pid.12", Some(12)),
-            (".init.pid.7", Some(7)),
-            ("pid.12", None),
-            (".12", None),
-            (".pid.012", None),
-            (".pid.-3", None),
-            (".pid.x", None),
-        ] {
-            assert_eq!(pid_of(name), pid, "{name}");
-        }
-    }
 }

@@ -75,9 +75,9 @@ fn ten_containers_from_eight_threads() {
 fn exec_leaves_its_thread_where_it_was() {
     let scratch = env::temp_dir().join(format!("orlop-exec-test-{}", std::process::id()));
     bundle(&scratch.join("bundle"), &["/bin/probe", "sleep", "60"]);
-    let runtime = orlop::Runtime::at(&scratch.join("state")).unwrap();
+    let runtime = orlop::Runtime::at(scratch.join("state")).unwrap();
     let id = format!("exec-thread-{}", std::process::id());
-    let loaded = orlop::Bundle::load(&scratch.join("bundle")).unwrap();
+    let loaded = orlop::Bundle::load(scratch.join("bundle")).unwrap();
     let mut running = runtime.run(&id, &loaded, &orlop::CreateOptions::default()).unwrap();
     let container = runtime.container(&id).unwrap();
     let before = embed::surroundings();

@@ -6,6 +6,8 @@ use liballoc::format;
 use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
+use orlop::plan::exec::SubCgroup;
+
 use crate::parse::Given;
 use crate::value::{self, User};
 
@@ -43,15 +45,6 @@ pub struct Run<'a> {
     pub keep: bool,
     /// Whether its orphans are not adopted.
     pub no_subreaper: bool,
-}
-
-/// A cgroup below the container's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SubCgroup<'a> {
-    /// The v1 controllers that it is meant for; empty for the one path of v2.
-    pub controllers: Vec<&'a str>,
-    /// The path.
-    pub path: &'a str,
 }
 
 /// `exec`.

@@ -89,7 +89,7 @@ impl Asked {
 }
 
 /// A cgroup below the container's.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SubCgroup<'a> {
     /// The v1 controllers that it is for; without any it is for all.
     pub controllers: Vec<&'a str>,
