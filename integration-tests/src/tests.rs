@@ -15,6 +15,7 @@ mod cri;
 mod criu;
 mod docker;
 mod errors;
+mod events;
 mod exec;
 mod exec_security;
 mod fields;
@@ -35,6 +36,7 @@ mod races;
 mod rdt;
 mod recipes;
 mod rootfs;
+mod rootless;
 mod scale;
 mod scopes;
 mod seccomp;
@@ -43,6 +45,7 @@ mod subgroups;
 mod systemd;
 mod terminal;
 mod trace;
+mod update;
 mod users;
 mod words;
 
@@ -69,6 +72,8 @@ impl Test {
 const ROOT: &[&str] = &["host-root", "host-v2view", "vm-v2", "vm-systemd", "vm-v1"];
 /// Where systemd makes the cgroups.
 const SYSTEMD: &[&str] = &["vm-systemd", "vm-v1-systemd"];
+/// Where an ordinary user runs containers.
+const ROOTLESS: &[&str] = &["vm-rootless"];
 /// Where an ordinary user's own systemd does.
 const ROOTLESS_SYSTEMD: &[&str] = &["vm-rootless-systemd"];
 /// Where the kernel has AppArmor.
@@ -129,6 +134,8 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         trace::TESTS,
         control::TESTS,
+        update::TESTS,
+        events::TESTS,
         subgroups::TESTS,
         systemd::TESTS,
         scopes::TESTS,
@@ -138,6 +145,7 @@ pub fn all() -> impl Iterator<Item = Test> {
         podman::TESTS,
         builds::TESTS,
         pods::TESTS,
+        rootless::TESTS,
         recipes::TESTS,
     ]
     .into_iter()

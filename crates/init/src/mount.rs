@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 
-use orlop_sys::fd::{BorrowedFd, OwnedFd};
+use orlop_sys::fd::{self, BorrowedFd, OwnedFd};
 use orlop_sys::fs::{AtFlags, FileType, OFlags, Resolve};
 use orlop_sys::mount::{self, Attr, MountAttr, MsFlags, Propagation, Reach};
 use orlop_sys::{CWD, Errno, fs, net};
@@ -153,7 +153,7 @@ pub(crate) fn old_mount(ctx: &mut Context<'_>, mount: &OldMount, out: Slot) -> R
         in_proc(target, change)?;
     }
     let made = if flags.contains(MsFlags::REMOUNT) {
-        fs::duplicate(target, 0).at(Call::Dup3)?
+        fd::duplicate(target, 0).at(Call::Dup3)?
     } else {
         // What is there now is the new mount.
         root::open(ctx.fd(mount.root)?, ctx.text(mount.path)?, OFlags::PATH).at(Call::Openat2)?
@@ -440,7 +440,8 @@ pub(crate) fn unmount(ctx: &Context<'_>, root: Slot, path: Text, over_proc: Over
     let mut parent = root::open(root, buf.set(directory)?, OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
     let beneath = Resolve::BENEATH | Resolve::NO_MAGICLINKS;
     let mut found = fs::open_at2(&parent, name, OFlags::PATH | OFlags::NOFOLLOW, 0, beneath).at(Call::Openat2)?;
-    if fs::stat(&found).at(Call::Statx)?.file_type() == FileType::Symlink {
+    let linked = fs::stat(&found).at(Call::Statx)?.file_type() == FileType::Symlink;
+    if linked {
         found = root::open(root, path, OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
         // From the root of a mount this leads to where it is mounted.
         parent = fs::open_at(&found, c"..", OFlags::PATH | OFlags::DIRECTORY, 0).at(Call::Open)?;
@@ -450,12 +451,15 @@ pub(crate) fn unmount(ctx: &Context<'_>, root: Slot, path: Text, over_proc: Over
         return Err(Failure { call: Call::ProcCheck, errno: Errno::PERM });
     }
     if fs::stat(&found).at(Call::Statx)?.is_dir() {
-        fs::fchdir(&found).at(Call::Fchdir)?;
-        mount::detach_here(c".").at(Call::Umount2)
-    } else {
-        fs::fchdir(&parent).at(Call::Fchdir)?;
-        mount::detach_here(name).at(Call::Umount2)
+        match fs::fchdir(&found) {
+            Ok(()) => return mount::detach_here(c".").at(Call::Umount2),
+            // The host may have closed it to the root of a user namespace.
+            Err(Errno::ACCES) if !linked => {}
+            Err(errno) => return Err(Failure { call: Call::Fchdir, errno }),
+        }
     }
+    fs::fchdir(&parent).at(Call::Fchdir)?;
+    mount::detach_here(name).at(Call::Umount2)
 }
 
 pub(crate) fn chroot(ctx: &Context<'_>, root: Slot) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::root::Node;
 use crate::step::{Follow, Make, Step};
 use crate::{attributes, console, copy, credentials, exec, mount, namespace, old, root};
 use orlop_sys::mount::{Propagation, Reach};
-use orlop_sys::thread::{self, SchedAttr};
+use orlop_sys::thread::SchedAttr;
 use orlop_sys::tty::WindowSize;
 
 use crate::context::At;
@@ -107,7 +107,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Chroot { root } => mount::chroot(ctx, root),
         Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
         Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
-        Step::NoNewPrivileges {} => thread::no_new_privileges().at(Call::NoNewPrivileges),
+        Step::NoNewPrivileges {} => orlop_sys::credentials::no_new_privileges().at(Call::NoNewPrivileges),
         Step::Seccomp { program, flags, listener } => credentials::seccomp(ctx, program, flags, listener),
         Step::Bounding { keep } => credentials::bounding(ctx, keep),
         Step::User { uid, gid, groups, set_groups } => credentials::user(ctx, uid, gid, groups, set_groups),

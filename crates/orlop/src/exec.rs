@@ -10,20 +10,23 @@ use core::ffi::CStr;
 use orlop_cgroup::{Dir, Group, Joined, Need, Version};
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
-use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid};
+use orlop_sys::process::{Clone as CloneFlags, Ended, Pid};
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
+use crate::agent;
 use crate::cgroup::from_cgroup;
 use crate::config::{Config, NamespaceKind, Status};
 use crate::console::{self, Console, Ends};
-use crate::create::{offer, write_oom_score, write_pid_file};
+use crate::create::write_oom_score;
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
+use crate::pid_file;
 use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
+use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
@@ -111,7 +114,9 @@ pub(crate) fn exec(
     let in_scope = record.scope.is_some();
     let launch = loop {
         let timed = trace.is_some();
-        let birth = Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed };
+        let rootless = host.rootless;
+        let birth =
+            Origin { config: &config, target: &target, init: &pidfd, init_pid: init.pid, in_scope, timed, rootless };
         match tracing.time("clone", || launch(&birth, &plan, &group, &console, options, &mut bin))? {
             Some(launch) => break launch,
             // Init has to wait until systemd has moved it.
@@ -215,6 +220,8 @@ struct Origin<'a> {
     /// Whether systemd can put it where the caller may not.
     in_scope: bool,
     timed: bool,
+    /// Whether who asks lacks the host's rights.
+    rootless: bool,
 }
 
 /// `None` where the caller may not enter the container's cgroup and systemd can do it for him.
@@ -231,11 +238,11 @@ fn launch(
     let own_pids = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
     let at_birth = origin.target.is_joined_at_birth(origin.config);
     let init = origin.init.borrow();
+    // A thread gets back into a pid namespace by a right over it alone, which root of a user namespace may not have.
+    let by_child = at_birth || origin.rootless && options.thread == Thread::Returns;
     let mut join = Vec::new();
-    if at_birth {
-        join.push((init, CloneFlags::NEWUSER));
-        join.extend(own_pids.then_some((init, CloneFlags::NEWPID)));
-    }
+    join.extend(at_birth.then_some((init, CloneFlags::NEWUSER)));
+    join.extend((own_pids && by_child).then_some((init, CloneFlags::NEWPID)));
     // Without a mount namespace of its own the container is where its root is.
     let root = match origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
         true => None,
@@ -248,7 +255,7 @@ fn launch(
             cgroup,
             slots: [(slot::INIT, init)].into_iter().chain(console_slot.clone()).chain(root).collect(),
             preserve_fds: options.preserve_fds,
-            pid_namespace: (own_pids && !at_birth).then_some(init),
+            pid_namespace: (own_pids && !by_child).then_some(init),
             thread: options.thread,
             timed: origin.timed,
             ignored: Some(ignored),
@@ -291,11 +298,11 @@ fn cannot_enter(error: &Error) -> bool {
 }
 
 fn is_permission(error: &Error) -> bool {
-    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::ACCES, Errno::PERM])
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {
-    [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::BUSY, Errno::NOENT, Errno::NODEV])
 }
 
 /// As runc words it.
@@ -347,24 +354,23 @@ fn accompany(
                     launch.complete(index as u32)?;
                     launch.await_init(plan, index as u32)?;
                     let state = subject.state(Status::Running, init);
-                    launch.listener().and_then(|listener| offer(&listener, plan, launch.pid(), (path, metadata), state))
+                    launch
+                        .listener()
+                        .and_then(|listener| agent::offer(&listener, plan, launch.pid(), (path, metadata), state))
                 }
                 _ => Ok(()),
             };
             let done = if task.overlaps() == overlaps { tracing.task(entry, act) } else { Ok(()) };
-            done.map_err(|error| {
-                let origin = entry.origin.to_pointer();
-                error.at(entry.phase, origin)
-            })?;
+            done.map_err(|error| entry.blame(error))?;
         }
     }
     launch.complete(plan.entries.len() as u32)?;
     if let Some(socket) = &options.pidfd_socket {
-        console::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
+        socket::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
         launch.await_program(plan)?;
-        write_pid_file(path, launch.pid())?;
+        pid_file::write(path, launch.pid())?;
     }
     Ok(())
 }
@@ -413,14 +419,9 @@ impl Executed {
         self.console.take().map_or(Ok(None), console::receive)
     }
 
-    /// Sends it a signal; one that has ended gets none.
+    /// Sends it a signal, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(self.launch.pidfd(), signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno).during("exec", &self.id))
-            }
-        }
+        self.launch.signal(signal).map_err(|error| error.during("exec", &self.id))
     }
 
     /// Waits until its program is executed, and leaves it to itself.
@@ -436,6 +437,7 @@ impl Executed {
             return Ok(ended);
         }
         let ended = self.tracing().time("wait", || self.launch.reap());
+        let ended = ended.map_err(|error| error.during("exec", &self.id))?;
         self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(self.asked.place(error).during("exec", &self.id));

@@ -8,6 +8,7 @@ use orlop_cgroup::{DevicePlan, Dir, Missing, Verdict, Version};
 use orlop_init::show::Show;
 use orlop_init::step::{Call, Slot, Step};
 use orlop_sys::Errno;
+use orlop_sys::mount::Reach;
 
 use crate::error::{Error, Kind};
 use crate::plan::{Act, Entry, Ids, Plan, Task, slot};
@@ -271,7 +272,11 @@ pub(crate) fn step_error(
         Step::Ambient { .. } => Error::new(Kind::System, format!("unable to set ambient capability {detail}: {errno}"))
             .hint("an ambient capability must be permitted and inheritable"),
         Step::BindRoot { path, .. } => system(format!("rootfs {}", text(path))),
-        Step::CloneTree { path, .. } => system(format!("bind source {}", text(path))),
+        Step::CloneTree { path, reach, .. } => {
+            let error = system(format!("bind source {}", text(path)));
+            let is_cut = plan.rootless && errno == Errno::INVAL && reach == Reach::One;
+            if is_cut { error.hint(crate::idmap::LOCKED_BELOW) } else { error }
+        }
         Step::MakeFs { fstype, params, .. } => {
             let mut what = format!("mounting {}", text(fstype));
             if let (Some(Call::Fsconfig), Some(param)) = (call, blob.params(params).get(detail as usize)) {
@@ -291,6 +296,9 @@ pub(crate) fn step_error(
                 }
                 (Some(Call::Fsopen), Errno::NODEV) => {
                     error.hint("/proc/filesystems has no such type: mistyped, or its module is not there")
+                }
+                (Some(Call::Fsopen | Call::FsconfigCreate | Call::Fsmount), Errno::PERM) => {
+                    error.hint(refused(&text(fstype)))
                 }
                 _ => error,
             }
@@ -366,6 +374,9 @@ pub(crate) fn step_error(
         Step::Stdio { uid } if errno == Errno::INVAL => {
             Error::new(Kind::InvalidConfig, format!("user {uid} is not mapped in the container's user namespace"))
         }
+        Step::User { .. } if errno == Errno::INVAL => {
+            system(String::from(step.name())).hint("the container's user namespace has no such id")
+        }
         Step::DetachAllBut { .. } => system(String::from("detaching the host's mounts")),
         Step::WriteProc { path, value, .. } => proc_error(&text(path), &text(value), call_name, errno),
         Step::Scheduler { .. } => {
@@ -380,6 +391,16 @@ pub(crate) fn step_error(
         Step::MemoryPolicy { .. } => system(String::from("setting the memory policy")),
         Step::Seccomp { .. } => system(String::from("loading the filter")),
         _ => system(String::from(step.name())),
+    }
+}
+
+/// What a user namespace has to own to make such a file system; see user_namespaces(7).
+fn refused(fstype: &str) -> &'static str {
+    match fstype {
+        "proc" => "in a user namespace it needs a pid namespace of its own, and another procfs that nothing covers",
+        "sysfs" => "in a user namespace it needs a network namespace of its own, and another sysfs: bind the host's",
+        "mqueue" => "in a user namespace it needs an ipc namespace of its own",
+        _ => "in a user namespace only few can be made, such as tmpfs and overlay",
     }
 }
 

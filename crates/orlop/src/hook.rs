@@ -13,7 +13,8 @@ use orlop_init::Report;
 use orlop_init::hook::{self, Detail, Ending, Excerpt};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
-use orlop_sys::fs::{self, OFlags, duplicate};
+use orlop_sys::fd::duplicate;
+use orlop_sys::fs::{self, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 

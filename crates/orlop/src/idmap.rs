@@ -174,7 +174,7 @@ impl Copy<'_> {
     /// Makes system calls, and nothing else.
     fn make(&self, call: &mut &'static str) -> orlop_sys::Result<OwnedFd> {
         use orlop_sys::mount::{self, Attr, MountAttr};
-        *call = "open_tree";
+        *call = OPEN_TREE;
         let copied = mount::clone_tree(CWD, self.path, self.reach, self.flags)?;
         if let Some((ids, reach)) = &self.ids {
             *call = "mount_setattr(MOUNT_ATTR_IDMAP)";
@@ -188,14 +188,31 @@ impl Copy<'_> {
         let error = Error::system(call, format!("bind source {}", self.path.to_string_lossy()), errno);
         match errno {
             Errno::INVAL if self.ids.is_some() => error.hint("its file system may not know mounts with other ids"),
+            Errno::PERM if self.ids.is_some() => error.hint("other ids take CAP_SYS_ADMIN where it was first mounted"),
             _ => error,
         }
     }
 
-    /// Copies a mount of the caller's own mount namespace.
+    /// Copies a mount of the caller's own mount namespace: with its rights there, or of a copy where it has none.
     pub(crate) fn here(&self) -> Result<OwnedFd> {
         let mut call = "";
-        self.make(&mut call).map_err(|errno| self.failed(call, errno))
+        match self.make(&mut call) {
+            Err(Errno::PERM) if call == OPEN_TREE => {}
+            done => return done.map_err(|errno| self.failed(call, errno)),
+        }
+        call = "clone3";
+        let mut tree = None;
+        let mut work = || {
+            tree = Some(self.make(&mut call)?);
+            Ok(())
+        };
+        // SAFETY: `work` makes system calls, and nothing else.
+        let done = unsafe { process::in_copied_mount_namespace(&mut work) };
+        done.map_err(|errno| {
+            let error = self.failed(call, errno);
+            if (call, errno) == (OPEN_TREE, Errno::INVAL) { error.hint(LOCKED_BELOW) } else { error }
+        })?;
+        tree.ok_or_else(no_copy)
     }
 }
 
@@ -212,5 +229,14 @@ pub(crate) fn copy_mount(pid: Pid, copy: &Copy<'_>) -> Result<OwnedFd> {
     // SAFETY: `work` makes system calls, and nothing else.
     let done = unsafe { process::in_mount_namespace(namespace.borrow(), &mut work) };
     done.map_err(|errno| copy.failed(call, errno))?;
-    tree.ok_or_else(|| Error::new(Kind::System, "no mount was copied"))
+    tree.ok_or_else(no_copy)
+}
+
+const OPEN_TREE: &str = "open_tree";
+
+/// mount_namespaces(7): what came from a more privileged mount namespace is one unit.
+pub(crate) const LOCKED_BELOW: &str = "without root's rights what is mounted below it comes along: use \"rbind\"";
+
+fn no_copy() -> Error {
+    Error::new(Kind::System, "no mount was copied")
 }

@@ -8,6 +8,7 @@ use orlop_init::step::{Follow, Step};
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::net::{self, SocketType};
+use orlop_sys::process::Clone as CloneFlags;
 use orlop_sys::{CWD, Errno, OwnedFd};
 
 use crate::config::{Config, Mount, Status};
@@ -31,6 +32,7 @@ struct Entered<'a> {
     config: &'a Config<'a>,
     init: Init,
     pidfd: OwnedFd,
+    target: Target<'a>,
 }
 
 impl Container {
@@ -40,12 +42,12 @@ impl Container {
         self.changed("mounts add", || {
             self.entered(|entered| {
                 let plan = entered.plan(|live| live::add(live, mounts))?;
-                entered.carry_out(&plan, live::needs_pid_namespace(mounts)).map_err(|(error, attached)| {
-                    match entered.remove(&attached) {
+                entered.carry_out(&plan, live::needs_pid_namespace(entered.config, mounts)).map_err(
+                    |(error, attached)| match entered.remove(&attached) {
                         Ok(()) => error,
                         Err(second) => error.hint(alloc::format!("and this could not be undone: {second}")),
-                    }
-                })
+                    },
+                )
             })
         })
     }
@@ -66,7 +68,14 @@ impl Container {
         let pidfd = init.open()?.ok_or_else(not_running)?;
         let (record, text) = self.dir().read_record()?.ok_or_else(not_running)?;
         let config = Config::parse(&text)?;
-        work(&Entered { record: &record, config: &config, init, pidfd })
+        let target = Target {
+            cgroups: record.cgroups.iter().map(CgroupDir::to_dir).collect(),
+            sub_cgroups: &[],
+            is_attached: false,
+            own_user_namespace: shares_user_namespace(&config, init.pid)?,
+            is_unprivileged: orlop_sys::credentials::euid() != 0,
+        };
+        work(&Entered { record: &record, config: &config, init, pidfd, target })
     }
 }
 
@@ -74,15 +83,8 @@ impl Entered<'_> {
     fn plan(&self, make: impl FnOnce(&Live<'_>) -> Result<Plan>) -> Result<Plan> {
         let host = Host::probe()?;
         let options = Options { bundle: &self.record.told.bundle, ..Options::default() };
-        let target = Target {
-            cgroups: self.record.cgroups.iter().map(CgroupDir::to_dir).collect(),
-            sub_cgroups: &[],
-            is_attached: false,
-            own_user_namespace: shares_user_namespace(self.config, self.init.pid)?,
-            is_unprivileged: false,
-        };
         let rootfs = &self.record.told.rootfs;
-        let live = Live { config: self.config, host: &host, options: &options, target: &target, rootfs };
+        let live = Live { config: self.config, host: &host, options: &options, target: &self.target, rootfs };
         make(&live).map_err(|error| error.of(DOCUMENT))
     }
 
@@ -102,12 +104,19 @@ impl Entered<'_> {
         let trees = self.copy_all(plan).map_err(none)?;
         let pair = net::socket_pair(SocketType::Stream);
         let (ours, inits) = pair.map_err(|errno| none(Error::system("socketpair", "a socket for mounts", errno)))?;
+        let init = self.pidfd.borrow();
+        let mut join = Vec::new();
+        if in_pid_namespace {
+            join.push((init, CloneFlags::NEWPID));
+            join.extend(self.target.is_joined_at_birth(self.config).then_some((init, CloneFlags::NEWUSER)));
+        }
         let birth = Birth {
-            join: &[],
+            join: &join,
             cgroup: None,
-            slots: Vec::from([(slot::INIT, self.pidfd.borrow()), (slot::MOUNTS, inits.borrow())]),
+            slots: Vec::from([(slot::INIT, init), (slot::MOUNTS, inits.borrow())]),
             preserve_fds: 0,
-            pid_namespace: in_pid_namespace.then(|| self.pidfd.borrow()),
+            // A thread that has joined it gets back with rights alone.
+            pid_namespace: None,
             thread: Thread::Returns,
             timed: false,
             ignored: None,
@@ -137,8 +146,7 @@ impl Entered<'_> {
                     flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
                     ids: namespace.as_ref().map(|fd| (fd.borrow(), ids_reach)),
                 };
-                let tree =
-                    copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
+                let tree = copy.here().map_err(|error| entry.blame(error).of(DOCUMENT))?;
                 trees.push(tree);
             }
         }

@@ -19,6 +19,14 @@ fn bundle(directory: &Path, args: &[&str]) {
     let text = fs::read_to_string(fixtures.join("bundles/demo/config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
     config["process"]["args"] = serde_json::json!(args);
+    if env::var_os(INSIDE).is_some() {
+        let own = serde_json::json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+        let linux = config["linux"].as_object_mut().unwrap();
+        linux.get_mut("namespaces").unwrap().as_array_mut().unwrap().push(serde_json::json!({"type": "user"}));
+        linux.insert("uidMappings".into(), own.clone());
+        linux.insert("gidMappings".into(), own);
+        linux.remove("resources");
+    }
     fs::write(directory.join("config.json"), config.to_string()).unwrap();
 }
 
@@ -26,12 +34,27 @@ fn bundle(directory: &Path, args: &[&str]) {
 #[test]
 #[allow(clippy::print_stderr)] // why a test did not run
 fn the_program_stays_as_it_was() {
-    if orlop_sys::thread::euid() != 0 {
+    if orlop_sys::credentials::euid() != 0 {
         eprintln!("skipped: needs root");
         return;
     }
+    if env::var_os(INSIDE).is_some() {
+        return exec_leaves_its_thread_where_it_was();
+    }
     ten_containers_from_eight_threads();
     exec_leaves_its_thread_where_it_was();
+    exec_of_root_of_a_user_namespace();
+}
+
+/// Set where this program runs once more, as root of a user namespace.
+const INSIDE: &str = "ORLOP_TEST_INSIDE";
+
+/// It has no right in its own pid namespace, and so could not get back there.
+fn exec_of_root_of_a_user_namespace() {
+    let mut again = Command::new("unshare");
+    again.args(["--user", "--map-root-user"]).arg(env::current_exe().unwrap()).args(["--nocapture"]);
+    let done = again.env(INSIDE, "1").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn ten_containers_from_eight_threads() {

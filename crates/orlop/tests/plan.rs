@@ -13,7 +13,7 @@ use orlop::{Host, Kind, explain};
 use serde_json::{Value, json};
 
 mod common;
-use common::{HYBRID, V1, V2, base, host, patch};
+use common::{CREATE, HYBRID, V1, V2, base, host, patch};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
@@ -23,23 +23,6 @@ fn read(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
-
-const CREATE: Options<'_> = Options {
-    id: "snapshot",
-    bundle: "/bundle",
-    gate: Gate::Start,
-    root_change: RootChange::Pivot,
-    keyring: plan::SessionKeyring::New,
-    cgroup_manager: orlop::CgroupManager::Cgroupfs,
-    systemd: orlop::Bus::System,
-    systemd_cgroup: "",
-    preserve_fds: 0,
-    listen_fds: 0,
-    // A terminal is one wherever its master goes.
-    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
-    joins_own_network: false,
-    orphans: plan::Orphans::Elsewhere,
-};
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.
 fn text(plan: &plan::Plan) -> String {

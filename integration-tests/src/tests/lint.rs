@@ -12,8 +12,9 @@ use crate::tests::{Outcome, tests};
 tests! { "lint":
     EVERYWHERE {
         sound_bundle, all_findings_at_once, warnings_are_no_failure, errors_are_those_of_create,
-        what_is_not_on_this_host, what_this_kernel_lacks, no_configuration, missing_controllers,
+        what_is_not_on_this_host, what_this_kernel_lacks, no_configuration,
     }
+    ROOT { missing_controllers }
 }
 
 fn lint(t: &Context, bundle: &Bundle, more: &[&str]) -> Done {

@@ -1,7 +1,7 @@
 //! `mounts add` and `mounts remove`: what a running container has mounted, and what a hostile one makes of it.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -10,16 +10,19 @@ use serde_json::{Value, json};
 use crate::bundle::Bundle;
 use crate::command::Done;
 use crate::context::{Context, Skip};
-use crate::tests::users::mapped;
+use crate::tests::users::{as_user, mapped, rootless};
 use crate::tests::{Outcome, tests};
 
 tests! { "live_mounts":
-    ROOT {
+    EVERYWHERE {
         adds_and_removes, options_of_a_copy, file_over_a_file, sources_start_from_the_bundle, procfs_of_the_container,
-        sysfs_of_the_container, container_with_user_namespace, ids_of_a_mount, created_and_paused_containers,
-        stopped_container, remounted, nested_ones_go_in_reverse, host_sees_nothing, failure_takes_the_others_back,
-        read_only_root, refused_arguments, destination_link_stays_inside, destination_on_procfs_is_refused, covered_file_stays_covered,
-        destination_races_with_links,
+        sysfs_of_the_container, created_and_paused_containers, stopped_container, remounted, nested_ones_go_in_reverse, host_sees_nothing,
+        failure_takes_the_others_back, read_only_root, refused_arguments, destination_link_stays_inside,
+        destination_on_procfs_is_refused, covered_file_stays_covered,
+    }
+    ROOT {
+        container_with_user_namespace, closed_directory, ids_of_a_mount, ordinary_user,
+        what_an_ordinary_user_cannot, root_of_a_user_namespace, destination_races_with_links,
     }
 }
 
@@ -128,7 +131,8 @@ fn procfs_of_the_container(t: &Context) -> Outcome {
 
 /// And a sysfs the network namespace.
 fn sysfs_of_the_container(t: &Context) -> Outcome {
-    let id = sleeper(t, t.bundle());
+    let bundle = t.bundle().retain("/linux/namespaces", |space| space["type"] != "network");
+    let id = sleeper(t, bundle.with("/linux/namespaces/-", json!({"type": "network"})));
     change(t, "add", &id, &json!([{"destination": "/sys2", "type": "sysfs", "source": "sysfs"}])).ok();
     let devices = probe(t, &id, &["ls", "/sys2/class/net"]).ok().stdout();
     assert!(devices.contains("lo") && devices.lines().count() == 1, "{devices}");
@@ -137,6 +141,7 @@ fn sysfs_of_the_container(t: &Context) -> Outcome {
 }
 
 fn container_with_user_namespace(t: &Context) -> Outcome {
+    t.needs_root()?;
     let bundle = mapped(t.bundle());
     // The host's root is nobody in there, and its directories are closed to the container's.
     chown(bundle.rootfs("tmp"), Some(100_000), Some(100_000)).expect("we are root");
@@ -153,7 +158,114 @@ fn container_with_user_namespace(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// It can be mounted, and unmounted again, though nobody in the container can enter it.
+fn closed_directory(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let data = source(t, "data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let id = sleeper(t, mapped(t.bundle()));
+    let mounts = json!([bind(&data, "/tmp", &[])]);
+    change(t, "add", &id, &mounts).ok();
+    assert!(probe(t, &id, &["open", "/tmp/file"]).exits(1).stdout().contains("EACCES"));
+    change(t, "remove", &id, &mounts).ok();
+    assert_eq!(line(t, &id, "/tmp"), None);
+    t.delete(&id);
+    Ok(())
+}
+
+/// A container of an ordinary user's that sleeps.
+fn users_sleeper(t: &Context) -> String {
+    let id = t.id("c");
+    // As `spec --rootless` has it, with the host's network.
+    let bundle = rootless(t.bundle()).retain("/linux/namespaces", |space| space["type"] != "network");
+    let bundle = bundle.with("/root/readonly", json!(false)).args(&["sleep", "600"]);
+    as_user(t, &["run", "--detach", "--bundle", bundle.path(), &id]).ok();
+    id
+}
+
+fn change_as_user(t: &Context, what: &str, id: &str, mounts: &Value) -> Done {
+    let file = t.dir().join("mounts.json");
+    fs::write(&file, mounts.to_string()).expect("writable");
+    as_user(t, &["mounts", what, id, file.to_str().expect("a plain path")])
+}
+
+/// Who may not copy a mount of the host's has a right to do so in a mount namespace of a user namespace.
+fn ordinary_user(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let id = users_sleeper(t);
+    let data = source(t, "data");
+    let proc = json!({"destination": "/proc2", "type": "proc", "source": "proc"});
+    let mounts =
+        json!([bind(&data, "/data", &["ro"]), bind(&format!("{data}/file"), "/tmp/file", &[]), tmpfs("/new"), proc]);
+    change_as_user(t, "add", &id, &mounts).ok().prints(&[]);
+    let words =
+        ["cat", "/data/file", "/tmp/file", "--", "write", "/tmp/file", "DATA", "--", "write", "/data/file", "x"];
+    let done = probe(t, &id, &words).exits(1);
+    assert!(done.stdout().starts_with("data\ndata\n"), "{}", done.stdout());
+    assert!(done.stdout().contains("/data/file: EROFS"), "{}", done.stdout());
+    assert_eq!(fs::read_to_string(format!("{data}/file")).expect("it is there"), "DATA\n");
+    assert!(probe(t, &id, &["cat", "/proc2/1/cmdline"]).ok().stdout().contains("sleep"));
+    let found = crate::host::mounts();
+    assert!(!found.iter().any(|mount| mount.line.contains(t.tag())));
+    change_as_user(t, "remove", &id, &mounts).ok();
+    for place in ["/data", "/tmp/file", "/new", "/proc2"] {
+        assert_eq!(line(t, &id, place), None);
+    }
+    t.delete(&id);
+    Ok(())
+}
+
+/// What the kernel keeps to who has rights outside of the user namespace: refused with what to do about it.
+fn what_an_ordinary_user_cannot(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let id = users_sleeper(t);
+    for (mount, text) in [
+        (json!({"destination": "/tmp", "type": "devtmpfs", "source": "devtmpfs"}), "only few can be made"),
+        (json!({"destination": "/tmp", "type": "sysfs", "source": "sysfs"}), "a network namespace of its own"),
+        // What is mounted below it is not shown without it.
+        (bind("/sys", "/tmp", &[]), "use \"rbind\""),
+        (bind(&source(t, "data"), "/tmp", &["idmap"]), "other ids take CAP_SYS_ADMIN"),
+        // The files of another user's process.
+        (bind("/proc/1/cwd", "/tmp", &[]), "permission denied"),
+    ] {
+        change_as_user(t, "add", &id, &json!([mount])).fails_with(text);
+    }
+    assert_eq!(line(t, &id, "/tmp"), None);
+    t.delete(&id);
+    Ok(())
+}
+
+/// Root, and yet without a right in the mount namespace that it is in.
+fn root_of_a_user_namespace(t: &Context) -> Outcome {
+    t.needs_root()?;
+    let id = t.id("c");
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let bundle = t.bundle().args(&["sleep", "600"]).with("/linux/namespaces/-", json!({"type": "user"}));
+    let bundle = bundle.with("/linux/uidMappings", map.clone()).with("/linux/gidMappings", map);
+    let bundle = bundle.with("/root/readonly", json!(false)).remove("/linux/resources");
+    let file = t.dir().join("mounts.json");
+    let proc = json!({"destination": "/proc2", "type": "proc", "source": "proc"});
+    let mounts = json!([bind(&source(t, "data"), "/data", &[]), tmpfs("/new"), proc]);
+    fs::write(&file, mounts.to_string()).expect("writable");
+    // The words before the command are the binary, `--root` and the log.
+    let script = format!(
+        "exec unshare --user --map-root-user bash -euc '
+            call=(); while [ \"$1\" != list ]; do call+=(\"$1\"); shift; done
+            \"${{call[@]}}\" run --detach --bundle {bundle} {id}
+            \"${{call[@]}}\" mounts add {id} {file}
+            \"${{call[@]}}\" exec {id} /bin/probe cat /data/file /proc2/1/comm
+            \"${{call[@]}}\" mounts remove {id} {file}
+            \"${{call[@]}}\" exec {id} /bin/probe ls /data
+            \"${{call[@]}}\" delete --force {id}' bash \"$@\"",
+        bundle = bundle.path(),
+        file = file.display()
+    );
+    t.orlop(&["list"]).through_bash(&script).end().ok().prints(&["data", "probe"]);
+    Ok(())
+}
+
 fn ids_of_a_mount(t: &Context) -> Outcome {
+    t.needs_root()?;
     let id = sleeper(t, t.bundle());
     let mut mount = bind(&source(t, "data"), "/data", &[]);
     let map = json!([{"containerID": 0, "hostID": 7, "size": 10}]);
@@ -177,7 +289,9 @@ fn created_and_paused_containers(t: &Context) -> Outcome {
     change(t, "add", &id, &json!([tmpfs("/tmp/created")])).ok();
     t.orlop(&["start", &id]).end().ok();
     assert!(line(t, &id, "/tmp/created").is_some());
-    if t.host.has_controller("freezer") || t.host.layout == crate::host::Layout::V2 {
+    // An ordinary user's container is in no cgroup of its own.
+    let can_pause = t.host.has_controller("freezer") || t.host.layout == crate::host::Layout::V2;
+    if can_pause && t.host.uid == 0 {
         t.orlop(&["pause", &id]).end().ok();
         change(t, "add", &id, &json!([tmpfs("/tmp/paused")])).ok();
         t.orlop(&["resume", &id]).end().ok();
@@ -188,9 +302,7 @@ fn created_and_paused_containers(t: &Context) -> Outcome {
 }
 
 fn stopped_container(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     change(t, "add", &id, &json!([tmpfs("/tmp/new")])).fails_with("container not running");
     change(t, "remove", &id, &json!([tmpfs("/tmp/new")])).fails_with("container not running");
     change(t, "add", "nobody", &json!([tmpfs("/tmp/new")])).fails_with("container does not exist");
@@ -333,6 +445,7 @@ fn covered_file_stays_covered(t: &Context) -> Outcome {
 
 /// A directory that becomes a link to the host's tree and back, as fast as it can.
 fn destination_races_with_links(t: &Context) -> Outcome {
+    t.needs_root()?;
     let bundle = t.bundle();
     let outside = t.dir().join("outside");
     fs::create_dir(&outside).expect("writable");

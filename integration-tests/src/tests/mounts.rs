@@ -1,14 +1,17 @@
 //! Options of mounts, against what the host's mount already has.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
 use crate::command::Done;
-use crate::context::Context;
+use crate::context::{Context, Skip};
 use crate::host::mounts;
 use crate::tests::{Outcome, tests};
 
 tests! { "mounts":
+    ROOTLESS { flags_that_the_host_has_locked }
     HOST_ROOT {
         flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go, without_a_mount_namespace,
         slave_root_hears_of_the_host, iversion_is_for_any_file_system,
@@ -51,6 +54,7 @@ fn attributes(done: &Done) -> String {
 /// As `mount --bind -o` has it: what is named holds and the rest goes, but for access times, which stay until another
 /// policy is named; and where nothing is named, all stays.
 fn flags_of_a_bind_mount(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (host, options, wanted) in [
         ("ro,noexec,nodiratime", "bind", "ro,noexec,nodiratime,relatime"),
         ("ro,noexec,nodiratime", "bind,dev", "rw,nodiratime,relatime"),
@@ -70,6 +74,7 @@ fn flags_of_a_bind_mount(t: &Context) -> Outcome {
 
 /// Of a more privileged mount what is locked stays, unless it is named.
 fn locked_flags_stay(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (host, options, wanted) in [
         ("ro", "bind,nosuid,nodev", "ro,nosuid,nodev"),
         ("nodev,nosuid,noatime", "bind,ro,exec", "ro,nosuid,nodev,noatime"),
@@ -84,6 +89,7 @@ fn locked_flags_stay(t: &Context) -> Outcome {
 }
 
 fn locked_flags_that_must_go(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (host, options) in
         [("ro", "bind,rw"), ("nodev", "bind,dev"), ("relatime", "bind,noatime"), ("noatime", "bind,relatime")]
     {
@@ -102,8 +108,44 @@ fn locked_flags_that_must_go(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// What the host has not mounted for an ordinary user, who binds it: the kernel locks its flags for whoever does not own
+/// the mount namespace that it comes from.
+fn flags_that_the_host_has_locked(t: &Context) -> Outcome {
+    if t.host.uid == 0 {
+        return Err(Skip("needs an ordinary user".into()));
+    }
+    const FLAGS: [&str; 2] = ["nosuid", "nodev"];
+    let flags = |line: &str| -> Vec<String> {
+        line.split(' ').nth(5).unwrap_or_default().split(',').map(str::to_owned).collect()
+    };
+    let has_both = |flags: &[String]| FLAGS.iter().all(|flag| flags.iter().any(|there| there == flag));
+    let places = ["/dev/shm", "/dev/mqueue", "/sys", "/proc", "/run"].map(Path::new);
+    let is_source = |mount: &crate::host::Mount| places.contains(&&*mount.target) && has_both(&flags(&mount.line));
+    let source = mounts().into_iter().find(is_source);
+    let source = source.ok_or_else(|| Skip("nothing is mounted nosuid and nodev".into()))?.target;
+    let with = |options: &[&str]| {
+        let options = [&["rbind"], options].concat();
+        let mount = json!({"destination": "/tmp", "source": source, "options": options});
+        let bundle = t.bundle().with("/mounts/-", mount).args(&["mounts"]);
+        let done = t.run(&bundle);
+        std::fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
+        done
+    };
+    for options in [&[][..], &["ro"], &["ro", "nosuid"]] {
+        let table = with(options).ok().stdout();
+        let line = table.lines().find(|line| line.split(' ').nth(4) == Some("/tmp")).expect("it is mounted");
+        assert!(has_both(&flags(line)), "{options:?}: {line}");
+        assert!(!options.contains(&"ro") || flags(line).contains(&"ro".to_owned()), "{line}");
+    }
+    for options in [["suid"], ["dev"]] {
+        with(&options).fails_with("operation not permitted").fails_with("see mount_namespaces(7)");
+    }
+    Ok(())
+}
+
 /// The container's mounts are in the host's tree then, and gone with it.
 fn without_a_mount_namespace(t: &Context) -> Outcome {
+    t.needs_root()?;
     let bundle = t.bundle().retain("/linux/namespaces", |space| space["type"] != "mount");
     t.run(&bundle).fails_with("unable to restrict sys entries without a private MNT namespace");
     let bundle = bundle.with("/linux/maskedPaths", json!([])).with("/linux/readonlyPaths", json!([]));
@@ -131,6 +173,7 @@ fn without_a_mount_namespace(t: &Context) -> Outcome {
 
 /// The root is a copy of the mount that holds it: as a slave it hears of the host's mounts.
 fn slave_root_hears_of_the_host(t: &Context) -> Outcome {
+    t.needs_root()?;
     for (mode, heard) in [("slave", true), ("private", false)] {
         let bundle = t.bundle().with("/linux/rootfsPropagation", json!(mode)).args(&["mounts"]);
         let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]);

@@ -16,7 +16,7 @@ tests! { "pods":
 const PARENT: &str = "libpod_parent";
 
 /// The document; `@image` and `@volume` are filled in.
-const POD: &str = r#"
+pub const POD: &str = r#"
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -72,7 +72,7 @@ spec:
 "#;
 
 /// Podman fails where a monitor has not left the pod's cgroup yet, with every runtime; it may have removed the pod.
-fn removed(podman: &Podman, name: &str, words: &[&str]) {
+pub fn removed(podman: &Podman, name: &str, words: &[&str]) {
     until("the pod is removed", || {
         let done = podman.podman(words).end();
         let is_gone = podman.podman(&["pod", "exists", name]).end().code() == 1;

@@ -366,7 +366,7 @@ fn hand_over(t: &Context) {
 }
 
 /// Calls the binary as a user who has no rights, nor more ids than the own one.
-fn as_user(t: &Context, call: &[&str]) -> Done {
+pub fn as_user(t: &Context, call: &[&str]) -> Done {
     hand_over(t);
     let script = format!("exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all \"$@\"");
     t.orlop(call).through_bash(&script).end()
@@ -377,7 +377,7 @@ fn run_as_user(t: &Context, bundle: &Bundle) -> Done {
 }
 
 /// As `spec --rootless` has it, for [`USER`].
-fn rootless(bundle: Bundle) -> Bundle {
+pub fn rootless(bundle: Bundle) -> Bundle {
     let own = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
     bundle
         .with("/linux/namespaces/-", json!({"type": "user"}))

@@ -278,10 +278,13 @@ fn failed_execs(t: &Context) -> Outcome {
         }
     }
     assert_eq!(t.state(&id)["status"], "running");
-    t.orlop(&["pause", &id]).end().ok();
-    let message = failure(t, 255, &["exec", &id, "/bin/probe", "true"]);
-    assert!(message.contains("paused"), "{message}");
-    t.orlop(&["resume", &id]).end().ok();
+    // An ordinary user's container is in no cgroup of its own.
+    if t.host.uid == 0 {
+        t.orlop(&["pause", &id]).end().ok();
+        let message = failure(t, 255, &["exec", &id, "/bin/probe", "true"]);
+        assert!(message.contains("paused"), "{message}");
+        t.orlop(&["resume", &id]).end().ok();
+    }
     t.delete(&id);
     Ok(())
 }

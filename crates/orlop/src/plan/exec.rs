@@ -238,19 +238,7 @@ pub fn plan(
         planner.load(Phase::Start, &filter);
     }
     planner.init(Phase::Start, Origin::field("/process/args"), Step::Exec {});
-    Ok(Plan {
-        entries: planner.entries,
-        strings: planner.strings,
-        args,
-        env,
-        warnings: planner.warnings,
-        cgroup,
-        rootfs: String::new(),
-        joined: Vec::new(),
-        has_poststart: false,
-        has_poststop: false,
-        rootless: host.rootless,
-    })
+    Ok(planner.finish(cgroup, args, env))
 }
 
 impl Planner<'_> {

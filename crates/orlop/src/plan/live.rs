@@ -30,24 +30,25 @@ pub(crate) struct Live<'a> {
 }
 
 /// Whether the mounts can only be made by a process of the container's pid namespace, which a procfs shows.
-pub(crate) fn needs_pid_namespace(mounts: &[Mount<'_>]) -> bool {
-    mounts.iter().any(|mount| mount.kind == "proc")
+pub(crate) fn needs_pid_namespace(config: &Config<'_>, mounts: &[Mount<'_>]) -> bool {
+    let has_own = config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Pid);
+    has_own && mounts.iter().any(|mount| mount.kind == "proc")
 }
 
 /// Decides how mounts are added.
 pub(crate) fn add(live: &Live<'_>, mounts: &[Mount<'_>]) -> Result<Plan> {
-    let mut planner = live.planner()?;
+    let mut planner = live.planner(needs_pid_namespace(live.config, mounts))?;
     let mut cgroup = orlop_cgroup::Plan::default();
     cgroup.dirs.clone_from(&live.target.cgroups);
     for (index, mount) in mounts.iter().enumerate() {
         planner.mount(mount, &cgroup, Origin::member("", index))?;
     }
-    Ok(planner.finish(live))
+    Ok(planner.finish_without_program(orlop_cgroup::Plan::default()))
 }
 
 /// Decides how what is mounted at these places is taken away, the last one first.
 pub(crate) fn remove(live: &Live<'_>, destinations: &[&str]) -> Result<Plan> {
-    let mut planner = live.planner()?;
+    let mut planner = live.planner(false)?;
     for (index, destination) in destinations.iter().enumerate().rev() {
         let origin = Origin::member("", index).inside("/destination");
         let destination = planner.inside(destination);
@@ -59,11 +60,11 @@ pub(crate) fn remove(live: &Live<'_>, destinations: &[&str]) -> Result<Plan> {
         let over_proc = if named { OverProc::Allowed } else { OverProc::Refused };
         planner.init(PHASE, origin, Step::Unmount { root: slot::ROOT, path, over_proc });
     }
-    Ok(planner.finish(live))
+    Ok(planner.finish_without_program(orlop_cgroup::Plan::default()))
 }
 
 impl<'a> Live<'a> {
-    fn planner(&self) -> Result<Planner<'a>> {
+    fn planner(&self, in_pid_namespace: bool) -> Result<Planner<'a>> {
         let mut planner = Planner::new(self.config, self.host, self.options, (32, 4096));
         planner.runs = true;
         planner.rootfs = String::from(self.rootfs);
@@ -74,13 +75,18 @@ impl<'a> Live<'a> {
             return Err(invalid("the container has no mount namespace of its own", origin).of("config.json"));
         }
         let phase = Phase::Namespaces;
-        let clone = Task::Clone { namespaces: CloneFlags::NONE, into_cgroup: false, rights: Rights::Exec };
+        // As in `exec`: an ordinary user joins the pid namespace of a user namespace that he has entered before. Init
+        // is not born there without need, for what has rights there could look into it.
+        let at_birth = in_pid_namespace && self.target.is_joined_at_birth(self.config);
+        let rights = if at_birth { Rights::Keep } else { Rights::Exec };
+        let clone = Task::Clone { namespaces: CloneFlags::NONE, into_cgroup: false, rights };
         planner.runtime(phase, Origin::NONE, clone);
         // Before anybody in the container can look: CVE-2016-9962, CVE-2024-21626.
         planner.init(phase, Origin::NONE, Step::CloseOnExec { first: 3 });
-        let namespace = planner.joined(self.target);
+        let joined = planner.joined(self.target);
+        let namespace = if at_birth { joined.without(CloneFlags::NEWUSER) } else { joined };
         planner.init(phase, Origin::NONE, Step::JoinNamespace { from: slot::INIT, namespace });
-        if namespace.contains(CloneFlags::NEWUSER) {
+        if joined.contains(CloneFlags::NEWUSER) {
             planner.init(phase, Origin::NONE, Step::BecomeRoot {});
         }
         planner.init(phase, Origin::NONE, Step::OpenRoot { out: slot::ROOT });
@@ -95,24 +101,6 @@ impl Planner<'_> {
         match destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
             Some(inside) => String::from(inside),
             None => destination,
-        }
-    }
-
-    fn finish(mut self, live: &Live<'_>) -> Plan {
-        self.init(PHASE, Origin::NONE, Step::End {});
-        let (args, env) = (self.strings.texts(&[]), self.strings.texts(&[]));
-        Plan {
-            entries: self.entries,
-            strings: self.strings,
-            args,
-            env,
-            warnings: self.warnings,
-            cgroup: orlop_cgroup::Plan::default(),
-            rootfs: live.rootfs.into(),
-            joined: Vec::new(),
-            rootless: false,
-            has_poststart: false,
-            has_poststop: false,
         }
     }
 }
