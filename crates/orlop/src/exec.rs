@@ -23,15 +23,10 @@ use crate::hook::Subject;
 use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
-<<<<<<< HEAD
 use crate::pid_file;
 use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
 use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
 use crate::socket;
-=======
-use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
-use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
->>>>>>> crunny
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
