@@ -16,7 +16,6 @@ fn main() {
     let sys = Path::new(&sys);
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=program");
-    println!("cargo:rerun-if-changed={}", sys.display());
 
     let sys_lib = out.join("liborlop_sys.rlib");
     let init_lib = out.join("liborlop_init.rlib");

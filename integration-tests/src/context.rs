@@ -102,6 +102,14 @@ impl Context {
         self.orlop(&["run", "--detach", "--bundle", bundle.path(), id]).end().ok()
     }
 
+    /// A container whose program has ended.
+    pub fn stopped(&self) -> String {
+        let id = self.id("c");
+        self.detach(&self.bundle(), &id);
+        self.wait_for(&id, "stopped");
+        id
+    }
+
     pub fn state(&self, id: &str) -> Value {
         self.orlop(&["state", id]).end().ok().json()
     }

@@ -265,6 +265,17 @@ pub fn terminal_answers(terminal: &mut Terminal, command: &str, answer: &str) {
     });
 }
 
+/// A shell has a terminal of the client's size, which changes with that, and its exit status is the client's.
+#[track_caller]
+pub fn follows_its_terminal(running: Running, mut terminal: Terminal) {
+    terminal_answers(&mut terminal, "tty", "/dev/pts/0");
+    terminal_answers(&mut terminal, "stty size", "30 90");
+    terminal.resize(20, 50);
+    terminal_answers(&mut terminal, "stty size", "20 50");
+    terminal.types("exit 4\n");
+    running.end().exits(4);
+}
+
 /// The parent of a container's first process: its shim.
 pub fn parent_of(pid: i32) -> i32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");

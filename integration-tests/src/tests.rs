@@ -15,6 +15,7 @@ mod cri;
 mod criu;
 mod docker;
 mod errors;
+mod events;
 mod exec;
 mod exec_security;
 mod fields;
@@ -40,9 +41,11 @@ mod scale;
 mod scopes;
 mod seccomp;
 mod security;
+mod subgroups;
 mod systemd;
 mod terminal;
 mod trace;
+mod update;
 mod users;
 mod words;
 
@@ -86,6 +89,8 @@ const HOST_ROOT: &[&str] = &["host-root"];
 const UNIFIED: &[&str] = &["host-v2view"];
 /// Where root has controllers to set limits with.
 const LIMITS: &[&str] = &["host-root", "vm-v2", "vm-systemd", "vm-v1"];
+/// Where root has cgroup v2 as all there is, with a controller or more.
+const V2: &[&str] = &["host-v2view", "vm-v2", "vm-systemd"];
 /// Where cgroup v2 has controllers for certain.
 const CONTROLLERS: &[&str] = &["vm-v2"];
 /// Where real engines are installed.
@@ -129,6 +134,9 @@ pub fn all() -> impl Iterator<Item = Test> {
         terminal::TESTS,
         trace::TESTS,
         control::TESTS,
+        update::TESTS,
+        events::TESTS,
+        subgroups::TESTS,
         systemd::TESTS,
         scopes::TESTS,
         containerd::TESTS,

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &mut Command) -> Result<ExitCode, Box<dyn Error>> {
-    let root = orlop_sys::thread::euid() == 0;
+    let root = orlop_sys::credentials::euid() == 0;
     let bus = if root { Bus::System } else { Bus::User(std::env::var("DBUS_SESSION_BUS_ADDRESS")?) };
     let mut client = Client::connect(&bus)?;
     let above = if root { String::new() } else { client.cgroup()? };

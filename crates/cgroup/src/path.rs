@@ -38,6 +38,23 @@ impl CgroupPath {
         })
     }
 
+    /// Reads where a cgroup is below another one: its name, or several with slashes between them. Cleaned, it is
+    /// never empty.
+    pub fn below(name: &str) -> Result<String, Error> {
+        let bad = |why| Error::Path { path: name.into(), why };
+        if name.split('/').any(|part| part == "..") {
+            return Err(bad("is to be below another one, and leads out of it"));
+        }
+        let clean = clean(name);
+        if clean.is_empty() {
+            return Err(bad("names no cgroup below another one"));
+        }
+        if clean.bytes().any(|b| b == 0 || b == b'\n') {
+            return Err(bad("holds a newline or NUL"));
+        }
+        Ok(clean)
+    }
+
     /// The path without a leading slash.
     pub fn as_str(&self) -> &str {
         match self {
@@ -89,6 +106,25 @@ mod tests {
         ] {
             let got = CgroupPath::from_config(given, "id").map_err(|_| ());
             assert_eq!(got, want, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_cgroups_below() {
+        for (given, want) in [
+            ("a", Some("a")),
+            ("a/b", Some("a/b")),
+            ("/a//./b/", Some("a/b")),
+            ("a..", Some("a..")),
+            ("", None),
+            ("/", None),
+            (".", None),
+            ("..", None),
+            ("a/..", None),
+            ("a/../b", None),
+            ("a\nb", None),
+        ] {
+            assert_eq!(CgroupPath::below(given).ok().as_deref(), want, "{given:?}");
         }
     }
 }

@@ -119,10 +119,25 @@ pub struct Dir {
     pub path: String,
     /// How much of the path is the mount point.
     pub mount_len: usize,
+    /// How much of it is the outermost cgroup that goes with the container: all of it, unless the processes are in
+    /// one below a scope's own.
+    pub outer_len: usize,
     /// v1: the controllers of the hierarchy. v2: those that a limit needs, to be enabled in the parents.
     pub controllers: Vec<Controller>,
     /// Whether the container can do without it.
     pub need: Need,
+}
+
+impl Dir {
+    /// The outermost cgroup that goes with the container.
+    pub fn outer(&self) -> &str {
+        self.path.get(..self.outer_len).unwrap_or(&self.path)
+    }
+
+    /// Where the processes are below it, with a slash before it; empty where they are in it.
+    pub fn below_outer(&self) -> &str {
+        self.path.get(self.outer_len..).unwrap_or_default()
+    }
 }
 
 /// Whether the container can do without a directory.
@@ -274,9 +289,11 @@ pub fn plan(layout: &Layout, path: &CgroupPath, resources: &Resources, options: 
     }
     let mut planner = Planner { layout, plan: Plan::default() };
     for hierarchy in &layout.hierarchies {
+        let path = hierarchy.locate(layout.mode, path)?;
         planner.plan.dirs.push(Dir {
             version: hierarchy.version,
-            path: hierarchy.locate(layout.mode, path)?,
+            outer_len: path.len(),
+            path,
             mount_len: hierarchy.mount.len(),
             controllers: hierarchy.controllers.clone(),
             need: Need::Required,

@@ -8,15 +8,16 @@ use liballoc::string::ToString;
 use orlop::criu::{Criu, CriuOptions};
 use orlop::plan::RootChange;
 use orlop::{CheckpointOptions, CreateOptions, PageServer, RestoreOptions};
-use orlop_sys::OwnedFd;
-use orlop_sys::fs::{self, OFlags};
+use orlop_sys::fd::{self, OwnedFd};
+use orlop_sys::fs::OFlags;
 
 use crate::command::{self, Checkpoint, Restore};
 use crate::control::look_up;
 use crate::foreground;
 use crate::log::Failure;
+use crate::options::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd};
 use crate::run::{Context, Outcome};
-use crate::verbs::{Attendance, bundle, cgroup_manager, console, orphans, runtime, systemd, warn};
+use crate::verbs::warn;
 
 fn criu(context: &Context<'_>, options: &command::CriuOptions) -> Result<CriuOptions, Failure> {
     let program = match context.global.criu {
@@ -52,17 +53,17 @@ pub(crate) fn checkpoint(context: &Context<'_>, options: &Checkpoint<'_>) -> Out
 /// The caller's descriptor, which must be open for writing.
 fn status(fd: i32) -> Result<OwnedFd, Failure> {
     let invalid = |why: &str| Failure::new(format!("invalid --status-fd argument {fd}: {why}"));
-    if !fs::is_open(fd) {
+    if !fd::is_open(fd) {
         return Err(invalid("bad file descriptor"));
     }
     #[allow(unsafe_code)]
     // SAFETY: it is open, and nothing else here has it.
     let file = unsafe { OwnedFd::from_raw(fd) };
-    let access = fs::status(&file).map_err(|errno| invalid(&errno.to_string()))?;
+    let access = fd::status(&file).map_err(|errno| invalid(&errno.to_string()))?;
     if access.and(OFlags::WRONLY | OFlags::RDWR).is_empty() {
         return Err(invalid("not writable"));
     }
-    fs::set_on_exec(&file, fs::OnExec::Close).map_err(|errno| invalid(&errno.to_string()))?;
+    fd::set_on_exec(&file, fd::OnExec::Close).map_err(|errno| invalid(&errno.to_string()))?;
     Ok(file)
 }
 

@@ -11,6 +11,8 @@ use liballoc::format;
 use liballoc::string::{String, ToString};
 use liballoc::vec::Vec;
 
+use orlop_sys::signal::SIGTERM;
+
 use crate::parse::{self, Given, Rules, Wrong};
 use crate::table::{self, CommandSpec, GLOBAL, Options};
 use crate::value;
@@ -387,7 +389,6 @@ fn events<'a>(given: &Given<'a>) -> Result<Events<'a>, String> {
 }
 
 fn kill<'a>(given: &Given<'a>) -> Result<Kill<'a>, String> {
-    const SIGTERM: i32 = 15;
     let signal = match given.arguments.get(1) {
         None => SIGTERM,
         Some(text) if text.is_empty() => SIGTERM,

@@ -21,9 +21,10 @@ use orlop_sys::{AsFd, CWD, Errno, OwnedFd};
 use crate::command::{Events, Id, Level, Listing, Ps, Update};
 use crate::events;
 use crate::log::Failure;
+use crate::options::runtime;
 use crate::output;
-use crate::run::{Context, Outcome};
-use crate::verbs::{print, runtime, warn};
+use crate::run::{Context, Outcome, print};
+use crate::verbs::warn;
 
 pub(crate) fn pause(context: &Context<'_>, options: &Id<'_>) -> Outcome {
     runtime(context).container(options.id)?.pause()?;

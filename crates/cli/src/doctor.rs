@@ -5,8 +5,8 @@ use liballoc::string::{String, ToString};
 
 use crate::command::{self, Level};
 use crate::log::Failure;
-use crate::run::{Context, Outcome};
-use crate::verbs::{print, runtime};
+use crate::options::runtime;
+use crate::run::{Context, Outcome, print};
 
 /// Ends with 1 where something is left.
 pub(crate) fn doctor(context: &Context<'_>, options: &command::Doctor) -> Outcome {

@@ -11,7 +11,7 @@ use orlop::path::absolute;
 use orlop_sys::fd::CWD;
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::start::Args;
-use orlop_sys::{Errno, process, thread};
+use orlop_sys::{Errno, credentials, process};
 
 use crate::command::{CgroupManager, Global};
 
@@ -83,7 +83,7 @@ pub struct Caller {
 impl Caller {
     /// This process, as it was started.
     pub fn this(args: Args) -> Caller {
-        Caller { euid: args.euid().unwrap_or_else(thread::euid), in_user_namespace }
+        Caller { euid: args.euid().unwrap_or_else(credentials::euid), in_user_namespace }
     }
 
     /// Whether it is root of the first user namespace.

@@ -3,7 +3,8 @@
 use orlop::plan::Warning;
 use orlop::{Executed, Restored, Running};
 use orlop_sys::event::{self, PollFd, PollFlags};
-use orlop_sys::process::{self, Pid, SignalSet, Waiting};
+use orlop_sys::process::{self, Pid, Waiting};
+use orlop_sys::signal::{self, SIGCHLD, SIGKILL, SIGPIPE, SIGURG};
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 
@@ -13,13 +14,9 @@ use liballoc::vec::Vec;
 use crate::log::Failure;
 use crate::terminal::{POLLED, Relay};
 
-const SIGCHLD: i32 = 17;
-const SIGKILL: i32 = 9;
-const SIGPIPE: i32 = 13;
-const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
-const fn bit(signal: i32) -> SignalSet {
+const fn bit(signal: i32) -> signal::Set {
     1 << (signal - 1)
 }
 
@@ -32,11 +29,11 @@ impl Signals {
     /// Blocks every signal that can be, from now on. Those of faults stay: the kernel would kill us anyway. So do those
     /// of a terminal that we are in the background of: we stop, as every job does.
     pub(crate) fn take_over() -> Result<Signals, Failure> {
-        const FAULTS: SignalSet = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
-        const BACKGROUND: SignalSet = bit(21) | bit(22);
+        const FAULTS: signal::Set = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
+        const BACKGROUND: signal::Set = bit(21) | bit(22);
         let set = !(FAULTS | BACKGROUND);
         let failed = |call: &'static str| move |errno: Errno| Failure::new(format!("{call}: {errno}"));
-        process::set_signal_mask(set).map_err(failed("rt_sigprocmask"))?;
+        signal::set_mask(set).map_err(failed("rt_sigprocmask"))?;
         let fd = event::signalfd(set).map_err(failed("signalfd4"))?;
         Ok(Signals { fd })
     }

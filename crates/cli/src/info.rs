@@ -12,8 +12,7 @@ use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::{CWD, Errno};
 
 use crate::control::look_up;
-use crate::run::{Context, Outcome};
-use crate::verbs::print;
+use crate::run::{Context, Outcome, print};
 
 /// Namespaces and what tells that the kernel has them; see namespaces(7).
 const NAMESPACES: [(&str, &CStr); 8] = [

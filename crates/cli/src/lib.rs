@@ -20,6 +20,7 @@ mod info;
 mod lint;
 pub mod log;
 pub mod man;
+mod options;
 pub mod output;
 pub mod parse;
 pub mod pattern;
@@ -28,7 +29,7 @@ pub mod table;
 mod terminal;
 pub mod time;
 pub mod value;
-pub mod verbs;
+mod verbs;
 
 #[cfg(test)]
 mod tests;

@@ -6,20 +6,20 @@ use liballoc::string::{String, ToString};
 use orlop::lint::{self, Severity};
 
 use crate::command::{Lint, LogFormat};
-use crate::run::{Context, Outcome};
-use crate::verbs;
+use crate::options::{bundle, options_of_a_plan, runtime};
+use crate::run::{Context, Outcome, print};
 
 /// Ends with 1 where an error is among the findings.
 pub(crate) fn lint(context: &Context<'_>, options: &Lint<'_>) -> Outcome {
-    let how = verbs::options_of_a_plan(context)?;
-    let bundle = verbs::bundle(options.bundle, options.config)?;
-    let findings = verbs::runtime(context).lint("linted", &bundle, &how)?;
+    let how = options_of_a_plan(context)?;
+    let bundle = bundle(options.bundle, options.config)?;
+    let findings = runtime(context).lint("linted", &bundle, &how)?;
     let file = match (options.config, options.bundle) {
         (Some(config), _) => config.to_string_lossy().to_string(),
         (None, Some(bundle)) => format!("{}/config.json", bundle.to_string_lossy()),
         (None, None) => String::from("config.json"),
     };
-    verbs::print(&match options.format {
+    print(&match options.format {
         LogFormat::Text => lint::text(&file, &findings),
         LogFormat::Json => lint::json(&findings),
     })?;

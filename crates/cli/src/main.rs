@@ -6,7 +6,6 @@
 use core::panic::PanicInfo;
 
 use orlop_cli::alloc::Arena;
-use orlop_cli::verbs::VERBS;
 use orlop_sys::start::Args;
 
 #[global_allocator]
@@ -20,5 +19,5 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 orlop_sys::program!(main);
 
 fn main(args: Args) -> i32 {
-    orlop_cli::run::main(args, &VERBS)
+    orlop_cli::run::main(args)
 }

@@ -10,20 +10,17 @@ use liballoc::vec::Vec;
 
 use orlop::Trace;
 use orlop_sys::event::{self, PollFd, PollFlags};
-use orlop_sys::fd::{CWD, STDERR, STDIN, STDOUT};
-use orlop_sys::fs::{self, OFlags, OnExec};
+use orlop_sys::fd::{self, CWD, OnExec, STDERR, STDIN, STDOUT};
+use orlop_sys::fs::{self, OFlags};
 use orlop_sys::process;
 use orlop_sys::start::Args;
 use orlop_sys::time::Timespec;
 
-use crate::command::{
-    self, Checkpoint, Command, Create, Delete, Doctor, Events, Exec, Explain, Global, Id, Invocation, Kill, Lint, List,
-    Mounts, Program, Ps, Refused, Restore, Run, Spec, Update,
-};
+use crate::command::{self, Global, Invocation, Program, Refused};
 use crate::environment::{Caller, Environment, Root};
 use crate::log::{Failure, Log, complain};
 use crate::table::COMMANDS;
-use crate::{completion, help, man, output};
+use crate::{help, output, verbs};
 
 /// What every command is given.
 pub struct Context<'a> {
@@ -48,103 +45,13 @@ pub struct Context<'a> {
 /// What a command ends with: the program's exit status, or a failure to be logged.
 pub type Outcome = Result<i32, Failure>;
 
-macro_rules! verbs {
-    ($($name:ident $what:literal ($($options:ty)?);)*) => {
-        /// What each command does. The table of functions keeps this crate free of kernel logic.
-        #[allow(missing_docs)] // the commands' names
-        pub struct Verbs {
-            $(pub $name: fn(&Context<'_>, $(&$options)?) -> Outcome,)*
-        }
-
-        impl Verbs {
-            /// Every command is refused.
-            pub const UNSUPPORTED: Verbs = Verbs {
-                $($name: |_, $(_: &$options)?| Err(unsupported($what)),)*
-            };
-        }
-    };
-}
-
-verbs! {
-    checkpoint "checkpoint" (Checkpoint<'_>);
-    create "create" (Create<'_>);
-    delete "delete" (Delete<'_>);
-    doctor "doctor" (Doctor);
-    events "events" (Events<'_>);
-    exec "exec" (Exec<'_>);
-    explain "explain" (Explain<'_>);
-    features "features" ();
-    info "info" ();
-    kill "kill" (Kill<'_>);
-    lint "lint" (Lint<'_>);
-    list "list" (List);
-    mounts "mounts" (Mounts<'_>);
-    pause "pause" (Id<'_>);
-    ps "ps" (Ps<'_>);
-    restore "restore" (Restore<'_>);
-    resume "resume" (Id<'_>);
-    run "run" (Run<'_>);
-    spec "spec" (Spec<'_>);
-    start "start" (Id<'_>);
-    state "state" (Id<'_>);
-    update "update" (Update<'_>);
-    wait "wait" (Id<'_>);
-}
-
-fn unsupported(what: &str) -> Failure {
-    Failure::new(format!("{what}: not supported yet"))
-}
-
-impl Verbs {
-    /// Calls what `command` names. Only what works on containers needs the context, which may be refused.
-    fn call<'a>(
-        &self,
-        program: Program,
-        command: &Command<'_>,
-        context: impl FnOnce() -> Result<Context<'a>, Failure>,
-    ) -> Outcome {
-        match command {
-            Command::Checkpoint(options) => (self.checkpoint)(&context()?, options),
-            Command::Create(options) => (self.create)(&context()?, options),
-            Command::Delete(options) => (self.delete)(&context()?, options),
-            Command::Doctor(options) => (self.doctor)(&context()?, options),
-            Command::Events(options) => (self.events)(&context()?, options),
-            Command::Exec(options) => {
-                // As all failures of an exec.
-                let context = context().map_err(|failure| failure.status(255))?;
-                (self.exec)(&context, options)
-            }
-            Command::Explain(options) => (self.explain)(&context()?, options),
-            Command::Features => (self.features)(&context()?),
-            Command::Info => (self.info)(&context()?),
-            Command::Kill(options) => (self.kill)(&context()?, options),
-            Command::Lint(options) => (self.lint)(&context()?, options),
-            Command::List(options) => (self.list)(&context()?, options),
-            Command::Mounts(options) => (self.mounts)(&context()?, options),
-            Command::Pause(options) => (self.pause)(&context()?, options),
-            Command::Ps(options) => (self.ps)(&context()?, options),
-            Command::Restore(options) => (self.restore)(&context()?, options),
-            Command::Resume(options) => (self.resume)(&context()?, options),
-            Command::Run(options) => (self.run)(&context()?, options),
-            Command::Spec(options) => (self.spec)(&context()?, options),
-            Command::Start(options) => (self.start)(&context()?, options),
-            Command::State(options) => (self.state)(&context()?, options),
-            Command::Update(options) => (self.update)(&context()?, options),
-            Command::Wait(options) => (self.wait)(&context()?, options),
-            Command::Help(topic) => print(&help::help(program, *topic)),
-            Command::Version => print(&help::version(program)),
-            Command::Completion(shell) => print(&completion::script(*shell, program)),
-            Command::Man(topic) => print(&man::page(program, *topic)),
-        }
-    }
-}
-
-fn print(text: &str) -> Outcome {
+/// Prints what a command has to say.
+pub(crate) fn print(text: &str) -> Outcome {
     output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }
 
 /// The program: reads the command line, opens the log, calls the command, logs its failure.
-pub fn main(args: Args, verbs: &Verbs) -> i32 {
+pub fn main(args: Args) -> i32 {
     let arguments: Vec<&CStr> = args.iter().collect();
     let program = Program::of(arguments.first().copied().unwrap_or_default());
     let parsed = command::parse(&arguments);
@@ -162,7 +69,7 @@ pub fn main(args: Args, verbs: &Verbs) -> i32 {
         (_, Err(failure)) => Err(failure),
         (Ok(Invocation { command, .. }), Ok(trace)) => {
             let given = trace.clone();
-            let outcome = verbs.call(program, command, || context(program, global, args, &log, given));
+            let outcome = verbs::call(program, command, || context(program, global, args, &log, given));
             end_trace(trace.as_deref(), program, &arguments, outcome)
         }
         (Err(refused), _) => Err(refuse(program, refused)),
@@ -193,7 +100,7 @@ fn hold_standard() -> Result<(), Failure> {
         if fd.happened.contains(PollFlags::NVAL) {
             // The lowest free number is the closed one's.
             let null = fs::open_at(CWD, c"/dev/null", OFlags::RDWR, 0).map_err(failed)?;
-            fs::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
+            fd::set_on_exec(&null, OnExec::Keep).map_err(failed)?;
             null.into_raw();
         }
     }

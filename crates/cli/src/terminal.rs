@@ -5,7 +5,7 @@ use liballoc::vec;
 use liballoc::vec::Vec;
 
 use orlop_sys::event::{PollFd, PollFlags};
-use orlop_sys::fd::{BorrowedFd, OwnedFd, STDERR, STDIN, STDOUT};
+use orlop_sys::fd::{self, BorrowedFd, OwnedFd, STDERR, STDIN, STDOUT};
 use orlop_sys::fs::{self, OFlags};
 use orlop_sys::tty::{self, Termios, WindowSize};
 use orlop_sys::{CWD, Errno};
@@ -117,7 +117,7 @@ pub(crate) const POLLED: usize = 3;
 
 impl Relay {
     pub(crate) fn new(master: OwnedFd) -> Result<Relay, Failure> {
-        fs::set_status(&master, OFlags::RDWR | OFlags::NONBLOCK)
+        fd::set_status(&master, OFlags::RDWR | OFlags::NONBLOCK)
             .map_err(|errno| Failure::new(format!("the container's terminal: fcntl(F_SETFL): {errno}")))?;
         // Without a terminal of its own the caller's streams are passed on all the same.
         let raw = Own::find().map(Raw::new).transpose();

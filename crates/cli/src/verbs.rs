@@ -1,57 +1,72 @@
 //! What the commands do: each hands its options to the library, and prints what comes back.
 
-use core::ffi::CStr;
-
 use liballoc::borrow::ToOwned;
 use liballoc::format;
 use liballoc::string::{String, ToString};
-use liballoc::sync::Arc;
 use liballoc::vec::Vec;
 
 use orlop::config::{Config, ContainerState, Document, Hierarchy, Layout};
 use orlop::exec::{Paused, Thread};
-use orlop::plan::{Gate, Orphans, Phase, RootChange, SessionKeyring, Warning, Weight, exec};
-use orlop::{Bundle, Bus, Console, CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
+use orlop::plan::{Gate, Phase, Warning, Weight, exec};
+use orlop::{CreateOptions, ExecOptions, Force, Host, Kind, Listed, Runtime, Scope, explain};
 use orlop_sys::fs::{self, OFlags};
-use orlop_sys::{CWD, Errno, OwnedFd};
+use orlop_sys::{CWD, Errno};
 
 use crate::command::{
-    self, CgroupManager, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts,
-    MountsAction, Program, Run, Spec, Target,
+    self, Command, Create, Delete, Exec, Explain, Id, Kill, Level, List, Listing, LogFormat, Mounts, MountsAction,
+    Program, Run, Spec, Target,
 };
-use crate::environment::{RootOrigin, listen_fds};
+use crate::environment::RootOrigin;
 use crate::log::Failure;
+use crate::options::{
+    Attendance, bundle, console, create_options, exec_command, options_of_a_plan, orphans, pidfd_socket, preserve_fds,
+    runtime,
+};
 use crate::output;
 use crate::pattern::Pattern;
-use crate::run::{Context, Outcome, Verbs};
-use crate::{checkpoint, control, doctor, foreground, info, lint, terminal};
+use crate::run::{Context, Outcome, print};
+use crate::{checkpoint, completion, control, doctor, foreground, help, info, lint, man};
 
-/// The commands that this build has.
-pub const VERBS: Verbs = Verbs {
-    checkpoint: checkpoint::checkpoint,
-    create,
-    delete,
-    doctor: doctor::doctor,
-    events: control::events,
-    exec,
-    explain,
-    features,
-    info: info::info,
-    kill,
-    lint: lint::lint,
-    list,
-    mounts,
-    pause: control::pause,
-    ps: control::ps,
-    restore: checkpoint::restore,
-    resume: control::resume,
-    run,
-    spec,
-    start,
-    state,
-    update: control::update,
-    wait: control::wait,
-};
+/// Calls what `command` names. Only what works on containers needs the context, which may be refused.
+pub(crate) fn call<'a>(
+    program: Program,
+    command: &Command<'_>,
+    context: impl FnOnce() -> Result<Context<'a>, Failure>,
+) -> Outcome {
+    match command {
+        Command::Checkpoint(options) => checkpoint::checkpoint(&context()?, options),
+        Command::Create(options) => create(&context()?, options),
+        Command::Delete(options) => delete(&context()?, options),
+        Command::Doctor(options) => doctor::doctor(&context()?, options),
+        Command::Events(options) => control::events(&context()?, options),
+        Command::Exec(options) => {
+            // As all failures of an exec.
+            let context = context().map_err(|failure| failure.status(255))?;
+            exec(&context, options)
+        }
+        Command::Explain(options) => explain(&context()?, options),
+        Command::Features => features(&context()?),
+        Command::Info => info::info(&context()?),
+        Command::Kill(options) => kill(&context()?, options),
+        Command::Lint(options) => lint::lint(&context()?, options),
+        Command::List(options) => list(&context()?, options),
+        Command::Mounts(options) => mounts(&context()?, options),
+        Command::Pause(options) => control::pause(&context()?, options),
+        Command::Ps(options) => control::ps(&context()?, options),
+        Command::Restore(options) => checkpoint::restore(&context()?, options),
+        Command::Resume(options) => control::resume(&context()?, options),
+        Command::Run(options) => run(&context()?, options),
+        Command::Spec(options) => spec(&context()?, options),
+        Command::Start(options) => start(&context()?, options),
+        Command::State(options) => state(&context()?, options),
+        Command::Update(options) => control::update(&context()?, options),
+        Command::Wait(options) => control::wait(&context()?, options),
+        Command::Help(topic) => print(&help::help(program, *topic)),
+        Command::Version => print(&help::version(program)),
+        Command::Completion(shell) => print(&completion::script(*shell, program)),
+        Command::Man(topic) => print(&man::page(program, *topic)),
+    }
+}
 
 impl From<orlop::Error> for Failure {
     fn from(error: orlop::Error) -> Failure {
@@ -74,107 +89,6 @@ impl From<orlop::Error> for Failure {
             }
         }
         failure
-    }
-}
-
-pub(crate) fn runtime(context: &Context<'_>) -> Runtime {
-    let runtime = Runtime::new(&context.root.path);
-    match &context.trace {
-        Some(trace) => runtime.traced(trace.clone()),
-        None => runtime,
-    }
-}
-
-pub(crate) fn bundle(path: Option<&CStr>, config: Option<&CStr>) -> Result<Bundle, Failure> {
-    Ok(Bundle::with_config(path.unwrap_or(c"."), config)?)
-}
-
-/// Who is there when the container's program runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attendance {
-    /// We are.
-    Foreground,
-    /// Nobody of us.
-    Detached,
-}
-
-pub(crate) fn console(attendance: Attendance, socket: Option<&CStr>) -> Result<Console, Failure> {
-    match (attendance, socket) {
-        (Attendance::Foreground, None) => Ok(Console::Caller(terminal::own_size)),
-        (Attendance::Foreground, Some(_)) => {
-            Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"))
-        }
-        (Attendance::Detached, None) => Ok(Console::Nobody),
-        (Attendance::Detached, Some(path)) => Ok(Console::Socket(Arc::new(orlop::console::connect(path)?))),
-    }
-}
-
-/// Whoever stays reaps what the container's processes leave.
-pub(crate) fn orphans(attendance: Attendance, no_subreaper: bool) -> Orphans {
-    match attendance {
-        Attendance::Foreground if !no_subreaper => Orphans::Callers,
-        _ => Orphans::Elsewhere,
-    }
-}
-
-fn pidfd_socket(path: Option<&CStr>) -> Result<Option<Arc<OwnedFd>>, Failure> {
-    Ok(path.map(orlop::console::connect).transpose()?.map(Arc::new))
-}
-
-fn create_options(
-    context: &Context<'_>,
-    options: &Create<'_>,
-    attendance: Attendance,
-) -> Result<CreateOptions, Failure> {
-    let preserve_fds = preserve_fds(context, options.preserve_fds)?;
-    Ok(CreateOptions {
-        pid_file: options.pid_file.map(ToOwned::to_owned),
-        root_change: if options.no_pivot { RootChange::Move } else { RootChange::Pivot },
-        keyring: if options.no_new_keyring { SessionKeyring::Callers } else { SessionKeyring::New },
-        preserve_fds,
-        listen_fds: listen_fds(&context.env),
-        cgroup_manager: cgroup_manager(context),
-        systemd: systemd(context)?,
-        console: console(attendance, options.console_socket)?,
-        pidfd_socket: pidfd_socket(options.pidfd_socket)?,
-        orphans: Orphans::Elsewhere,
-        resctrl: context.env.resctrl.map(|path| path.to_string_lossy().into_owned()),
-    })
-}
-
-/// How many descriptors from 3 on are handed on: those of `LISTEN_FDS`, then as many as were asked for.
-fn preserve_fds(context: &Context<'_>, asked: u32) -> Result<u32, Failure> {
-    let all = asked + listen_fds(&context.env);
-    match (3..3 + all as i32).find(|fd| !fs::is_open(*fd)) {
-        Some(fd) => Err(Failure::new(format!("--preserve-fds: file descriptor {fd} is not open"))),
-        None => Ok(all),
-    }
-}
-
-pub(crate) fn cgroup_manager(context: &Context<'_>) -> orlop::CgroupManager {
-    match context.global.cgroup_manager {
-        CgroupManager::Cgroupfs => orlop::CgroupManager::Cgroupfs,
-        CgroupManager::Systemd => orlop::CgroupManager::Systemd,
-        CgroupManager::Disabled => orlop::CgroupManager::Disabled,
-    }
-}
-
-/// Whose systemd makes the cgroup: a user's own, at the address that the environment has, or root's.
-pub(crate) fn systemd(context: &Context<'_>) -> Result<Bus, Failure> {
-    let caller = context.caller;
-    if context.global.cgroup_manager != CgroupManager::Systemd || caller.is_host_root() {
-        return Ok(Bus::System);
-    }
-    let text = |value: &CStr| value.to_str().map(ToOwned::to_owned).ok();
-    let address = context.env.dbus_session_bus_address.and_then(text);
-    let folder = || context.env.xdg_runtime_dir.and_then(text);
-    match address.or_else(|| folder().map(|folder| format!("unix:path={folder}/bus"))) {
-        Some(address) => Ok(Bus::User(address)),
-        // Root of a user namespace may have a system of its own, as in a container.
-        None if caller.euid == 0 => Ok(Bus::System),
-        None => Err(Failure::new(
-            "the systemd cgroup manager needs the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set",
-        )),
     }
 }
 
@@ -304,25 +218,6 @@ fn hide() -> Result<(), Failure> {
     orlop_sys::thread::set_dumpable(false).map_err(|errno| Failure::new(format!("prctl(PR_SET_DUMPABLE): {errno}")))
 }
 
-fn exec_command<'a>(options: &Exec<'a>) -> Result<exec::Command<'a>, Failure> {
-    let text = |text: &&'a CStr| {
-        text.to_str().map_err(|_| Failure::new(format!("{:?} is not UTF-8 text", text.to_string_lossy())))
-    };
-    let bytes = |list: &[&'a CStr]| list.iter().map(|text| text.to_bytes()).collect();
-    Ok(exec::Command {
-        args: bytes(&options.args),
-        cwd: options.cwd.as_ref().map(text).transpose()?,
-        env: bytes(&options.env),
-        terminal: options.tty,
-        user: options.user.map(|user| (user.uid, user.gid)),
-        additional_gids: options.additional_gids.clone(),
-        selinux_label: options.process_label,
-        apparmor_profile: options.apparmor,
-        no_new_privileges: options.no_new_privs,
-        capabilities: options.caps.clone(),
-    })
-}
-
 fn start(context: &Context<'_>, options: &Id<'_>) -> Outcome {
     runtime(context).container(options.id)?.start()?;
     Ok(0)
@@ -432,11 +327,11 @@ fn owner_name(uid: u32) -> String {
     if uid == 0 { "root".to_owned() } else { format!("#{uid}") }
 }
 
-fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
+fn spec(_: &Context<'_>, options: &Spec<'_>) -> Outcome {
     let host = Host::probe()?;
     let hierarchy = if host.is_unified() { Hierarchy::Unified } else { Hierarchy::Legacy };
     let config = if options.rootless {
-        Config::example_rootless(hierarchy, host.euid, orlop_sys::thread::egid())
+        Config::example_rootless(hierarchy, host.euid, orlop_sys::credentials::egid())
     } else {
         Config::example(hierarchy)
     };
@@ -456,19 +351,7 @@ fn spec(context: &Context<'_>, options: &Spec<'_>) -> Outcome {
         })?;
     fs::write_all(&file, config.to_json(Layout::Tabs).as_bytes())
         .map_err(|errno| Failure::new(format!("spec: write {shown}: {errno}")))?;
-    let _ = context;
     Ok(0)
-}
-
-/// For what plans a container and makes none.
-pub(crate) fn options_of_a_plan(context: &Context<'_>) -> Result<CreateOptions, Failure> {
-    Ok(CreateOptions {
-        cgroup_manager: cgroup_manager(context),
-        systemd: systemd(context)?,
-        // A terminal is one wherever its master goes.
-        console: Console::Caller(Default::default),
-        ..CreateOptions::default()
-    })
 }
 
 fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
@@ -483,8 +366,4 @@ fn explain(context: &Context<'_>, options: &Explain<'_>) -> Outcome {
 
 fn features(_: &Context<'_>) -> Outcome {
     print(&(orlop::features::features().to_json(Layout::Spaces) + "\n"))
-}
-
-pub(crate) fn print(text: &str) -> Outcome {
-    output::print(text).map(|()| 0).map_err(|errno| Failure::new(format!("write standard output: {errno}")))
 }

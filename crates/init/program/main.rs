@@ -7,6 +7,7 @@ use orlop_init::step::Call;
 use orlop_init::{Context, Failure, run};
 use orlop_sys::fd::OwnedFd;
 use orlop_sys::mem::Shared;
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::start::Args;
 use orlop_sys::{fs, process, thread};
 
@@ -23,7 +24,6 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     process::exit(134)
 }
 
-const SIGKILL: i32 = 9;
 
 fn main(args: Args) -> i32 {
     // First of all: nobody in the container may trace this process or read its descriptors (CVE-2016-9962).

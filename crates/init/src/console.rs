@@ -6,7 +6,7 @@
 use orlop_sys::fs::{AtFlags, OFlags, Resolve};
 use orlop_sys::mount::{self, Reach};
 use orlop_sys::tty::{self, WindowSize};
-use orlop_sys::{CWD, Errno, OwnedFd, fs, net};
+use orlop_sys::{CWD, Errno, OwnedFd, fd, fs, net};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::step::{Call, Newlines, Slot};
@@ -54,7 +54,7 @@ pub(crate) fn console(ctx: &mut Context<'_>, socket: Slot, console: &Console, ou
     let socket = ctx.take(socket)?;
     net::send(&socket, name, &[master.borrow()]).at(Call::SendConsole)?;
     for number in 0..3 {
-        fs::duplicate_onto(&peer, number).at(Call::Dup3)?;
+        fd::duplicate_onto(&peer, number).at(Call::Dup3)?;
     }
     ctx.put(out, peer)
 }

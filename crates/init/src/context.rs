@@ -73,6 +73,8 @@ pub struct Context<'a> {
     pub(crate) home: Option<usize>,
     /// Whether the scratch begins with the program's path.
     pub(crate) program_found: bool,
+    /// The slots that stay open while the container waits, as bits.
+    pub(crate) kept: u32,
     /// The first descriptor that closes at exec; 0 where none of them is marked yet.
     pub(crate) first_closed: u32,
     /// Whether a filter of system calls is in force: what it may forbid is not used any more.
@@ -106,6 +108,7 @@ impl<'a> Context<'a> {
             target_was_there: false,
             home: None,
             program_found: false,
+            kept: 0,
             first_closed: 0,
             filtered: false,
         }
@@ -127,6 +130,18 @@ impl<'a> Context<'a> {
     /// The descriptor in a slot.
     pub(crate) fn fd(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
         self.slots.get(index(slot)).and_then(Option::as_ref).map(OwnedFd::borrow).ok_or(BROKEN)
+    }
+
+    /// The descriptor in a slot, or another one where there is to be no slot.
+    pub(crate) fn fd_or<'f>(&'f self, slot: Slot, other: &'f OwnedFd) -> Result<BorrowedFd<'f>> {
+        if slot == Slot::NONE { Ok(other.borrow()) } else { self.fd(slot) }
+    }
+
+    /// Notes that a slot is to stay open.
+    pub(crate) fn keep_open(&mut self, slot: Slot) -> Result<()> {
+        self.fd(slot)?;
+        self.kept |= 1u32.wrapping_shl(u32::from(slot.0));
+        Ok(())
     }
 
     /// Fills a slot; what it held is of no more use.
@@ -153,11 +168,14 @@ impl<'a> Context<'a> {
         self.slots.get_mut(index(slot)).and_then(Option::take).ok_or(BROKEN)
     }
 
-    /// Closes every descriptor from `first` on but one: those of the plan, and what the caller of the runtime has left
-    /// open. A created container may wait for long, and would keep somebody's pipe open.
+    /// Closes every descriptor from `first` on but one and those that are to stay open: the plan's, and what the caller
+    /// of the runtime has left open. A created container may wait for long, and would keep somebody's pipe open.
     #[allow(unsafe_code)] // closing by number
-    pub(crate) fn close_all_but(&mut self, kept: &OwnedFd, first: u32) -> Result<()> {
-        let ours = self.slots.iter_mut().chain([&mut self.wake, &mut self.starter]);
+    pub(crate) fn close_all_but(&mut self, listener: &OwnedFd, first: u32) -> Result<()> {
+        let kept = self.kept;
+        let is_kept = |(place, _): &(usize, &mut Option<OwnedFd>)| kept.wrapping_shr(*place as u32) & 1 != 0;
+        let slots = self.slots.iter_mut().enumerate().filter(|slot| !is_kept(slot)).map(|(_, fd)| fd);
+        let ours = slots.chain([&mut self.wake, &mut self.starter]);
         // A filter may be older than close_range(2); what the caller has left was closed before it.
         if self.filtered {
             ours.for_each(|fd| drop(fd.take()));
@@ -166,14 +184,20 @@ impl<'a> Context<'a> {
         }
         ours.for_each(|fd| mem::forget(fd.take()));
         self.parent.take().map(|(_, fd)| fd.into_raw());
-        let kept = kept.as_raw() as u32;
-        for (first, last) in [(first, kept.saturating_sub(1)), (kept.saturating_add(1), u32::MAX)] {
-            if first <= last {
+        let numbers = || self.slots.iter().flatten().chain([listener]).map(|fd| fd.as_raw() as u32);
+        let mut from = first;
+        loop {
+            let next = numbers().filter(|fd| *fd >= from).min();
+            if next != Some(from) {
+                let last = next.map_or(u32::MAX, |fd| fd.saturating_sub(1));
                 // SAFETY: what owned them has just given them away.
-                unsafe { orlop_sys::fd::close_range(first, last) }.at(Call::CloseRange)?;
+                unsafe { orlop_sys::fd::close_range(from, last) }.at(Call::CloseRange)?;
+            }
+            match next {
+                Some(fd) => from = fd.saturating_add(1),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     /// A string of the plan.

@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
+use orlop_sys::signal::{self, SIGKILL, SIGSTOP};
 use orlop_sys::thread::{self, Limit};
-use orlop_sys::{Errno, OwnedFd, fs, process};
+use orlop_sys::{Errno, OwnedFd, credentials, fs};
 
 use crate::context::{At, Context, Failure, Result};
 use crate::step::{Call, Capabilities, Groups, List, Slot};
@@ -37,7 +38,7 @@ pub(crate) fn bounding(ctx: &Context<'_>, keep: Capabilities) -> Result<()> {
         if keep.0 & (1 << capability) != 0 {
             continue;
         }
-        match thread::drop_bounding(capability) {
+        match credentials::drop_bounding(capability) {
             Ok(()) => {}
             Err(Errno::INVAL) => break,
             Err(errno) => {
@@ -53,22 +54,22 @@ pub(crate) fn bounding(ctx: &Context<'_>, keep: Capabilities) -> Result<()> {
 /// change, for the step that sets them all.
 pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set_groups: Groups) -> Result<()> {
     if uid != 0 {
-        thread::keep_capabilities(true).at(Call::Keepcaps)?;
+        credentials::keep_capabilities(true).at(Call::Keepcaps)?;
     }
     if set_groups != Groups::Keep {
         let groups = ctx.blob.words(groups);
-        match thread::set_groups(groups) {
+        match credentials::set_groups(groups) {
             // With CAP_SETGID, as here, only /proc/PID/setgroups of user_namespaces(7) can forbid it.
             Err(Errno::PERM) if set_groups == Groups::SetIfAllowed && groups.iter().all(|group| *group == gid) => {}
             done => done.at(Call::Setgroups)?,
         }
     }
     if !(ctx.is_all_root && uid == 0 && gid == 0) {
-        thread::set_gid(gid).at(Call::Setresgid)?;
-        thread::set_uid(uid).at(Call::Setresuid)?;
+        credentials::set_gid(gid).at(Call::Setresgid)?;
+        credentials::set_uid(uid).at(Call::Setresuid)?;
     }
     if uid != 0 {
-        thread::keep_capabilities(false).at(Call::Keepcaps)?;
+        credentials::keep_capabilities(false).at(Call::Keepcaps)?;
         // A change of user leaves the kernel's default, which an administrator may have loosened.
         thread::set_dumpable(false).at(Call::Dumpable)?;
     }
@@ -76,14 +77,14 @@ pub(crate) fn user(ctx: &Context<'_>, uid: u32, gid: u32, groups: List<u32>, set
 }
 
 pub(crate) fn capabilities(effective: Capabilities, permitted: Capabilities, inheritable: Capabilities) -> Result<()> {
-    thread::set_capabilities(effective.0, permitted.0, inheritable.0).at(Call::Capset)
+    credentials::set_capabilities(effective.0, permitted.0, inheritable.0).at(Call::Capset)
 }
 
 pub(crate) fn ambient(ctx: &Context<'_>, set: Capabilities) -> Result<()> {
-    thread::clear_ambient().at(Call::AmbientClear)?;
+    credentials::clear_ambient().at(Call::AmbientClear)?;
     for capability in (0..64).filter(|capability| set.0 & (1 << capability) != 0) {
         ctx.note(capability);
-        thread::raise_ambient(capability).at(Call::AmbientRaise)?;
+        credentials::raise_ambient(capability).at(Call::AmbientRaise)?;
     }
     Ok(())
 }
@@ -94,13 +95,11 @@ pub(crate) fn umask(mask: u32) {
 
 /// Ignored signals survive execve(2), and so does the mask: Python's SIGPIPE, nohup's SIGHUP.
 pub(crate) fn signals(ctx: &Context<'_>) -> Result<()> {
-    const KILL: i32 = 9;
-    const STOP: i32 = 19;
     let ignored = ctx.header.ignored.load(Ordering::Acquire);
     for signal in
-        (1..=process::LAST_SIGNAL).filter(|signal| ignored & (1 << (signal - 1)) != 0 && ![KILL, STOP].contains(signal))
+        (1..=signal::LAST).filter(|signal| ignored & (1 << (signal - 1)) != 0 && ![SIGKILL, SIGSTOP].contains(signal))
     {
-        process::default_signal(signal).at(Call::Sigaction)?;
+        signal::reset(signal).at(Call::Sigaction)?;
     }
-    process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
+    signal::set_mask(0).at(Call::Sigprocmask).map(drop)
 }

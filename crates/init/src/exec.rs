@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use orlop_sys::event::{self, PollFd, PollFlags};
 use orlop_sys::fs::{AtFlags, FileType, OFlags};
 use orlop_sys::mount::Attr;
-use orlop_sys::{CWD, Errno, OwnedFd, fs, net, process, thread};
+use orlop_sys::{CWD, Errno, OwnedFd, fd, fs, net, process, signal, thread};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::passwd;
@@ -156,11 +156,11 @@ fn examine(ctx: &mut Context<'_>) -> Result<()> {
 pub(crate) fn close_left(ctx: &mut Context<'_>, first: u32) -> Result<()> {
     ctx.forget_left();
     let born = ctx.header.born;
-    thread::close_from(first.saturating_add(born)).at(Call::CloseRange)
+    fd::close_from(first.saturating_add(born)).at(Call::CloseRange)
 }
 
 pub(crate) fn close_on_exec(ctx: &mut Context<'_>, first: u32) -> Result<()> {
-    thread::close_on_exec_from(first).at(Call::CloseRange)?;
+    fd::close_on_exec_from(first).at(Call::CloseRange)?;
     ctx.first_closed = first;
     Ok(())
 }
@@ -174,15 +174,15 @@ pub(crate) fn detach() -> Result<()> {
 pub(crate) fn await_start(ctx: &mut Context<'_>, listener: Slot, first: u32) -> Result<()> {
     let listener = ctx.take(listener)?;
     ctx.close_all_but(&listener, first)?;
-    process::set_signal_mask(ENDING).at(Call::Sigprocmask)?;
+    signal::set_mask(ENDING).at(Call::Sigprocmask)?;
     let signals = event::signalfd(ENDING).at(Call::Signalfd)?;
     await_connection(ctx, &listener, &signals)?;
-    process::set_signal_mask(0).at(Call::Sigprocmask).map(drop)
+    signal::set_mask(0).at(Call::Sigprocmask).map(drop)
 }
 
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM end a container before it is started, too. The kernel drops what the first
 /// process of a pid namespace has no handler for, unless it is blocked; see pid_namespaces(7).
-const ENDING: process::SignalSet = (1 << 1 | 1 << 2 | 1 << 3 | 1 << 15) >> 1;
+const ENDING: signal::Set = (1 << 1 | 1 << 2 | 1 << 3 | 1 << 15) >> 1;
 
 fn await_connection(ctx: &mut Context<'_>, listener: &OwnedFd, signals: &OwnedFd) -> Result<()> {
     loop {

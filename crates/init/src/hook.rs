@@ -3,11 +3,12 @@
 use core::sync::atomic::Ordering;
 
 use orlop_sys::event::{self, PollFd, PollFlags};
-use orlop_sys::fd::{BorrowedFd, OwnedFd};
-use orlop_sys::fs::{MemfdFlags, OFlags, OnExec};
+use orlop_sys::fd::{self, BorrowedFd, OnExec, OwnedFd};
+use orlop_sys::fs::{MemfdFlags, OFlags};
 use orlop_sys::process::{self, Ended, Waiting};
+use orlop_sys::signal::{self, SIGKILL};
 use orlop_sys::time::{self, Clock, Timespec};
-use orlop_sys::{Errno, fs, thread};
+use orlop_sys::{Errno, fs};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::exec::{self, Arrays, HomeToo};
@@ -76,8 +77,6 @@ impl Detail {
     }
 }
 
-const SIGKILL: i32 = 9;
-
 /// Stays with a hook until it has ended or its seconds are over, and reads what it prints, so that it never waits
 /// for us. What it has started and left behind may hold the pipes open: nobody waits for that.
 pub fn attend(
@@ -87,8 +86,8 @@ pub fn attend(
     seconds: Option<u32>,
     excerpt: &mut Excerpt<'_>,
 ) -> orlop_sys::Result<Ending> {
-    fs::set_status(out, OFlags::NONBLOCK)?;
-    fs::set_status(err, OFlags::NONBLOCK)?;
+    fd::set_status(out, OFlags::NONBLOCK)?;
+    fd::set_status(err, OFlags::NONBLOCK)?;
     let end = seconds.map(|seconds| {
         let now = time::now(Clock::Monotonic);
         Timespec { sec: now.sec.saturating_add(i64::from(seconds)), ..now }
@@ -183,6 +182,8 @@ pub(crate) struct Hook {
     pub(crate) environment: Environment,
     pub(crate) place: Place,
     pub(crate) root: Slot,
+    pub(crate) out: Slot,
+    pub(crate) err: Slot,
     pub(crate) timeout: u32,
     pub(crate) state: List<Text>,
 }
@@ -206,13 +207,16 @@ pub(crate) fn run(ctx: &mut Context<'_>, hook: &Hook) -> Result<()> {
         Environment::Program => (ctx.header.env, HomeToo::Yes),
     };
     let arrays = exec::arrays(ctx, hook.args, env, home)?;
+    // A pipe that nobody writes to has ended.
+    let stdout = ctx.fd_or(hook.out, &out_end)?;
+    let stderr = ctx.fd_or(hook.err, &err_end)?;
     // The child's only way to say that it could not execute the hook; nothing else has failed, or we were not here.
     ctx.header.errno.store(0, Ordering::SeqCst);
     // SAFETY: init has one thread.
     let child = match unsafe { process::fork_watched() }.at(Call::HookFork)? {
         Some(child) => child,
         None => {
-            let errno = execute(ctx, hook, &arrays, [stdin.borrow(), out_end.borrow(), err_end.borrow()]);
+            let errno = execute(ctx, hook, &arrays, [stdin.borrow(), stdout, stderr]);
             ctx.header.errno.store(errno.0, Ordering::SeqCst);
             process::exit(127)
         }
@@ -252,16 +256,16 @@ fn execute(ctx: &Context<'_>, hook: &Hook, arrays: &Arrays, stdio: [BorrowedFd<'
 fn prepare(ctx: &Context<'_>, hook: &Hook, stdio: [BorrowedFd<'_>; 3]) -> orlop_sys::Result<()> {
     match ctx.first_closed {
         // Not even what the container's program is to keep: a hook of the host has no business with it.
-        0 => thread::close_on_exec_from(3)?,
+        0 => fd::close_on_exec_from(3)?,
         // The rest was marked before there was a filter, which might not know close_range(2).
         first => (3..first as i32).try_for_each(close_at_exec)?,
     }
-    process::reset_signals()?;
+    signal::reset_all()?;
     if hook.place == Place::BeforePivot {
         fs::fchdir(ctx.fd(hook.root).map_err(|failure| failure.errno)?)?;
     }
     for (number, fd) in stdio.into_iter().enumerate() {
-        fs::duplicate_onto(fd, number as i32)?;
+        fd::duplicate_onto(fd, number as i32)?;
     }
     Ok(())
 }
@@ -269,7 +273,7 @@ fn prepare(ctx: &Context<'_>, hook: &Hook, stdio: [BorrowedFd<'_>; 3]) -> orlop_
 fn close_at_exec(fd: i32) -> orlop_sys::Result<()> {
     #[allow(unsafe_code)] // a descriptor by its number
     // SAFETY: it is only marked; where there is none the kernel says so.
-    match fs::set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Close) {
+    match fd::set_on_exec(unsafe { BorrowedFd::from_raw(fd) }, OnExec::Close) {
         Err(Errno::BADF) => Ok(()),
         done => done,
     }

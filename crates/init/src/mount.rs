@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 
-use orlop_sys::fd::{BorrowedFd, OwnedFd};
+use orlop_sys::fd::{self, BorrowedFd, OwnedFd};
 use orlop_sys::fs::{AtFlags, FileType, OFlags, Resolve};
 use orlop_sys::mount::{self, Attr, MountAttr, MsFlags, Propagation, Reach};
 use orlop_sys::{CWD, Errno, fs, net};
@@ -153,7 +153,7 @@ pub(crate) fn old_mount(ctx: &mut Context<'_>, mount: &OldMount, out: Slot) -> R
         in_proc(target, change)?;
     }
     let made = if flags.contains(MsFlags::REMOUNT) {
-        fs::duplicate(target, 0).at(Call::Dup3)?
+        fd::duplicate(target, 0).at(Call::Dup3)?
     } else {
         // What is there now is the new mount.
         root::open(ctx.fd(mount.root)?, ctx.text(mount.path)?, OFlags::PATH).at(Call::Openat2)?

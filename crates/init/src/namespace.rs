@@ -2,7 +2,8 @@
 
 use orlop_sys::fs::OFlags;
 use orlop_sys::process::Clone as CloneFlags;
-use orlop_sys::{CWD, Errno, fs, net, process, thread, tty};
+use orlop_sys::signal::SIGKILL;
+use orlop_sys::{CWD, Errno, credentials, fs, net, process, thread, tty};
 
 use crate::context::{At, BROKEN, Context, Failure, Result};
 use crate::step::{Call, Slot, Text};
@@ -39,7 +40,7 @@ pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> 
     thread::setns(&fd, namespace).at(Call::Setns)?;
     if namespace == CloneFlags::NEWUSER {
         // As after any change of credentials.
-        thread::set_parent_death_signal(KILL).at(Call::Pdeathsig)?;
+        thread::set_parent_death_signal(SIGKILL).at(Call::Pdeathsig)?;
     }
     ctx.leave(fd);
     Ok(())
@@ -49,14 +50,12 @@ pub(crate) fn join(ctx: &mut Context<'_>, from: Slot, namespace: CloneFlags) -> 
 /// default for dumpable processes and clears the parent's death signal: both are set again. The runtime may have
 /// died in between, and whoever then waits for it sees the end of its socket.
 pub(crate) fn become_root(ctx: &mut Context<'_>) -> Result<()> {
-    thread::set_gid(0).at(Call::Setresgid)?;
-    thread::set_uid(0).at(Call::Setresuid)?;
+    credentials::set_gid(0).at(Call::Setresgid)?;
+    credentials::set_uid(0).at(Call::Setresuid)?;
     ctx.is_all_root = true;
     thread::set_dumpable(false).at(Call::Dumpable)?;
-    thread::set_parent_death_signal(KILL).at(Call::Pdeathsig)
+    thread::set_parent_death_signal(SIGKILL).at(Call::Pdeathsig)
 }
-
-const KILL: i32 = 9;
 
 /// unshare(2) puts only children into the new time namespace, and execve(2) does so from Linux 6.0 on; setns(2)
 /// always does. The offsets must be there before anybody is in it: time_namespaces(7).

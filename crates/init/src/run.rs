@@ -10,7 +10,7 @@ use crate::root::Node;
 use crate::step::{Follow, Make, Step};
 use crate::{attributes, console, copy, credentials, exec, mount, namespace, old, root};
 use orlop_sys::mount::{Propagation, Reach};
-use orlop_sys::thread::{self, SchedAttr};
+use orlop_sys::thread::SchedAttr;
 use orlop_sys::tty::WindowSize;
 
 use crate::context::At;
@@ -89,6 +89,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         }
         Step::BindFile { from, target } => console::bind(ctx, from, target),
         Step::Close { slot } => ctx.take(slot).map(drop),
+        Step::KeepOpen { slot } => ctx.keep_open(slot),
         Step::Directory { root, path, mode } => root::directory(ctx, root, path, mode),
         Step::Device { root, path, kind, mode, major, minor, uid, gid, node: by } => {
             let node = Node { kind, mode, number: (major, minor), owner: (uid, gid), by };
@@ -106,7 +107,7 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Chroot { root } => mount::chroot(ctx, root),
         Step::Chdir { path, attempt } => exec::chdir(ctx, path, attempt),
         Step::Limit { resource, soft, hard } => credentials::limit(resource, soft, hard),
-        Step::NoNewPrivileges {} => thread::no_new_privileges().at(Call::NoNewPrivileges),
+        Step::NoNewPrivileges {} => orlop_sys::credentials::no_new_privileges().at(Call::NoNewPrivileges),
         Step::Seccomp { program, flags, listener } => credentials::seccomp(ctx, program, flags, listener),
         Step::Bounding { keep } => credentials::bounding(ctx, keep),
         Step::User { uid, gid, groups, set_groups } => credentials::user(ctx, uid, gid, groups, set_groups),
@@ -137,8 +138,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, step: &Step) -> Result<()> {
         Step::Personality { domain } => attributes::personality(domain),
         Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(ctx, mode, nodes),
         Step::Stdio { uid } => attributes::stdio(uid),
-        Step::Hook { index, path, args, env, environment, place, root, timeout, state } => {
-            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, timeout, state })
+        Step::Hook { index, path, args, env, environment, place, root, out, err, timeout, state } => {
+            hook::run(ctx, &Hook { index, path, args, env, environment, place, root, out, err, timeout, state })
         }
         Step::Exec {} => exec::exec(ctx),
         Step::End {} => exec::end(ctx),

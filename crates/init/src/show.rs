@@ -45,7 +45,7 @@ fn text(at: Text, blob: &Blob<'_>, out: &mut dyn Write) -> fmt::Result {
 
 show! {
     Text: |value, blob, out| text(*value, blob, out);
-    Slot: |value, _blob, out| write!(out, "#{}", value.0);
+    Slot: |value, _blob, out| if *value == Slot::NONE { write!(out, "-") } else { write!(out, "#{}", value.0) };
     u32: |value, _blob, out| write!(out, "{value}");
     i32: |value, _blob, out| write!(out, "{value}");
     u64: |value, _blob, out| if *value == u64::MAX { out.write_str("unlimited") } else { write!(out, "{value}") };

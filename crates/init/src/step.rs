@@ -45,6 +45,11 @@ impl<T> List<T> {
 #[repr(transparent)]
 pub struct Slot(pub u8);
 
+impl Slot {
+    /// What stands for no slot.
+    pub const NONE: Slot = Slot(u8::MAX);
+}
+
 /// How many slots there are.
 pub const SLOTS: usize = 32;
 
@@ -250,6 +255,8 @@ steps! {
     BindFile "bind-file" { from: Slot, target: Slot }
     /// Closes a slot.
     Close "close" { slot: Slot }
+    /// Has a slot stay open while the container waits for `start`.
+    KeepOpen "keep-open" { slot: Slot }
     /// Makes a directory inside the root, with its parents.
     Directory "mkdir" { root: Slot, path: Text, mode: u32 }
     /// mknodat(2), then the owner if it is not root.
@@ -325,10 +332,11 @@ steps! {
     MemoryPolicy "memory-policy" { mode: u32, nodes: List<u32> }
     /// The user owns standard input, output and error.
     Stdio "stdio" { uid: u32 }
-    /// Runs a hook in the container's namespaces. `state` is what it reads, before and after its pid.
+    /// Runs a hook in the container's namespaces. `state` is what it reads, before and after its pid. What it prints
+    /// goes to `out` and `err`; without them a failure tells it.
     Hook "hook" {
         index: u32, path: Text, args: List<Text>, env: List<Text>, environment: Environment, place: Place, root: Slot,
-        timeout: u32, state: List<Text>
+        out: Slot, err: Slot, timeout: u32, state: List<Text>
     }
     /// execve(2).
     Exec "execve" {}

@@ -20,7 +20,7 @@ use orlop_sys::fs::MemfdFlags;
 use orlop_sys::mem::Shared;
 use orlop_sys::mount::{Attr, Propagation, Reach};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Waiting};
-use orlop_sys::{Errno, thread};
+use orlop_sys::{Errno, credentials, thread};
 
 use crate::image::{Image, Strings};
 use crate::plan::{Status, View};
@@ -123,7 +123,7 @@ fn after(
         .write(true)
         .open(scratch.0.join("found"))
         .unwrap();
-    let (uid, gid) = (thread::euid(), thread::egid());
+    let (uid, gid) = (credentials::euid(), credentials::egid());
 
     let child = fork();
     if child == 0 {

@@ -12,7 +12,7 @@ use orlop_cgroup::{
 use crate::config::{self, Config, DeviceRuleKind};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
-use crate::plan::{Options, Origin, Warning, Weight, invalid};
+use crate::plan::{Options, Origin, SUBGROUP, Warning, Weight, invalid};
 
 /// Whether `orlop-cgroup` has a driver for systemd.
 pub(crate) const HAS_SYSTEMD: bool = true;
@@ -95,6 +95,10 @@ fn scope(
     let given = Some(config.linux.cgroups_path.as_str());
     let place = Place::from_config(given, options.id, &options.systemd, options.systemd_cgroup);
     let place = place.map_err(|error| from_cgroup(error).field("/linux/cgroupsPath"))?;
+    let place = match config.annotations.get(SUBGROUP).filter(|name| !name.is_empty()) {
+        Some(name) => place.with_below(name).map_err(|error| from_cgroup(error).field("/annotations"))?,
+        None => place,
+    };
     let annotations = config.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     systemd::plan(&host.cgroups, &place, resources, how, annotations).map_err(from_cgroup)
 }

@@ -6,10 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use orlop_cgroup::{Controller, Dir, Version};
-use orlop_sys::fs::{self, AtFlags};
-use orlop_sys::{BorrowedFd, CWD, OwnedFd, thread};
+use orlop_sys::fs::{self, AtFlags, OFlags, Resolve};
+use orlop_sys::{BorrowedFd, CWD, OwnedFd, credentials};
 
-use crate::config::{Config, NamespaceKind, Status};
+use crate::config::{Config, Mount, NamespaceKind, Status};
 use crate::container::{Container, Force};
 use crate::criu::{
     self, CriuOptions, Descriptors, Directory, Feature, MakeImages, Message, Peer, Request, Start, option,
@@ -76,7 +76,7 @@ impl Container {
                 let what = format!("Container cannot be checkpointed in {} state", status.name());
                 return Err(Error::new(Kind::WrongState, what));
             };
-            if thread::euid() != 0 {
+            if credentials::euid() != 0 {
                 return Err(Error::not_supported("a checkpoint needs root"));
             }
             criu::check(&options.criu.criu)?;
@@ -97,8 +97,9 @@ impl Container {
 
 /// Ids of mounts are not in criu's images: what is restored would show the files of others.
 fn refuse_what_criu_loses(config: &Config<'_>) -> Result<()> {
-    let mapped = |mount: &crate::config::Mount<'_>| {
-        let options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
+    crate::plan::refuse_delegated(config)?;
+    let mapped = |mount: &Mount<'_>| {
+        let options = MountOptions::of(mount);
         !mount.uid_mappings.is_empty() || options.ids.is_some()
     };
     match config.mounts.iter().position(mapped) {
@@ -220,7 +221,6 @@ fn outside(config: &Config<'_>, version: i64, message: &mut Message) -> Result<(
 
 /// The masked paths that are files: those are covered with the host's null device.
 fn masked_files(config: &Config<'_>, init: Init) -> Result<Vec<String>> {
-    use orlop_sys::fs::{OFlags, Resolve};
     let root = c_string(&format!("/proc/{}/root", init.pid))?;
     let root = fs::open_at(CWD, &root, OFlags::PATH | OFlags::DIRECTORY, 0)
         .map_err(|errno| Error::system("openat", "the container's root", errno))?;

@@ -1,16 +1,15 @@
 //! The master of a container's terminal: where it goes, and how it comes.
 
-use alloc::format;
 use alloc::sync::Arc;
-use core::ffi::CStr;
 
-use orlop_sys::fs::{self, OFlags};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::tty::WindowSize;
-use orlop_sys::{BorrowedFd, CWD, OwnedFd};
+use orlop_sys::{Errno, OwnedFd};
 
 use crate::error::{Error, Result};
 use crate::plan;
+
+pub use crate::socket::connect;
 
 /// Who gets the master of a container's terminal, if its process has one.
 #[derive(Clone, Debug, Default)]
@@ -38,20 +37,6 @@ impl Console {
             }
         }
     }
-}
-
-/// Connects to a listening socket, however long its path is: a socket's address holds 107 bytes of it.
-pub fn connect(path: &CStr) -> Result<OwnedFd> {
-    let failed = |call| move |errno| Error::system(call, format!("the socket {}", path.to_string_lossy()), errno);
-    let socket = net::unix_socket(SocketType::Stream).map_err(failed("socket"))?;
-    if path.to_bytes().len() <= net::MAX_SOCKET_PATH {
-        net::connect(&socket, path).map_err(failed("connect"))?;
-    } else {
-        let file = fs::open_at(CWD, path, OFlags::PATH, 0).map_err(failed("openat"))?;
-        let short = crate::state::c_string(&format!("/proc/self/fd/{}", file.as_raw()))?;
-        net::connect(&socket, &short).map_err(failed("connect"))?;
-    }
-    Ok(socket)
 }
 
 /// What the plan's console slot is filled with.
@@ -82,13 +67,7 @@ pub(crate) fn receive(socket: OwnedFd) -> Result<Option<OwnedFd>> {
     let mut name = [0u8; 64];
     match net::receive(&socket, &mut name) {
         Ok((_, [fd, ..])) => Ok(fd),
-        Err(orlop_sys::Errno::CONNRESET) => Ok(None),
+        Err(Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(Error::system("recvmsg", "the terminal", errno)),
     }
-}
-
-/// Sends a process's pidfd, with runc's name for the kind of process.
-pub(crate) fn send_pidfd(socket: &OwnedFd, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
-    let sent = net::send(socket, kind.as_bytes(), &[pidfd]);
-    sent.map(drop).map_err(|errno| Error::system("sendmsg", "the pidfd socket", errno))
 }

@@ -11,6 +11,7 @@ use orlop_init::step::Call;
 use orlop_init::{GO, Report};
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Pid, Waiting};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::Timespec;
 use orlop_sys::{Errno, event, fs};
 
@@ -19,11 +20,11 @@ use crate::config::{Config, ContainerState, SPEC_VERSION, Status, Str};
 use crate::error::{Error, Kind, Result};
 use crate::exec::{self, ExecOptions, Executed};
 use crate::hook::{self, InitHook, Subject};
-use crate::launch::SIGKILL;
+use crate::launch::signal_to;
 use crate::plan::exec::Asked;
 use crate::plan::{self, Gate, HookEvent, Warning};
 use crate::program::{self, Seen};
-use crate::state::{self, Init, Record, StateDir, Told};
+use crate::state::{CgroupDir, Init, Record, StateDir, Told};
 use crate::trace::{Trace, Tracing};
 
 /// Which processes of a container a signal goes to.
@@ -87,26 +88,33 @@ impl Container {
         })
     }
 
-    /// Its state, as `orlop state` prints it.
+    /// Its status, and whether it is paused.
+    pub(crate) fn full_status(&self) -> Result<(Status, Option<Init>)> {
+        let (status, init) = self.status()?;
+        let record = if init.is_some() { self.dir.read_head()? } else { None };
+        let status = record.map_or(Ok(status), |record| paused_or(status, &record.cgroups))?;
+        Ok((status, init))
+    }
+
+    /// Whether its processes are stopped, by whomever.
+    pub fn is_paused(&self) -> Result<bool> {
+        Ok(matches!(self.full_status()?, (Status::Paused, _)))
+    }
+
+    /// Its state, as `orlop state` prints it; see "State" in the specification's runtime.md.
     pub fn state(&self) -> Result<ContainerState<'static>> {
         self.look().map_err(|error| error.during("state", &self.id))
     }
 
     fn look(&self) -> Result<ContainerState<'static>> {
-        let (mut status, init) = self.status()?;
+        let (status, init) = self.status()?;
         let record = self.dir.read_head()?;
-        if init.is_some()
-            && let Some(group) = record.as_ref().map(group_of).transpose()?.flatten()
-            && group.is_frozen().map_err(from_cgroup)?
-        {
-            status = Status::Paused;
-        }
-        Ok(describe(
-            &self.id,
-            init.map_or(0, |init| init.pid),
-            status,
-            record.map(|record| record.told).unwrap_or_default(),
-        ))
+        let status = match (&init, &record) {
+            (Some(_), Some(record)) => paused_or(status, &record.cgroups)?,
+            _ => status,
+        };
+        let pid = init.map_or(0, |init| init.pid);
+        Ok(describe(&self.id, pid, status, record.map(|record| record.told).unwrap_or_default()))
     }
 
     /// Its state, unless its making was interrupted so early that there is nothing to tell of it.
@@ -127,6 +135,9 @@ impl Container {
     }
 
     /// Lets the container's program run. Returns once it does.
+    ///
+    /// [`Kind::WrongState`] unless the container waits for it, [`Kind::Program`] where the program cannot be executed,
+    /// [`Kind::Hook`] where a hook failed. After either of the last two the container has stopped.
     pub fn start(&self) -> Result<()> {
         self.start_locked().map_err(|error| error.during("start", &self.id))
     }
@@ -228,13 +239,15 @@ impl Container {
         program::error(name.map_or("", |name| name.as_str()), call, errno, seen).field("/process/args")
     }
 
-    /// Starts a further process in it.
+    /// Starts a further process in it. [`Kind::WrongState`] where it has stopped, is being made, or is paused and
+    /// `options` do not allow that.
     pub fn exec(&self, program: plan::exec::Program<'_>, options: &ExecOptions<'_>) -> Result<Executed> {
         exec::exec(&self.dir, &self.id, self.trace.as_ref(), program, options)
             .map_err(|error| Asked::of(&program).place(error).during("exec", &self.id))
     }
 
-    /// Sends a signal, by number.
+    /// Sends a signal, by number; see signal(7). [`Kind::NotRunning`] where the first process has ended, unless
+    /// [`Scope::All`] are meant.
     pub fn kill(&self, signal: i32, scope: Scope) -> Result<()> {
         self.send(signal, scope).map_err(|error| error.during("kill", &self.id))
     }
@@ -279,7 +292,8 @@ impl Container {
         }
     }
 
-    /// Deletes it. Hooks that fail afterwards are warnings.
+    /// Deletes it. Hooks that fail afterwards are warnings. [`Kind::WrongState`] where it has not stopped, without
+    /// [`Force::Yes`].
     pub fn delete(self, force: Force) -> Result<Vec<Warning>> {
         let id = self.id.clone();
         self.destroy(force).map_err(|error| error.during("delete", &id))
@@ -370,14 +384,16 @@ impl Container {
     }
 }
 
-/// Sends a signal; `false` where init has ended.
+/// The status of a container whose init lives: `status`, unless its cgroup is frozen.
+pub(crate) fn paused_or(status: Status, cgroups: &[CgroupDir]) -> Result<Status> {
+    let dirs: Vec<_> = cgroups.iter().map(CgroupDir::to_dir).collect();
+    let frozen = orlop_cgroup::is_frozen(&dirs).map_err(from_cgroup)?;
+    Ok(if frozen { Status::Paused } else { status })
+}
+
+/// Sends init a signal; `false` where it has ended.
 fn send_to(init: Init, signal: i32) -> Result<bool> {
-    let Some(pidfd) = init.open()? else { return Ok(false) };
-    match process::pidfd_signal(&pidfd, signal) {
-        Ok(()) => Ok(true),
-        Err(Errno::SRCH) => Ok(false),
-        Err(errno) => Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno)),
-    }
+    init.open()?.map_or(Ok(false), |pidfd| signal_to(&pidfd, signal))
 }
 
 /// What few containers have outside of themselves, besides cgroups.
@@ -390,7 +406,7 @@ pub(crate) fn group_of(record: &Record) -> Result<Option<Group>> {
     if record.cgroups.is_empty() {
         return Ok(None);
     }
-    let dirs = record.cgroups.iter().map(state::CgroupDir::to_dir).collect();
+    let dirs = record.cgroups.iter().map(CgroupDir::to_dir).collect();
     Group::at(dirs).map(Some).map_err(from_cgroup)
 }
 

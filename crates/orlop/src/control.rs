@@ -15,7 +15,6 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Host;
 use crate::plan::Warning;
 use crate::resctrl::ClassStats;
-use crate::state::Init;
 
 fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
@@ -27,6 +26,8 @@ fn no_cgroup() -> Error {
 
 impl Container {
     /// Stops all its processes, and returns once all have stopped: by the freezer of cgroup v1, or `cgroup.freeze`.
+    /// [`Kind::NotRunning`] where none runs, [`Kind::WrongState`] where it is paused, [`Kind::NotSupported`] without a
+    /// cgroup. Where they do not all stop within ten seconds, they go on as before.
     pub fn pause(&self) -> Result<()> {
         self.changed("pause", || match self.full_status()? {
             (Status::Created | Status::Running, _) => {
@@ -39,7 +40,7 @@ impl Container {
         })
     }
 
-    /// Lets the processes of a paused container go on.
+    /// Lets the processes of a paused container go on; [`Kind::WrongState`] where it is not paused.
     pub fn resume(&self) -> Result<()> {
         self.changed("resume", || match self.full_status()? {
             (Status::Paused, _) => {
@@ -48,26 +49,6 @@ impl Container {
             }
             (status, _) => Err(Error::new(Kind::WrongState, format!("container not paused: it is {}", status.name()))),
         })
-    }
-
-    /// Whether its processes are stopped, by whomever.
-    pub fn is_paused(&self) -> Result<bool> {
-        Ok(matches!(self.full_status()?, (Status::Paused, _)))
-    }
-
-    /// Its status as [`Container::status`] has it, and whether it is frozen.
-    pub(crate) fn full_status(&self) -> Result<(Status, Option<Init>)> {
-        match self.status()? {
-            (Status::Created | Status::Running, Some(init)) if self.is_frozen()? => Ok((Status::Paused, Some(init))),
-            status => Ok(status),
-        }
-    }
-
-    fn is_frozen(&self) -> Result<bool> {
-        match self.group()? {
-            Some(group) => group.is_frozen().map_err(from_cgroup),
-            None => Ok(false),
-        }
     }
 
     /// With the lock, so that a `delete` or `start` waits.
@@ -128,6 +109,7 @@ impl Container {
         for (old, new) in dirs.zip(&mut plan.dirs) {
             new.path = old.path;
             new.mount_len = old.mount_len;
+            new.outer_len = old.outer_len;
         }
         // Whoever made the cgroup, and not whom the caller would have make one.
         let updated = match &record.scope {
@@ -148,7 +130,7 @@ impl Container {
         })
     }
 
-    /// Reads what it uses.
+    /// Reads what it uses; each figure's unit is its own, and with its field. [`Kind::NotSupported`] without a cgroup.
     pub fn stats(&self, which: Which) -> Result<Stats> {
         let stats = self.existing_group().and_then(|group| group.stats(which).map_err(from_cgroup));
         stats.map_err(|error| error.during("events", self.id()))
@@ -161,7 +143,7 @@ impl Container {
         stats.map_err(|error| error.during("events", self.id()))
     }
 
-    /// Begins to watch for its running out of memory.
+    /// Begins to watch for its running out of memory: by `memory.oom_control` of cgroup v1, or `memory.events`.
     pub fn watch_oom(&self) -> Result<OomWatch> {
         let watch = self.existing_group().and_then(|group| group.watch_oom().map_err(from_cgroup));
         watch.map_err(|error| error.during("events", self.id()))

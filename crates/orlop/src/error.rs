@@ -189,6 +189,11 @@ impl Error {
         self.0.errno.map(|errno| errno.0)
     }
 
+    /// Whether the call failed with one of these.
+    pub(crate) fn is_any(&self, of: &[Errno]) -> bool {
+        self.0.errno.is_some_and(|errno| of.contains(&errno))
+    }
+
     /// What may help, where we know something.
     pub fn advice(&self) -> Option<&str> {
         self.0.hint.as_deref()

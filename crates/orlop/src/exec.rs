@@ -11,21 +11,24 @@ use orlop_cgroup::{Dir, Group, Joined, Need, Version};
 use orlop_sys::event;
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
-use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid};
+use orlop_sys::process::{Clone as CloneFlags, Ended, Pid};
 use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
+use crate::agent;
 use crate::cgroup::from_cgroup;
 use crate::config::{Config, NamespaceKind, Status};
 use crate::console::{self, Console, Ends};
-use crate::create::{offer, write_oom_score, write_pid_file};
+use crate::create::write_oom_score;
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
 pub use crate::launch::Thread;
 use crate::launch::{Birth, Launch};
+use crate::pid_file;
 use crate::plan::exec::{self as plan, Asked, Program, SubCgroup, Target};
-use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, slot};
+use crate::plan::{Act, Gate, Options, Orphans, Plan, RootChange, SessionKeyring, Task, Warning, delegated, slot};
+use crate::socket;
 use crate::state::{Init, Record, ScopeName, StateDir, ignored_signals};
 use crate::trace::{Trace, Tracing};
 
@@ -106,7 +109,7 @@ pub(crate) fn exec(
     };
     let mut plan = tracing.time("plan", || make_plan(&config, program, &host, id, options, &target, &record))?;
     let group = match options.cgroups {
-        [] => containers,
+        [] if delegated(&config).is_none() => containers,
         _ => Group::at(plan.cgroup.dirs.clone()).map_err(from_cgroup)?,
     };
     let console = Ends::new(&options.console, plan.has_console())?;
@@ -343,11 +346,11 @@ fn cannot_enter(error: &Error) -> bool {
 }
 
 fn is_permission(error: &Error) -> bool {
-    [Errno::ACCES, Errno::PERM].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::ACCES, Errno::PERM])
 }
 
 fn is_cgroup_gone(error: &Error) -> bool {
-    [Errno::BUSY, Errno::NOENT, Errno::NODEV].iter().any(|errno| error.errno() == Some(errno.0))
+    error.is_any(&[Errno::BUSY, Errno::NOENT, Errno::NODEV])
 }
 
 /// As runc words it.
@@ -387,7 +390,10 @@ fn accompany(
             let Act::Runtime(task) = entry.act else { continue };
             let act = || match task {
                 Task::CgroupAdopt => match (scope, &group) {
-                    (Some(scope), _) => scope.attach(launch.pid()).map_err(|error| adding(&from_cgroup(error))),
+                    (Some(scope), _) => {
+                        let below = plan.cgroup.dirs.iter().map(Dir::below_outer).next().unwrap_or_default();
+                        scope.attach(below, launch.pid()).map_err(|error| adding(&from_cgroup(error)))
+                    }
                     (None, Some(group)) => adopt(launch, plan, group, options),
                     (None, None) => Ok(()),
                 },
@@ -396,24 +402,23 @@ fn accompany(
                     launch.complete(index as u32)?;
                     launch.await_init(plan, index as u32)?;
                     let state = subject.state(Status::Running, init);
-                    launch.listener().and_then(|listener| offer(&listener, plan, launch.pid(), (path, metadata), state))
+                    launch
+                        .listener()
+                        .and_then(|listener| agent::offer(&listener, plan, launch.pid(), (path, metadata), state))
                 }
                 _ => Ok(()),
             };
             let done = if task.overlaps() == overlaps { tracing.task(entry, act) } else { Ok(()) };
-            done.map_err(|error| {
-                let origin = entry.origin.to_pointer();
-                error.at(entry.phase, origin)
-            })?;
+            done.map_err(|error| entry.blame(error))?;
         }
     }
     launch.complete(plan.entries.len() as u32)?;
     if let Some(socket) = &options.pidfd_socket {
-        console::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
+        socket::send_pidfd(socket, "setns", launch.pidfd().borrow())?;
     }
     if let Some(path) = &options.pid_file {
         launch.await_program(plan)?;
-        write_pid_file(path, launch.pid())?;
+        pid_file::write(path, launch.pid())?;
     }
     Ok(())
 }
@@ -462,14 +467,9 @@ impl Executed {
         self.console.take().map_or(Ok(None), console::receive)
     }
 
-    /// Sends it a signal; one that has ended gets none.
+    /// Sends it a signal, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(self.launch.pidfd(), signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                Err(Error::system("pidfd_send_signal", format!("signal {signal}"), errno).during("exec", &self.id))
-            }
-        }
+        self.launch.signal(signal).map_err(|error| error.during("exec", &self.id))
     }
 
     /// Waits until its program is executed, and leaves it to itself.
@@ -485,6 +485,7 @@ impl Executed {
             return Ok(ended);
         }
         let ended = self.tracing().time("wait", || self.launch.reap());
+        let ended = ended.map_err(|error| error.during("exec", &self.id))?;
         self.tracing().steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
             return Err(self.asked.place(error).during("exec", &self.id));

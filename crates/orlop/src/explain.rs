@@ -208,6 +208,10 @@ fn arguments(plan: &Plan, entry: &Entry) -> alloc::vec::Vec<(&'static str, Strin
             list.push(("name", shown(plan, name)));
             list.push(("new_name", shown(plan, new_name)));
         }
+        Act::Runtime(Task::CgroupDelegate { name, owner }) => {
+            list.push(("below", shown(plan, name)));
+            list.extend(owner.map(|uid| ("uid", format!("{uid}"))));
+        }
         Act::Runtime(Task::CgroupOwner { uid }) => list.push(("uid", format!("{uid}"))),
         Act::Runtime(Task::SeccompListener { path, metadata }) => {
             list.push(("path", shown(plan, path)));

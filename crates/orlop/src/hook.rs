@@ -13,7 +13,8 @@ use orlop_init::Report;
 use orlop_init::hook::{self, Detail, Ending, Excerpt};
 use orlop_init::plan::EXCERPT_AREA;
 use orlop_init::step::Call;
-use orlop_sys::fs::{self, OFlags, duplicate};
+use orlop_sys::fd::duplicate;
+use orlop_sys::fs::{self, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Program, Signals};
 use orlop_sys::{CWD, Errno, OwnedFd, event};
 
@@ -53,7 +54,7 @@ impl Subject<'_> {
     }
 
     /// The files that annotations name for what hooks print.
-    fn outputs(&self) -> Result<[Option<OwnedFd>; 2]> {
+    pub(crate) fn outputs(&self) -> Result<[Option<OwnedFd>; 2]> {
         let open = |name: &str| -> Result<Option<OwnedFd>> {
             let Some(path) = self.config.annotations.get(name) else { return Ok(None) };
             let path = path::join(self.bundle, path);

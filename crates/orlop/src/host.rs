@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use orlop_cgroup::{Layout, Mode, Version};
 use orlop_sys::fs::{self, AtFlags};
-use orlop_sys::{CWD, Errno, thread};
+use orlop_sys::{CWD, Errno, credentials};
 
 use crate::error::{Error, Result};
 
@@ -41,9 +41,9 @@ impl Host {
 
     /// Reads those of the process that asks.
     pub(crate) fn caller(cgroups: Layout) -> Result<Host> {
-        let euid = thread::euid();
+        let euid = credentials::euid();
         let rootless = euid != 0 || in_user_namespace()?;
-        Ok(Host { euid, egid: thread::egid(), rootless, cgroups })
+        Ok(Host { euid, egid: credentials::egid(), rootless, cgroups })
     }
 
     /// Which cgroup versions are in use: `unified`, `legacy` or `hybrid`.

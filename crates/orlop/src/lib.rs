@@ -20,6 +20,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod agent;
 mod ahead;
 mod bundle;
 mod cgroup;
@@ -43,12 +44,14 @@ pub mod lint;
 mod mounts;
 mod netlink;
 pub mod path;
+mod pid_file;
 pub mod plan;
 mod program;
 mod resctrl;
 mod restore;
 mod running;
 mod runtime;
+mod socket;
 #[cfg(feature = "std")]
 mod standard;
 mod state;

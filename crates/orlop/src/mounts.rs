@@ -76,7 +76,7 @@ impl Container {
             sub_cgroups: &[],
             is_attached: false,
             own_user_namespace: shares_user_namespace(&config, init.pid)?,
-            is_unprivileged: orlop_sys::thread::euid() != 0,
+            is_unprivileged: orlop_sys::credentials::euid() != 0,
         };
         work(&Entered { record: &record, config: &config, init, pidfd, target })
     }
@@ -149,8 +149,7 @@ impl Entered<'_> {
                     flags: if follow == Follow::Nothing { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::NONE },
                     ids: namespace.as_ref().map(|fd| (fd.borrow(), ids_reach)),
                 };
-                let tree =
-                    copy.here().map_err(|error| error.at(entry.phase, entry.origin.to_pointer()).of(DOCUMENT))?;
+                let tree = copy.here().map_err(|error| entry.blame(error).of(DOCUMENT))?;
                 trees.push(tree);
             }
         }

@@ -9,19 +9,21 @@ use core::ffi::CStr;
 
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{self, Clone as CloneFlags, Ended, Pid, Waiting};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, STDERR, STDIN, STDOUT, net, thread};
+use orlop_sys::signal::SIGKILL;
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, STDERR, STDIN, STDOUT, credentials, fd, net};
 
 use crate::bundle::Bundle;
 use crate::checkpoint::{NULL, OUTSIDE, config_file};
 use crate::config::{Config, Document, Layout, Namespace, NamespaceKind, Str};
 use crate::console::Console;
 use crate::container::{Container, Force};
-use crate::create::{self, CreateOptions, Made, write_pid_file};
+use crate::create::{self, CreateOptions, Made, Making};
 use crate::criu::{self, CriuOptions, Descriptors, MakeImages, Message, Notice, Peer, Request, Start, option};
 use crate::error::{Error, Kind, Result};
 use crate::hook::Subject;
 use crate::host::Host;
-use crate::launch::{Launch, SIGKILL};
+use crate::launch::{Launch, signal_to};
+use crate::pid_file;
 use crate::plan::{self, Act, Gate, HookEvent, Plan, Task, Warning};
 use crate::runtime::{Runtime, with_options};
 use crate::state::{Init, StateDir, c_string};
@@ -66,7 +68,7 @@ impl Runtime {
 
     fn make_restored(&self, id: &str, bundle: &Bundle, options: &RestoreOptions) -> Result<Restored> {
         crate::state::check_id(id)?;
-        if thread::euid() != 0 {
+        if credentials::euid() != 0 {
             return Err(Error::not_supported("a restore needs root"));
         }
         criu::check(&options.criu.criu)?;
@@ -122,10 +124,11 @@ impl Job<'_> {
     fn restore(&mut self, made: &mut Made<'_>) -> Result<()> {
         let (options, plan, config) = (self.options, self.plan, self.subject.config);
         let (mut images, mut work) = options.criu.directories(MakeImages::No)?;
+        let making =
+            Making { bundle: self.bundle, plan, gate: Gate::Open, options: &options.create, subject: self.subject };
         for entry in plan.entries.iter().take(plan.clone_index() + 1) {
             if let Act::Runtime(task) = entry.act {
-                create::prepare(made, self.bundle, plan, task, Gate::Open, &options.create, self.subject)
-                    .map_err(|error| create::placed(error, entry))?;
+                create::prepare(made, making, task).map_err(|error| create::placed(error, entry))?;
             }
         }
         let mounts = match made.launch.take() {
@@ -180,7 +183,7 @@ impl Job<'_> {
         peer.carry_out(Request::Restore, &message, |notice| self.hear(notice, state))
             .map_err(|error| place.with_log(error, LOG))?;
         if let (Some(path), Some((pid, _))) = (&options.create.pid_file, &self.process) {
-            write_pid_file(path, *pid)?;
+            pid_file::write(path, *pid)?;
             made.pid_file = Some(path.clone());
         }
         state.unlock()
@@ -310,7 +313,7 @@ fn mount_namespace(launch: &Launch, plan: &Plan) -> Result<OwnedFd> {
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fs::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a descriptor for criu", errno))
+    fd::duplicate(fd, 3).map_err(|errno| Error::system("fcntl(F_DUPFD_CLOEXEC)", "a descriptor for criu", errno))
 }
 
 /// The namespaces that were outside when the container was saved: opened, with criu's key, and how old criu may be.
@@ -365,15 +368,9 @@ impl Restored {
         Ok(self.console.take())
     }
 
-    /// Sends a signal to the first process; one that has ended gets none.
+    /// Sends a signal to the first process, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(&self.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                let error = Error::system("pidfd_send_signal", format!("signal {signal}"), errno);
-                Err(error.during("restore", &self.id))
-            }
-        }
+        signal_to(&self.pidfd, signal).map(drop).map_err(|error| error.during("restore", &self.id))
     }
 
     /// Waits for its end. The container stays, stopped.

@@ -6,14 +6,15 @@ use alloc::vec::Vec;
 
 use orlop_cgroup::systemd::Client;
 use orlop_cgroup::{Group, PATIENCE, Which};
-use orlop_sys::process::{self, Ended, Pid};
+use orlop_sys::process::{Ended, Pid};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::Timespec;
-use orlop_sys::{BorrowedFd, Errno, OwnedFd};
+use orlop_sys::{BorrowedFd, OwnedFd};
 
 use crate::cgroup::from_cgroup;
 use crate::container::{Container, remove_outside};
 use crate::error::{Error, Kind, Result};
-use crate::launch::{Launch, MEMORY_LIMIT, SIGKILL, Size, limit_of_memory};
+use crate::launch::{Launch, MEMORY_LIMIT, Size, limit_of_memory};
 use crate::plan::{Gate, Plan, Warning, Weight};
 
 /// A container whose program was started by this process.
@@ -55,10 +56,7 @@ impl Running {
     /// The master of the program's terminal, if that was to come to the caller: waits for it. `None` the second time,
     /// without a terminal, and where init has failed before there was one.
     pub fn console(&mut self) -> Result<Option<OwnedFd>> {
-        match self.console.take() {
-            Some(socket) => crate::console::receive(socket),
-            None => Ok(None),
-        }
+        self.console.take().map_or(Ok(None), crate::console::receive)
     }
 
     /// Waits until the program is executed, and leaves the container to itself.
@@ -70,20 +68,14 @@ impl Running {
             Ok(()) => Ok(self.container),
             Err(error) => {
                 let id = String::from(self.container.id());
-                Err(self.clean(error).during("run", &id))
+                Err(self.fail(error).during("run", &id))
             }
         }
     }
 
-    /// Sends a signal to init; one that has ended is none.
+    /// Sends a signal to init, by number; see signal(7). One that has ended gets none.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        match process::pidfd_signal(self.launch.pidfd(), signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => {
-                let error = Error::system("pidfd_send_signal", format!("signal {signal}"), errno);
-                Err(error.during("run", self.container.id()))
-            }
-        }
+        self.launch.signal(signal).map_err(|error| error.during("run", self.container.id()))
     }
 
     /// Waits for the program's end: how it ended, or why it never began. The container stays, stopped.
@@ -92,7 +84,7 @@ impl Running {
             return Ok(ended);
         }
         let tracing = self.container.tracing();
-        let ended = tracing.time("wait", || self.launch.try_reap());
+        let ended = tracing.time("wait", || self.launch.reap());
         let ended = ended.map_err(|error| error.during("run", self.container.id()))?;
         tracing.steps(&self.plan.entries, self.launch.times());
         if let Some(error) = self.launch.verdict(&self.plan, ended) {
@@ -114,7 +106,7 @@ impl Running {
             Err(error) => {
                 self.launch.kill();
                 let id = String::from(self.container.id());
-                Err(self.clean(error).during("run", &id))
+                Err(self.fail(error).during("run", &id))
             }
         }
     }
@@ -161,7 +153,10 @@ impl Running {
         deleted.map_err(|error| error.during("delete", container.id()))
     }
 
-    fn clean(mut self, error: Error) -> Error {
+    /// Removes the container after `error`, such as one of [`Running::wait`]: a failed run leaves nothing. The error is
+    /// handed back, with what could not be removed.
+    #[must_use]
+    pub fn fail(mut self, error: Error) -> Error {
         match self.delete() {
             Ok(_) => error,
             Err(second) => error.hint(format!("and it could not be removed: {second}")),
@@ -174,14 +169,5 @@ impl Running {
 impl std::os::fd::AsFd for Running {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(self.launch.pidfd())
-    }
-}
-
-/// What a failed run leaves is nothing; for callers of [`Running::wait`].
-impl Running {
-    /// Removes the container after `error`, which is handed back with what could not be removed.
-    #[must_use]
-    pub fn fail(self, error: Error) -> Error {
-        self.clean(error)
     }
 }

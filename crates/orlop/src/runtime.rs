@@ -13,7 +13,7 @@ use orlop_sys::{OwnedFd, fs};
 use crate::bundle::Bundle;
 use crate::cgroup::from_cgroup;
 use crate::config::{Config, ContainerState, NamespaceKind, Status};
-use crate::container::{Container, Force, describe};
+use crate::container::{Container, Force, describe, paused_or};
 use crate::create::{self, CreateOptions, Created};
 use crate::error::{Kind, Result};
 use crate::hook::Subject;
@@ -55,7 +55,8 @@ impl Runtime {
         Tracing { trace: self.trace.as_deref(), container: id }
     }
 
-    /// What creating a container would do, without doing any of it.
+    /// What creating a container would do, without doing any of it. [`Kind::InvalidConfig`] and [`Kind::NotSupported`]
+    /// name the field that they are about.
     pub fn plan(&self, id: &str, bundle: &Bundle, options: &CreateOptions, gate: Gate) -> Result<Plan> {
         let config = bundle.config()?;
         let host = Host::probe()?;
@@ -80,6 +81,10 @@ impl Runtime {
     }
 
     /// Makes a container that waits for [`Container::start`].
+    ///
+    /// [`Kind::InvalidId`], [`Kind::InvalidConfig`] and [`Kind::NotSupported`] come before anything is made,
+    /// [`Kind::AlreadyExists`] where the id is taken; after an error of another kind all was taken back, or the error
+    /// says what was not.
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<(Container, Vec<Warning>)> {
         let created = self.make(id, bundle, options, Gate::Start).map_err(|error| error.during("create", id))?;
         let Created { plan, state, .. } = created;
@@ -87,11 +92,11 @@ impl Runtime {
         Ok((container, plan.warnings))
     }
 
-    /// Makes a container and runs its program at once. The returned value watches over it.
+    /// Makes a container and runs its program at once. The returned value watches over it, and tells where the program
+    /// could not be executed. Errors are as of [`Runtime::create`].
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Running> {
         let created = self.make(id, bundle, options, Gate::Open).map_err(|error| error.during("run", id))?;
         let Created { launch, plan, group, state, console } = created;
-        // Whoever wants to change the container from now on may.
         let container = Container::of(id, state, self.trace.clone());
         let running = Running { container, launch, plan, group, console, ended: None };
         if running.plan.has_poststart { running.poststart() } else { Ok(running) }
@@ -118,7 +123,7 @@ impl Runtime {
         &self.root
     }
 
-    /// Finds a container.
+    /// Finds a container; [`Kind::NotFound`] where there is none.
     pub fn container(&self, id: &str) -> Result<Container> {
         self.find(id).map_err(|error| error.during("find", id))
     }
@@ -129,7 +134,7 @@ impl Runtime {
     }
 
     /// Deletes a container, and with `Force::Yes` also one that runs, one whose making was interrupted, or none.
-    /// Hooks that fail afterwards are warnings.
+    /// Hooks that fail afterwards are warnings. [`Kind::NotFound`] and [`Kind::WrongState`] come with `Force::No` alone.
     pub fn delete(&self, id: &str, force: Force) -> Result<Vec<Warning>> {
         match self.find(id) {
             Ok(container) => container.delete(force),
@@ -162,14 +167,9 @@ impl Runtime {
             let container = self.container(id)?;
             return Ok(Listed { state: container.listed()?, owner: container.owner()? });
         };
-        let frozen = |cgroups: &[state::CgroupDir]| {
-            let dirs: Vec<_> = cgroups.iter().map(state::CgroupDir::to_dir).collect();
-            orlop_cgroup::is_frozen(&dirs).map_err(|error| from_cgroup(error).during("list", id))
-        };
         let status = match &glance.cgroups {
             None => Status::Created,
-            Some(cgroups) if frozen(cgroups)? => Status::Paused,
-            Some(_) => Status::Running,
+            Some(cgroups) => paused_or(Status::Running, cgroups).map_err(|error| error.during("list", id))?,
         };
         Ok(Listed { state: describe(id, glance.pid, status, glance.told), owner: glance.owner })
     }

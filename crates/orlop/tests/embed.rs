@@ -34,7 +34,7 @@ fn bundle(directory: &Path, args: &[&str]) {
 #[test]
 #[allow(clippy::print_stderr)] // why a test did not run
 fn the_program_stays_as_it_was() {
-    if orlop_sys::thread::euid() != 0 {
+    if orlop_sys::credentials::euid() != 0 {
         eprintln!("skipped: needs root");
         return;
     }

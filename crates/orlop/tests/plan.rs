@@ -13,7 +13,7 @@ use orlop::{Host, Kind, explain};
 use serde_json::{Value, json};
 
 mod common;
-use common::{HYBRID, V1, V2, base, host, patch};
+use common::{CREATE, HYBRID, V1, V2, base, host, patch};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
@@ -23,23 +23,6 @@ fn read(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
-
-const CREATE: Options<'_> = Options {
-    id: "snapshot",
-    bundle: "/bundle",
-    gate: Gate::Start,
-    root_change: RootChange::Pivot,
-    keyring: plan::SessionKeyring::New,
-    cgroup_manager: orlop::CgroupManager::Cgroupfs,
-    systemd: orlop::Bus::System,
-    systemd_cgroup: "",
-    preserve_fds: 0,
-    listen_fds: 0,
-    // A terminal is one wherever its master goes.
-    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
-    joins_own_network: false,
-    orphans: plan::Orphans::Elsewhere,
-};
 
 /// The plan's text without the entries' numbers: one that is inserted should change one line.
 fn text(plan: &plan::Plan) -> String {
@@ -162,10 +145,21 @@ fn areas() {
     let initramfs = Options { root_change: RootChange::Move, keyring: plan::SessionKeyring::Callers, ..CREATE };
     let no_cgroup = Options { cgroup_manager: orlop::CgroupManager::Disabled, ..CREATE };
     let preserved = Options { preserve_fds: 2, gate: Gate::Open, ..CREATE };
+    let by_systemd = Options { cgroup_manager: orlop::CgroupManager::Systemd, ..CREATE };
+    let hook = json!([{"path": "/bin/hook"}]);
+    let hooks_output = json!({"annotations": {"run.oci.hooks.stdout": "out", "run.oci.hooks.stderr": "/err"},
+        "hooks": {"createRuntime": hook, "createContainer": hook, "startContainer": hook}});
+    let delegated = json!({"annotations": {"run.oci.delegate-cgroup": "inner/most"},
+        "hooks": {"prestart": [{"path": "/bin/network"}]}});
+    let below = json!({"annotations": {"run.oci.delegate-cgroup": "inner", "run.oci.systemd.subgroup": "payload"},
+        "linux": {"cgroupsPath": "a.slice:p:n", "resources": {"pids": {"limit": 10}},
+            "namespaces": [{"type": "mount"}, {"type": "user"}, {"type": "cgroup"}],
+            "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+            "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}]}, "hostname": null});
     let net_devices = json!({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}],
         "netDevices": {"eth7": {}, "eth8": {"name": "public%d"}}},
         "hooks": {"createRuntime": [{"path": "/bin/network"}]}, "hostname": null});
-    let table: [(&str, &str, &Options<'_>, &Value); 24] = [
+    let table: [(&str, &str, &Options<'_>, &Value); 28] = [
         ("base", V2, &CREATE, &none),
         ("run", V2, &run, &none),
         ("no-pivot", V2, &initramfs, &none),
@@ -192,6 +186,10 @@ fn areas() {
                 {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": "/own", "type": "tmpfs", "options": ["rootcontext=x:y:z:s0"]}]}),
         ),
+        ("hooks-output", V2, &CREATE, &hooks_output),
+        ("cgroup-delegated", V2, &CREATE, &delegated),
+        ("cgroup-delegated-v1", V1, &CREATE, &delegated),
+        ("cgroup-below-a-scope", V2, &by_systemd, &below),
         ("net-devices", V2, &CREATE, &net_devices),
         ("covered", V2, &CREATE, &covered),
         ("credentials", V2, &CREATE, &credentials),
@@ -368,6 +366,11 @@ fn contradictions() {
             json!({"linux": {"namespaces": [{"type": "mount"}]}}),
             "/hostname",
             "unable to set hostname without a private UTS namespace",
+        ),
+        (
+            json!({"annotations": {"run.oci.delegate-cgroup": "a/../../b"}}),
+            "/annotations",
+            "run.oci.delegate-cgroup: cgroup path \"a/../../b\" is to be below another one, and leads out of it",
         ),
     ];
     for (edit, pointer, reason) in table {

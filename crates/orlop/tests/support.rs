@@ -7,7 +7,7 @@ use orlop::{Host, Kind};
 use serde_json::{Value, json};
 
 mod common;
-use common::{HYBRID, V1, V2, base, host, patch};
+use common::{CREATE, HYBRID, V1, V2, base, host, patch};
 
 /// One field: its name in the table, an edit that asks for it, and the host to plan for.
 type Field = (&'static str, &'static str, Value, &'static str);
@@ -171,34 +171,18 @@ fn missing_options() -> String {
             };
             let document = patch(base(), &json!({"mounts": [mount]})).to_string();
             let config = Config::parse(document.as_bytes()).unwrap();
-            plan::plan(&config, &host(V2), &OPTIONS).is_err()
+            plan::plan(&config, &host(V2), &CREATE).is_err()
         })
         .map(|option| format!("`{option}`"))
         .collect();
     missing.join(", ")
 }
 
-const OPTIONS: Options<'_> = Options {
-    id: "support",
-    bundle: "/bundle",
-    gate: plan::Gate::Start,
-    root_change: plan::RootChange::Pivot,
-    keyring: plan::SessionKeyring::New,
-    cgroup_manager: orlop::CgroupManager::Cgroupfs,
-    systemd: orlop::Bus::System,
-    systemd_cgroup: "",
-    preserve_fds: 0,
-    listen_fds: 0,
-    console: orlop::plan::Console::Caller { rows: 0, columns: 0 },
-    joins_own_network: false,
-    orphans: plan::Orphans::Elsewhere,
-};
-
 #[test]
 fn the_readme_tells_what_is_built() {
     let mut rows: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
     for field in &fields() {
-        let built = is_built(field, &host(field.3), &OPTIONS);
+        let built = is_built(field, &host(field.3), &CREATE);
         if rows.last().is_none_or(|row| row.0 != field.0) {
             rows.push((field.0, Vec::new(), Vec::new()));
         }
@@ -215,7 +199,7 @@ fn the_readme_tells_what_is_built() {
         options::supported().count(),
         missing_options()
     );
-    let manager = Options { cgroup_manager: orlop::CgroupManager::Systemd, ..OPTIONS };
+    let manager = Options { cgroup_manager: orlop::CgroupManager::Systemd, ..CREATE };
     let systemd = is_built(&("", "systemd", json!({"linux": {"cgroupsPath": "a.slice:b:c"}}), V2), &host(V2), &manager);
     let (yes, no) = if systemd { ("cgroupfs; systemd", "") } else { ("cgroupfs", "systemd") };
     table += &format!("| cgroup driver | {yes} | {no} |\n");

@@ -6,7 +6,7 @@ use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::errno::{Errno, Result, retry};
 use crate::fd::{AsFd, BorrowedFd, OwnedFd, own_result};
 use crate::numbers as nr;
-use crate::process::SignalSet;
+use crate::signal;
 use crate::time::Timespec;
 
 flags! {
@@ -83,7 +83,7 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// signalfd4(2), close-on-exec and non-blocking: the signals of `set`, which the caller has blocked.
-pub fn signalfd(set: SignalSet) -> Result<OwnedFd> {
+pub fn signalfd(set: signal::Set) -> Result<OwnedFd> {
     // SAFETY: the set is 8 bytes; -1 asks for a new descriptor.
     own_result(unsafe { syscall4(nr::SIGNALFD4, usize::MAX, (&raw const set) as usize, 8, 0o2004000) })
 }

@@ -4,8 +4,9 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
-use crate::arch::{syscall1, syscall3};
-use crate::errno::{Errno, Result};
+use crate::arch::{syscall1, syscall2, syscall3};
+use crate::errno::{Errno, Result, retry};
+use crate::fs::OFlags;
 use crate::numbers as nr;
 
 /// A descriptor that this value closes when it is dropped.
@@ -134,6 +135,19 @@ pub unsafe fn close_range(first: u32, last: u32) -> Result<()> {
     Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, last as usize, 0) }).map(drop)
 }
 
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC`: every descriptor from `first` on closes at exec.
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: only marks descriptors.
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 4) }).map(drop)
+}
+
+/// close_range(2): closes every descriptor from `first` on. None of them may be owned by a value that is still to be
+/// dropped: another file could have the number by then.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::CLOSE_RANGE, first as usize, u32::MAX as usize, 0) }).map(drop)
+}
+
 fn close_run((first, last): (i32, i32)) {
     if first == last {
         // SAFETY: the descriptor was given to us.
@@ -199,6 +213,59 @@ impl fmt::Debug for BorrowedFd<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "fd {}", self.0)
     }
+}
+
+/// Whether `fd` closes at exec.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnExec {
+    /// It is closed.
+    Close,
+    /// It stays open.
+    Keep,
+}
+
+/// Sets what happens to `fd` at exec.
+pub fn set_on_exec(fd: impl AsFd, on_exec: OnExec) -> Result<()> {
+    const F_SETFD: usize = 2;
+    let flag = usize::from(on_exec == OnExec::Close);
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::FCNTL, fd.as_fd().arg(), F_SETFD, flag) }).map(drop)
+}
+
+/// Sets the status flags `NONBLOCK` and `APPEND`; see F_SETFL in fcntl(2).
+pub fn set_status(fd: impl AsFd, flags: OFlags) -> Result<()> {
+    const F_SETFL: usize = 4;
+    // SAFETY: integers only.
+    let ret = unsafe { syscall3(nr::FCNTL, fd.as_fd().arg(), F_SETFL, flags.bits() as usize) };
+    Errno::check(ret).map(drop)
+}
+
+/// How a file is open: its access mode and status flags; see F_GETFL in fcntl(2).
+pub fn status(fd: impl AsFd) -> Result<OFlags> {
+    const F_GETFL: usize = 3;
+    // SAFETY: integers only.
+    let ret = unsafe { syscall2(nr::FCNTL, fd.as_fd().arg(), F_GETFL) };
+    Errno::check(ret).map(|flags| OFlags::from_bits(flags as u32))
+}
+
+/// A close-on-exec copy of `fd`, numbered `least` or higher.
+pub fn duplicate(fd: impl AsFd, least: i32) -> Result<OwnedFd> {
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    // SAFETY: integers only.
+    own_result(unsafe { syscall3(nr::FCNTL, fd.as_fd().arg(), F_DUPFD_CLOEXEC, least as usize) })
+}
+
+/// dup3(2) onto the number `to`, which stays open at exec. What `to` was is closed.
+pub fn duplicate_onto(fd: impl AsFd, to: i32) -> Result<()> {
+    // SAFETY: integers only; the caller means to replace `to`.
+    retry(|| Errno::check(unsafe { syscall3(nr::DUP3, fd.as_fd().arg(), to as usize, 0) })).map(drop)
+}
+
+/// Whether a number is that of an open descriptor.
+pub fn is_open(fd: i32) -> bool {
+    const F_GETFD: usize = 1;
+    // SAFETY: integers only.
+    Errno::check(unsafe { syscall3(nr::FCNTL, fd as usize, F_GETFD, 0) }).is_ok()
 }
 
 /// The descriptor that a call which opens has returned.

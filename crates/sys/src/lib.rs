@@ -18,6 +18,7 @@ mod arch;
 mod numbers;
 
 pub mod bpf;
+pub mod credentials;
 pub mod errno;
 pub mod event;
 pub mod fd;
@@ -26,6 +27,7 @@ pub mod mem;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod signal;
 pub mod start;
 pub mod thread;
 pub mod time;

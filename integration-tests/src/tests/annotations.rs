@@ -5,10 +5,12 @@ use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
+use super::users::mapped;
 use crate::bundle::Bundle;
 use crate::context::Context;
 use crate::tests::{Outcome, tests};
@@ -17,12 +19,12 @@ tests! { "annotations":
     HOST_ROOT {
         original_groups_stay, pidfd_goes_to_its_receiver, receiver_that_is_not_there, mount_context_types,
         mount_label_without_selinux, systemd_hierarchy_of_v1, refused_by_name, features_lists_them,
-        output_of_hooks_goes_to_files,
+        output_of_hooks_goes_to_files, output_of_hooks_in_the_container, no_file_of_hooks_stays_open,
         link_is_copied, link_that_is_there, file_is_mounted_as_ever, link_is_mounted_itself, mounted_on_a_link,
     }
 }
 
-fn annotated(t: &Context, name: &str, value: &str) -> Bundle {
+pub(super) fn annotated(t: &Context, name: &str, value: &str) -> Bundle {
     let mut annotations = serde_json::Map::new();
     annotations.insert(name.to_owned(), json!(value));
     t.bundle().with("/annotations", Value::Object(annotations))
@@ -107,19 +109,8 @@ fn systemd_hierarchy_of_v1(t: &Context) -> Outcome {
 }
 
 fn refused_by_name(t: &Context) -> Outcome {
-    for name in ["run.oci.handler", "run.oci.seccomp.plugins", "run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
+    for name in ["run.oci.handler", "run.oci.seccomp.plugins"] {
         t.run(&annotated(t, name, "x")).fails_with(&format!("the annotation {name} is not supported"));
-        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
-    }
-    // Without a name no cgroup below is asked for.
-    for name in ["run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
-        t.run(&annotated(t, name, "")).ok();
-        fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
-    }
-    for event in ["createContainer", "startContainer"] {
-        let hook = json!({"path": "/bin/true"});
-        let bundle = annotated(t, "run.oci.hooks.stderr", "x").with(&format!("/hooks/{event}/-"), hook);
-        t.run(&bundle).fails_with("the annotation run.oci.hooks.stderr is not supported with hooks that run in");
         fs::remove_dir_all(t.dir().join("bundle")).expect("it is ours");
     }
     Ok(())
@@ -152,11 +143,99 @@ fn output_of_hooks_goes_to_files(t: &Context) -> Outcome {
     Ok(())
 }
 
+/// With hooks that say what they have open: the first in the host's tree, the second in the container.
+fn with_hooks_inside(t: &Context, bundle: Bundle) -> Bundle {
+    let probe = json!({"path": "/bin/probe", "args": ["probe", "print", "started", "--", "fds"]});
+    let script = "echo created; echo complained >&2; ls -l /proc/self/fd";
+    let mut bundle = bundle.args(&["fds"]);
+    bundle.set("/hooks/createContainer/-", json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+    bundle.set("/hooks/startContainer/-", probe);
+    bundle.set("/annotations/run.oci.hooks.stdout", json!(t.dir().join("out")));
+    bundle.set("/annotations/run.oci.hooks.stderr", json!("err"));
+    bundle
+}
+
+/// The files are the host's, and opened with the runtime's rights.
+fn output_of_hooks_in_the_container(t: &Context) -> Outcome {
+    let out = t.dir().join("out");
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]});
+    let filtered = |bundle: Bundle| bundle.with("/process/noNewPrivileges", json!(false));
+    let filtered = |bundle: Bundle| filtered(bundle).with("/linux/seccomp", filter.clone());
+    let mapped = |bundle: Bundle| if t.host.uid == 0 { mapped(bundle) } else { bundle };
+    for change in [&(|bundle| bundle) as &dyn Fn(Bundle) -> Bundle, &mapped, &filtered] {
+        for by_start in [false, true] {
+            let bundle = change(with_hooks_inside(t, t.bundle()));
+            let done = if by_start {
+                let id = t.id("c");
+                let done = t.create(&bundle, &id).ok();
+                t.orlop(&["start", &id]).end().ok();
+                t.wait_for(&id, "stopped");
+                t.delete(&id);
+                done
+            } else {
+                t.run(&bundle).ok()
+            };
+            // Its program has neither.
+            assert!(!done.stdout().contains("/out") && !done.stdout().contains("/err"), "{}", done.stdout());
+            let text = fs::read_to_string(&out).expect("it was made");
+            assert!(text.starts_with("created\n") && text.contains("\nstarted\n"), "{text}");
+            let err = Path::new(bundle.path()).join("err");
+            assert_eq!(fs::read_to_string(&err).expect("it was made"), "complained\n");
+            // Each hook has both, as standard output and error alone.
+            for (name, [listed, shown]) in [("/out", [" 1 -> ", "fd 1: "]), ("/err", [" 2 -> ", "fd 2: "])] {
+                let lines = text.lines().filter(|line| line.ends_with(name)).collect::<Vec<_>>();
+                let right = |line: &&str| line.contains(listed) || line.starts_with(shown);
+                assert!(lines.len() == 2 && lines.iter().all(right), "{name}: {text}");
+            }
+            fs::remove_file(&out).expect("it is there");
+            fs::remove_dir_all(bundle.path()).expect("it is ours");
+        }
+    }
+    let bundle = with_hooks_inside(t, t.bundle());
+    let failing = json!({"path": "/bin/probe", "args": ["probe", "print", "why", "--", "exit", "3"]});
+    let mut bundle = bundle.with("/hooks/startContainer", json!([failing]));
+    let failed = t.run(&bundle).fails_with("error running startContainer hook #0: exit status 3");
+    assert!(!failed.stderr().contains("why"), "{}", failed.stderr());
+    assert!(fs::read_to_string(&out).expect("it was made").ends_with("why\n"));
+    bundle.set("/annotations/run.oci.hooks.stdout", json!("no/such/folder"));
+    t.run(&bundle).fails_with("run.oci.hooks.stdout");
+    Ok(())
+}
+
+/// What waits for `start` holds open what it needs then, and a program nothing of it.
+fn no_file_of_hooks_stays_open(t: &Context) -> Outcome {
+    // Of an ordinary user's init nobody but root sees what it has open.
+    t.needs_root()?;
+    let has_open = |pid: i32, name: &str| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
+        fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|path| path.ends_with(name))
+    };
+    for event in ["createContainer", "startContainer"] {
+        let id = t.id("c");
+        let bundle = with_hooks_inside(t, t.bundle()).args(&["sleep", "600"]);
+        let bundle = bundle.with(&format!("/hooks/{event}"), json!([]));
+        t.create(&bundle, &id).ok();
+        let pid = t.pid(&id);
+        if event == "startContainer" {
+            // It closes them when it waits, and `create` has not seen that.
+            t.wait_until("nothing of hooks is open", || !has_open(pid, "out") && !has_open(pid, "err"));
+        } else {
+            assert!(has_open(pid, "out") && has_open(pid, "err"));
+        }
+        t.orlop(&["start", &id]).end().ok();
+        assert!(!has_open(pid, "out") && !has_open(pid, "err"), "without {event}");
+        t.delete(&id);
+        fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
 fn features_lists_them(t: &Context) -> Outcome {
     let features = t.orlop(&["features"]).end().ok().json();
     let listed = features["potentiallyUnsafeConfigAnnotations"].as_array().expect("a list").clone();
     for name in
-        ["run.oci.keep_original_groups", "run.oci.pidfd_receiver", "run.oci.hooks.stdout", "org.systemd.property."]
+        ["run.oci.keep_original_groups", "run.oci.delegate-cgroup", "run.oci.hooks.stdout", "org.systemd.property."]
     {
         assert!(listed.contains(&json!(name)), "{name}: {listed:?}");
     }

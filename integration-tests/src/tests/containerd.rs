@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::containerd::Containerd;
 use crate::engines::crash::{self, Shims};
-use crate::engines::{self, OTHER, image, parent_of, terminal_answers as answers, until};
+use crate::engines::{self, OTHER, follows_its_terminal, image, parent_of, terminal_answers as answers, until};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::{Outcome, tests};
@@ -65,13 +65,8 @@ fn foreground(t: &Context) -> Outcome {
 
 fn foreground_terminal(t: &Context) -> Outcome {
     let containerd = Containerd::start(t)?;
-    let (running, mut terminal) = containerd.run(&["--rm", "--tty"], "c", &["sh"]).start_in_terminal();
-    answers(&mut terminal, "tty", "/dev/pts/0");
-    answers(&mut terminal, "stty size", "30 90");
-    terminal.resize(20, 50);
-    answers(&mut terminal, "stty size", "20 50");
-    terminal.types("exit 4\n");
-    running.end().exits(4);
+    let (running, terminal) = containerd.run(&["--rm", "--tty"], "c", &["sh"]).start_in_terminal();
+    follows_its_terminal(running, terminal);
     containerd.engine.end();
     Ok(())
 }

@@ -13,7 +13,9 @@ use crate::engines::cases::{self, Case, Failure, check_failures};
 use crate::engines::crash::{self, Shims};
 use crate::engines::docker::Docker;
 use crate::engines::user;
-use crate::engines::{self, OTHER, image, parent_of, runtime, terminal_answers as answers, until};
+use crate::engines::{
+    self, OTHER, follows_its_terminal, image, parent_of, runtime, terminal_answers as answers, until,
+};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::{Outcome, tests};
@@ -118,13 +120,8 @@ fn streams_and_terminals(t: &Context) -> Outcome {
     let big = docker.run(&["--rm"], &["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"]).end().ok();
     assert_eq!(big.stdout().len(), 3_000_000);
 
-    let (running, mut terminal) = docker.run(&["--rm", "-it"], &["sh"]).start_in_terminal();
-    answers(&mut terminal, "tty", "/dev/pts/0");
-    answers(&mut terminal, "stty size", "30 90");
-    terminal.resize(20, 50);
-    answers(&mut terminal, "stty size", "20 50");
-    terminal.types("exit 4\n");
-    running.end().exits(4);
+    let (running, terminal) = docker.run(&["--rm", "-it"], &["sh"]).start_in_terminal();
+    follows_its_terminal(running, terminal);
     docker.engine.is_clean();
 
     docker.detach(&["-t"], "box", &["sleep", "1000"]);

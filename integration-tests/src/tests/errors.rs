@@ -100,9 +100,7 @@ fn delete_force_of_unknown_id(t: &Context) -> Outcome {
 
 /// CRI's last step for a pod with a shared pid namespace, when its init has gone.
 fn kill_all_of_a_stopped_one(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&["kill", &id, "9"]).end().fails_with("container not running");
     let done = t.orlop(&["kill", "--all", &id, "9"]).end().ok();
     assert_eq!(done.stdout() + &done.stderr(), "");

@@ -472,9 +472,7 @@ fn created_container(t: &Context) -> Outcome {
 }
 
 fn stopped_container(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     t.orlop(&exec(&[], &id, &["true"])).end().exits(255).fails_with("cannot exec in a stopped container");
     t.delete(&id);
     Ok(())

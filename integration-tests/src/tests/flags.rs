@@ -26,7 +26,7 @@ const CONFIG: &str = "flags/another_configuration";
 const BOTH: &str = "flags/create_and_run";
 const PIVOT: &str = "flags/no_pivot";
 const OPTIONS: &str = "exec/options";
-const UPDATE: &str = "control/update_by_options";
+const UPDATE: &str = "update/by_options";
 const SAVE: &str = "criu/checkpoint_options";
 const RESTORE: &str = "criu/restore_options";
 
@@ -70,7 +70,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("delete", &[("force", "lifecycle/delete_force_ends_a_running_one"), ("regex", "control/regex")]),
-    ("events", &[("interval", "control/events_until_the_end"), ("stats", "control/events_once")]),
+    ("events", &[("interval", "events/until_the_end"), ("stats", "events/once")]),
     (
         "exec",
         &[
@@ -153,7 +153,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
     (
         "update",
         &[
-            ("resources", "control/update_from_a_document"),
+            ("resources", "update/from_a_document"),
             ("blkio-weight", WEIGHTS),
             ("cpu-period", UPDATE),
             ("cpu-quota", UPDATE),
@@ -166,7 +166,7 @@ const TABLE: &[(&str, &[(&str, &str)])] = &[
             ("cpuset-mems", UPDATE),
             ("memory", UPDATE),
             ("memory-reservation", UPDATE),
-            ("memory-swap", "control/update_of_memory_and_swap"),
+            ("memory-swap", "update/of_memory_and_swap"),
             ("pids-limit", UPDATE),
             ("l3-cache-schema", UPDATE),
             ("mem-bw-schema", UPDATE),

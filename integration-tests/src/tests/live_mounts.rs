@@ -302,9 +302,7 @@ fn created_and_paused_containers(t: &Context) -> Outcome {
 }
 
 fn stopped_container(t: &Context) -> Outcome {
-    let id = t.id("c");
-    t.detach(&t.bundle(), &id);
-    t.wait_for(&id, "stopped");
+    let id = t.stopped();
     change(t, "add", &id, &json!([tmpfs("/tmp/new")])).fails_with("container not running");
     change(t, "remove", &id, &json!([tmpfs("/tmp/new")])).fails_with("container not running");
     change(t, "add", "nobody", &json!([tmpfs("/tmp/new")])).fails_with("container does not exist");

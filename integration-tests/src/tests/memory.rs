@@ -43,16 +43,18 @@ fn waiting_init_has_no_descriptor_of_the_caller(t: &Context) -> Outcome {
     let bundle = t.bundle();
     let create = t.orlop(&["create", "--bundle", bundle.path(), &id]);
     create.through_bash("exec 3</etc/passwd 9</etc; exec {high}</etc/group; exec \"$@\"").end().ok();
-    let fds = fs::read_dir(format!("/proc/{}/fd", t.pid(&id))).expect("it waits").flatten();
-    let targets = fds.filter_map(|e| Some((e.file_name(), fs::read_link(e.path()).ok()?)));
-    let above: Vec<(String, PathBuf)> = targets
-        .map(|(name, target)| (name.to_string_lossy().into_owned(), target))
-        .filter(|(name, _)| !["0", "1", "2"].contains(&name.as_str()))
-        .collect();
-    // The plan, the socket that `start` comes to, and nothing else that has a name.
+    let fds = format!("/proc/{}/fd", t.pid(&id));
+    let above = || -> Vec<(String, PathBuf)> {
+        let fds = fs::read_dir(&fds).expect("it waits").flatten();
+        fds.filter_map(|e| Some((e.file_name().into_string().ok()?, fs::read_link(e.path()).ok()?)))
+            .filter(|(name, _)| !["0", "1", "2"].contains(&name.as_str()))
+            .collect()
+    };
+    // The plan, the socket that `start` comes to, and nothing else that has a name. It closes the others when it begins
+    // to wait, and `create` ends when it has come to that.
     let ours = |target: &Path| !target.starts_with("/") || target.starts_with("/memfd:orlop:plan (deleted)");
-    assert!(above.iter().all(|(_, target)| ours(target)), "{above:?}");
-    println!("# a waiting init's descriptors above 2: {}", above.len());
+    t.wait_until("the caller's are closed", || above().iter().all(|(_, target)| ours(target)));
+    println!("# a waiting init's descriptors above 2: {}", above().len());
     t.delete(&id);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::podman::Podman;
 use crate::engines::terminal_answers as answers;
 use crate::engines::user::USER;
-use crate::engines::{image, is_orlop, runtime, tool, until};
+use crate::engines::{follows_its_terminal, image, is_orlop, runtime, tool, until};
 use crate::host::Layout;
 use crate::processes;
 use crate::tests::builds::build;
@@ -220,13 +220,8 @@ fn executes(t: &Context) -> Outcome {
 
 fn terminals(t: &Context) -> Outcome {
     let podman = Podman::of_root(t)?;
-    let (running, mut terminal) = podman.container("run", &["--rm", "-it"], &["sh"]).start_in_terminal();
-    answers(&mut terminal, "tty", "/dev/pts/0");
-    answers(&mut terminal, "stty size", "30 90");
-    terminal.resize(20, 50);
-    answers(&mut terminal, "stty size", "20 50");
-    terminal.types("exit 4\n");
-    running.end().exits(4);
+    let (running, terminal) = podman.container("run", &["--rm", "-it"], &["sh"]).start_in_terminal();
+    follows_its_terminal(running, terminal);
     // In the background with a terminal, and attached to later.
     podman.detach(&["-it"], "c", &["sh"]);
     let (running, mut terminal) = podman.podman(&["attach", "c"]).start_in_terminal();

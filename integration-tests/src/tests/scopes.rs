@@ -22,6 +22,7 @@ tests! {
     ROOTLESS_SYSTEMD {
         user_scope_has_the_limits, user_scope_is_updated, user_scope_is_paused, user_scopes_one_after_another,
         user_scope_takes_executed_processes, user_limits_that_are_not_delegated,
+        user_scope_with_a_subgroup,
     }
 }
 
@@ -32,7 +33,7 @@ fn plain(t: &Context, args: &[&str]) -> Done {
     t.bare_orlop(&[&["--root", root], args].concat()).end()
 }
 
-fn scope_of(id: &str) -> String {
+pub(super) fn scope_of(id: &str) -> String {
     format!("orlop-{id}.scope")
 }
 
@@ -345,6 +346,25 @@ fn user_scope_takes_executed_processes(t: &Context) -> Outcome {
     // Told from the root of the container's cgroup namespace.
     plain(t, &["exec", &id, "/bin/probe", "cat", "/proc/self/cgroup"]).ok().prints(&["0::/"]);
     t.delete(&id);
+    Ok(())
+}
+
+/// An ordinary user's processes come there by way of systemd alone.
+fn user_scope_with_a_subgroup(t: &Context) -> Outcome {
+    needs_users_systemd(t)?;
+    let id = t.id("c");
+    let annotations = json!({"run.oci.systemd.subgroup": "payload", "run.oci.delegate-cgroup": "inner"});
+    let bundle = t.bundle().args(&["sleep", "600"]).with("/annotations", annotations);
+    t.detach(&with(bundle, json!({"pids": {"limit": 20}})), &id);
+    let dir = t.cgroup_of(t.pid(&id), "");
+    assert!(dir.ends_with(format!("user.slice/{}/payload/inner", scope_of(&id))), "{}", dir.display());
+    let file = t.dir().join("executed");
+    let path = file.to_str().expect("a plain path");
+    plain(t, &["exec", "--detach", "--pid-file", path, &id, "/bin/probe", "sleep", "600"]).ok();
+    let pid = fs::read_to_string(&file).expect("it was written").parse().expect("a pid");
+    assert_eq!(t.cgroup_of(pid, ""), dir);
+    t.delete_with_executed(&id);
+    users_is_gone(&scope_of(&id));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use orlop_sys::Errno;
 use orlop_sys::process::{Pid, kill};
+use orlop_sys::signal::SIGKILL;
 use orlop_sys::time::{Clock, Timespec, now, sleep};
 
 use super::remove::wait_event;
@@ -10,8 +11,6 @@ use crate::error::Error;
 use crate::io::{At, Bin, count};
 use crate::layout::Version;
 use crate::plan::{Controller, Dir};
-
-const SIGKILL: i32 = 9;
 
 /// Whether the container with these directories is itself frozen: by the freezer of v1 where there is one, else by
 /// that of v2. What is above it does not count, and a cgroup that is gone is not frozen.

@@ -57,16 +57,16 @@ pub(super) fn make(held: &mut Held, found: Found, bin: &mut Bin) -> Result<(), E
     Ok(())
 }
 
-/// The same of a directory that may be there.
+/// The same of a directory that may be there, and of what a scope's is.
 pub(super) fn check_free(dir: &Dir, bin: &mut Bin) -> Result<(), Error> {
-    match io::open_dir(&dir.path) {
+    match io::open_dir(dir.outer()) {
         Ok(fd) => {
-            let checked = check_found(dir, At { path: &dir.path, fd: Some(fd.borrow()) }, bin);
+            let checked = check_found(dir, At { path: dir.outer(), fd: Some(fd.borrow()) }, bin);
             bin.throw(fd);
             checked
         }
         Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(Error::Call { call: "open", path: dir.path.clone(), value: None, errno, origin: None }),
+        Err(errno) => Err(Error::Call { call: "open", path: dir.outer().into(), value: None, errno, origin: None }),
     }
 }
 
@@ -74,9 +74,9 @@ pub(super) fn check_free(dir: &Dir, bin: &mut Bin) -> Result<(), Error> {
 /// container, and must not be frozen, for the container would never start.
 fn check_found(dir: &Dir, at: At<'_>, bin: &mut Bin) -> Result<(), Error> {
     let mut pids = Vec::new();
-    remove::collect_pids(&dir.path, &mut pids, bin)?;
+    remove::collect_pids(at.path, &mut pids, bin)?;
     if !pids.is_empty() {
-        return Err(Error::NotEmpty { path: dir.path.clone(), processes: pids.len() });
+        return Err(Error::NotEmpty { path: at.path.into(), processes: pids.len() });
     }
     let (file, frozen) = match dir.version {
         Version::V1 if dir.controllers.contains(&Controller::FREEZER) => ("freezer.self_freezing", "1\n"),
@@ -84,7 +84,7 @@ fn check_found(dir: &Dir, at: At<'_>, bin: &mut Bin) -> Result<(), Error> {
         Version::V2 => ("cgroup.freeze", "1\n"),
     };
     match at.read(file, bin) {
-        Ok(state) if state == frozen => Err(Error::Frozen { path: dir.path.clone() }),
+        Ok(state) if state == frozen => Err(Error::Frozen { path: at.path.into() }),
         // Linux before 5.2 has no freezer on v2.
         Ok(_) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(Error::Call { call: "read", path: at.join(file), value: None, errno, origin: None }),

@@ -25,7 +25,7 @@ impl Group {
     pub fn remove(&mut self, patience: Timespec) -> Result<(), Error> {
         // Most often the container is gone, and made no cgroups of its own.
         for held in self.held.iter_mut().filter(|held| held.presence != Presence::Absent) {
-            if io::rmdir(&held.dir.path).is_ok() {
+            if io::rmdir(held.dir.outer()).is_ok() {
                 held.presence = Presence::Absent;
                 held.fd = None;
             }
@@ -40,7 +40,7 @@ impl Group {
         let mut first = Ok(());
         for held in v2.into_iter().chain(v1) {
             let there = held.presence != Presence::Absent;
-            let done = if there { remove_tree(&held.dir.path, held.dir.version, deadline) } else { Ok(()) };
+            let done = if there { remove_tree(held.dir.outer(), held.dir.version, deadline) } else { Ok(()) };
             match done {
                 Ok(()) => {
                     held.presence = Presence::Absent;

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use orlop_sys::fs::{AtFlags, chown_at};
 use orlop_sys::process::Pid;
@@ -9,14 +10,16 @@ use orlop_sys::{CWD, Errno, OwnedFd};
 
 use super::{Group, Held, Presence, enter};
 use crate::error::Error;
-use crate::io::{self, Bin, count};
+use crate::io::{self, At, Bin, count};
 use crate::layout::Version;
-use crate::path::clean;
+use crate::path::{CgroupPath, clean};
 use crate::plan::{Controller, Dir};
 use crate::stats::{Stats, Which, read_v1, read_v2};
 
 /// What the kernel lets be delegated, where it does not say itself in /sys/kernel/cgroup/delegate.
 const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
+const SUBTREE: &str = "cgroup.subtree_control";
 
 impl Group {
     /// Gives the v2 cgroup to a user, the container's root as the host numbers it: the directory and the
@@ -27,20 +30,45 @@ impl Group {
         let Some(held) = self.held.iter().find(v2) else {
             return Ok(());
         };
-        let own = |path: &str| {
-            count::tick(1);
-            chown_at(CWD, &io::c(path)?, uid, u32::MAX, AtFlags::SYMLINK_NOFOLLOW)
-        };
-        own(&held.dir.path).map_err(|errno| held.error("chown", "", errno))?;
-        let list = io::read_path("/sys/kernel/cgroup/delegate");
-        for file in list.as_deref().unwrap_or(DELEGATED).lines() {
-            match own(&held.at().join(file)) {
-                // Files of controllers that are off here.
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(held.error("chown", file, errno)),
+        own(held.at(), uid)
+    }
+
+    /// Makes a cgroup below that of v2, has it offer all that the container's has, and puts a process there, the
+    /// container's only one: from then on the container's own cgroup takes no other. No limit is set on it; with an
+    /// owner it is that user's, as with [`Group::delegate`].
+    pub fn delegate_below(&self, name: &str, pid: Pid, owner: Option<u32>) -> Result<(), Error> {
+        let mut bin = Bin::default();
+        let v2 = |held: &&Held| held.dir.version == Version::V2 && held.presence != Presence::Absent;
+        let held = self.held.iter().find(v2).ok_or(Error::NotSupported("a cgroup below one that is not there"))?;
+        let failed =
+            |call, path: &str, errno| Error::Call { call, path: path.into(), value: None, errno, origin: None };
+        let mut tops: Vec<String> = Vec::new();
+        let mut path = held.dir.path.clone();
+        for part in CgroupPath::below(name)?.split('/') {
+            let next = format!("{path}/{part}");
+            match io::mkdir(&next) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed("mkdir", &next, errno)),
+            }
+            tops.push(core::mem::replace(&mut path, next));
+        }
+        let dir = Dir { path, ..held.dir.clone() };
+        let place =
+            Held { dir, fd: None, presence: Presence::Made, parents: Vec::new(), enabled: true, programmed: true };
+        enter(&place, pid, &mut bin)?;
+        let offered = held.at().read("cgroup.controllers", &mut bin);
+        let offered = offered.map_err(|errno| held.error("read", "cgroup.controllers", errno))?;
+        let all: Vec<String> = offered.split_whitespace().map(|name| format!("+{name}")).collect();
+        for top in tops.iter().filter(|_| !all.is_empty()) {
+            let at = At { path: top, fd: None };
+            if at.write(SUBTREE, &all.join(" "), &mut bin).is_err() {
+                // The kernel takes all or none. What it does not give, the container does not find in its list.
+                for one in &all {
+                    let _ = at.write(SUBTREE, one, &mut bin);
+                }
             }
         }
-        Ok(())
+        owner.map_or(Ok(()), |uid| own(place.at(), uid))
     }
 
     /// Puts a process into sub-cgroups that the container has made: `below` says for each directory which,
@@ -151,4 +179,22 @@ impl Group {
         }
         Ok(stats)
     }
+}
+
+fn own(at: At<'_>, uid: u32) -> Result<(), Error> {
+    let own = |path: &str| {
+        count::tick(1);
+        chown_at(CWD, &io::c(path)?, uid, u32::MAX, AtFlags::SYMLINK_NOFOLLOW)
+    };
+    let failed = |path: String, errno| Error::Call { call: "chown", path, value: None, errno, origin: None };
+    own(at.path).map_err(|errno| failed(at.path.into(), errno))?;
+    let list = io::read_path("/sys/kernel/cgroup/delegate");
+    for file in list.as_deref().unwrap_or(DELEGATED).lines() {
+        match own(&at.join(file)) {
+            // Files of controllers that are off here.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(at.join(file), errno)),
+        }
+    }
+    Ok(())
 }

@@ -34,7 +34,7 @@ impl Bed {
             std::eprintln!("skipped: {why}");
             None
         };
-        if orlop_sys::thread::euid() != 0 {
+        if orlop_sys::credentials::euid() != 0 {
             return skipped("not root");
         }
         let mut layout = match Layout::probe() {

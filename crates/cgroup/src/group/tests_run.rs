@@ -465,7 +465,7 @@ fn signals() {
 /// A caller without any right: nothing asked for goes on without a cgroup; a limit or a path is an error that says so.
 #[test]
 fn rootless() {
-    if orlop_sys::thread::euid() == 0 {
+    if orlop_sys::credentials::euid() == 0 {
         // Itself again, as nobody.
         use std::os::unix::process::CommandExt;
         let mut again = Command::new(std::env::current_exe().unwrap());

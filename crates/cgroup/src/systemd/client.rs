@@ -5,10 +5,9 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use orlop_sys::BorrowedFd;
 use orlop_sys::process::Pid;
-use orlop_sys::thread;
 use orlop_sys::time::{Clock, Timespec, now, sleep};
+use orlop_sys::{BorrowedFd, credentials};
 
 use super::bus::{Bus, Connection, Ended, MANAGER, OBJECT, SYSTEMD, job_end};
 use super::wire::{Call, Kind, Message, Reply, Value, Writer};
@@ -51,7 +50,7 @@ const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 impl Client {
     /// Connects. The server's answer is waited for by the first call.
     pub fn connect(bus: &Bus) -> Result<Client, Error> {
-        Connection::open(bus, thread::euid() == 0).map(|connection| Client { connection })
+        Connection::open(bus, credentials::euid() == 0).map(|connection| Client { connection })
     }
 
     /// The cgroup of systemd itself, as a path from the root of the hierarchy: a user's lies in that user's slice.
@@ -190,12 +189,12 @@ impl Client {
         Err(Error::Systemd { what: "removing", unit: unit.into(), name: String::new(), message })
     }
 
-    /// Has systemd put a process into the cgroup of a unit that runs: an ordinary user may not, from outside of what is
-    /// delegated to him.
-    pub fn attach(&mut self, unit: &str, pid: Pid) -> Result<(), Error> {
+    /// Has systemd put a process into the cgroup of a unit that runs, or one below it, which begins with a slash: an
+    /// ordinary user may not, from outside of what is delegated to him.
+    pub fn attach(&mut self, unit: &str, below: &str, pid: Pid) -> Result<(), Error> {
         let mut body = Writer::default();
         body.text(unit);
-        body.text("/");
+        body.text(if below.is_empty() { "/" } else { below });
         body.array(4, |body| body.u32(pid as u32));
         let attach = call("AttachProcessesToUnit", "ssau");
         let answer = self.ask(attach, body, &[], unit, &mut Vec::new(), deadline())?;

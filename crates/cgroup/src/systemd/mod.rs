@@ -101,8 +101,12 @@ pub fn plan<'a>(
     if options.rootless && layout.hierarchies.iter().any(|h| h.version == Version::V1) {
         return Err(Error::NotSupported("rootless containers with the systemd cgroup manager on cgroup v1"));
     }
-    let path = CgroupPath::Absolute(place.path.clone());
+    let tail = if place.below.is_empty() { String::new() } else { format!("/{}", place.below) };
+    let path = CgroupPath::Absolute(format!("{}{tail}", place.path));
     let mut plan = crate::plan::plan(layout, &path, resources, Options { manager: Manager::Cgroupfs, ..options })?;
+    for dir in &mut plan.dirs {
+        dir.outer_len = dir.path.len().saturating_sub(tail.len());
+    }
     let on_v1 = layout.hierarchies.iter().any(|h| h.version == Version::V1);
     let mut list = Vec::with_capacity(16);
     let fixed = |name, value| Property { unknown: Unknown::Fail, ..properties::property(name, value, Origin::new("")) };

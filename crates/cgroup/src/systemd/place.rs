@@ -20,6 +20,8 @@ pub struct Place {
     pub slice: String,
     /// Its cgroup, from the root of the hierarchy, without a slash before it.
     pub path: String,
+    /// Where its processes are below that; empty where they are in it.
+    pub below: String,
 }
 
 /// What a name of a unit may hold; see systemd.unit(5).
@@ -75,7 +77,12 @@ impl Place {
                 path.push_str(part);
             }
         }
-        Ok(Place { bus: bus.clone(), id: id.into(), unit, slice: slice.into(), path })
+        Ok(Place { bus: bus.clone(), id: id.into(), unit, slice: slice.into(), path, below: String::new() })
+    }
+
+    /// The same with its processes, and all limits besides those that are properties, in a cgroup below the scope's.
+    pub fn with_below(self, name: &str) -> Result<Place, Error> {
+        Ok(Place { below: crate::path::CgroupPath::below(name)?, ..self })
     }
 }
 

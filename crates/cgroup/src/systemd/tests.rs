@@ -1,5 +1,6 @@
 //! Plans of scopes: configuration in, properties and writes out.
 
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -230,4 +231,21 @@ fn annotations_win() {
 fn rootless_on_v1_is_refused() {
     let options = Options { rootless: true, ..Options::default() };
     assert!(matches!(planned(&v1(), &Resources::default(), options), Err(Error::NotSupported(_))));
+}
+
+/// Properties go to the scope, files to what is below it, and both go when it is removed.
+#[test]
+fn a_cgroup_below_the_scope() {
+    let place = Place::from_config(Some("a.slice:p:n"), "id", &Bus::System, "").unwrap();
+    let place = place.with_below("/x//y/").unwrap();
+    let pids = Resources { pids: Some(Limit::At(5)), ..Resources::default() };
+    for (layout, top) in [(v2(), "/cg"), (v1(), "/cg/pids")] {
+        let plan = plan(&layout, &place, &pids, Options::default(), core::iter::empty()).unwrap();
+        assert_eq!(shown(&plan), ["TasksMax=5".to_owned(), format!("{top}/a.slice/p-n.scope/x/y/pids.max 5")]);
+        for dir in &plan.dirs {
+            assert!(dir.outer().ends_with("/a.slice/p-n.scope"), "{}", dir.path);
+            assert_eq!(dir.below_outer(), "/x/y");
+        }
+    }
+    assert!(Place::with_below(place, "a/../../b").is_err());
 }

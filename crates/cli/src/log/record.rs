@@ -133,19 +133,7 @@ impl Record<'_> {
 }
 
 fn quote_json(line: &mut String, text: &str) {
-    line.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => line.push_str("\\\""),
-            '\\' => line.push_str("\\\\"),
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            c if c < ' ' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => line.push(c),
-        }
-    }
-    line.push('"');
+    quote(line, text, |c| (c < ' ').then(|| format!("\\u{:04x}", u32::from(c))));
 }
 
 /// Quotes as logrus does: only what is not made of letters, digits and a few signs.
@@ -154,6 +142,11 @@ fn quote_text(line: &mut String, text: &str) {
     if !text.is_empty() && text.chars().all(plain) {
         return line.push_str(text);
     }
+    quote(line, text, |c| (c < ' ' || c == '\x7f').then(|| format!("\\x{:02x}", u32::from(c))));
+}
+
+/// Quotes; `escape` says how those characters are written that have no letter of their own.
+fn quote(line: &mut String, text: &str, escape: impl Fn(char) -> Option<String>) {
     line.push('"');
     for c in text.chars() {
         match c {
@@ -162,8 +155,10 @@ fn quote_text(line: &mut String, text: &str) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            c if c < ' ' || c == '\x7f' => line.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => line.push(c),
+            c => match escape(c) {
+                Some(escaped) => line.push_str(&escaped),
+                None => line.push(c),
+            },
         }
     }
     line.push('"');

@@ -276,6 +276,7 @@ macro_rules! object {
                         use serde::de::Error;
 
                         $(let mut $field: Option<$type> = None;)*
+                        const { assert!($name::MEMBERS.len() <= u64::BITS as usize, "a bit for each member") };
                         let mut spelled = 0u64;
                         while let Some((index, as_specified)) = map.next_key_seed(Names($name::MEMBERS))? {
                             match index {

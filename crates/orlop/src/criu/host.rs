@@ -238,9 +238,8 @@ pub(crate) fn external_mounts(
         let destination = path::clean_absolute(&mount.destination);
         let inside = destination.strip_prefix(rootfs).filter(|rest| rest.starts_with('/'));
         let place = inside_root(&root, inside.unwrap_or(&destination))?;
-        let options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        let bind = options.bind.is_some() || mount.kind == "bind";
-        if bind {
+        let options = MountOptions::of(mount);
+        if options.bind.is_some() {
             all.push((place, path::join(bundle, &mount.source)));
         } else if mount.kind == "cgroup"
             && host.cgroups.mode != Mode::Unified

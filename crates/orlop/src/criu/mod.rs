@@ -14,7 +14,8 @@ use core::ptr::null;
 
 use orlop_sys::net::{self, SocketType};
 use orlop_sys::process::{self, Child, Clone as CloneFlags, Program, Rights, Signals, Waiting};
-use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, fs};
+use orlop_sys::signal::SIGKILL;
+use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd, fd, fs};
 
 use crate::error::{Error, Kind, Result};
 use crate::state::c_string;
@@ -259,7 +260,7 @@ impl Peer {
             false => Some(fs::memfd(c"criu", fs::MemfdFlags::NONE).map_err(failed("memfd_create"))?),
         };
         // Those of the program come first; ascending numbers stay in their order.
-        let above = |fd: BorrowedFd<'_>| fs::duplicate(fd, 3).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
+        let above = |fd: BorrowedFd<'_>| fd::duplicate(fd, 3).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"));
         let passed = core::iter::once(theirs.borrow()).chain(start.inherited.iter().map(OwnedFd::borrow));
         let passed = passed.map(above).collect::<Result<Vec<OwnedFd>>>()?;
         let mut keep: Vec<i32> = passed.iter().map(OwnedFd::as_raw).collect();
@@ -428,7 +429,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if !self.done {
             // ESRCH: it has ended. Nobody asked for what it may have been doing.
-            let _gone = process::pidfd_signal(&self.child.pidfd, crate::launch::SIGKILL);
+            let _gone = process::pidfd_signal(&self.child.pidfd, SIGKILL);
             let _reaped = process::wait(&self.child.pidfd, Waiting::Block);
         }
     }

@@ -62,8 +62,8 @@ fn mounts(config: &Config<'_>, notes: &mut Vec<Note>) {
 }
 
 fn mount_options(mount: &Mount<'_>, pointer: &str, notes: &mut Vec<Note>) {
-    let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-    let bind = parsed.bind.is_some() || mount.kind == "bind";
+    let parsed = MountOptions::of(mount);
+    let bind = parsed.bind.is_some();
     for (index, option) in mount.options.iter().enumerate() {
         if !option.split(',').any(|part| parsed.data.contains(&part)) {
             continue;

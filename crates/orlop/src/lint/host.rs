@@ -63,9 +63,8 @@ fn files(config: &Config<'_>, options: &Options<'_>, notes: &mut Vec<Note>) {
         needs("/root/path".into(), &path::join(options.bundle, &root.path), "the root file system");
     }
     for (index, mount) in config.mounts.iter().enumerate() {
-        let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        let bind = mount.kind == "bind" || parsed.bind.is_some();
-        if bind && !mount.source.is_empty() {
+        let parsed = MountOptions::of(mount);
+        if parsed.bind.is_some() && !mount.source.is_empty() {
             let source = path::join(options.bundle, &mount.source);
             needs(format!("/mounts/{index}/source"), &source, "the source");
         }
@@ -174,13 +173,10 @@ fn actions(config: &Config<'_>, notes: &mut Vec<Note>) {
 fn mounts(config: &Config<'_>, notes: &mut Vec<Note>) {
     let Some(known) = read(c"/proc/filesystems") else { return };
     for (index, mount) in config.mounts.iter().enumerate() {
-        let parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
+        let parsed = MountOptions::of(mount);
         let is_new = parsed.bind.is_none() && !parsed.remount;
         let kind = &*mount.kind;
-        if is_new
-            && !matches!(kind, "" | "bind" | "none")
-            && !known.lines().any(|line| line.rsplit('\t').next() == Some(kind))
-        {
+        if is_new && !matches!(kind, "" | "none") && !known.lines().any(|line| line.rsplit('\t').next() == Some(kind)) {
             let what = format!("this kernel has no file system {kind:?} now");
             notes.push(Note::warning(format!("/mounts/{index}/type"), what).hint("a module may bring it"));
         }

@@ -5,9 +5,11 @@
 
 use alloc::format;
 
+use orlop_cgroup::CgroupPath;
 use orlop_init::step::Groups;
 
 use super::{Origin, Phase, Planner, Task, invalid};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::path;
 
@@ -22,12 +24,17 @@ const FORCE_CGROUP_V1: &str = "run.oci.systemd.force_cgroup_v1";
 /// Which of SELinux's options gets the label of the mounts.
 const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
-/// A file that what the runtime's hooks print is added to: the first for their standard output, the second for their
+/// A cgroup below a scope, for the processes.
+pub(crate) const SUBGROUP: &str = "run.oci.systemd.subgroup";
+/// A cgroup below all that, for the container to manage.
+const DELEGATE: &str = "run.oci.delegate-cgroup";
+
+/// A file of the host that what hooks print is added to: the first for their standard output, the second for their
 /// standard error.
 pub(crate) const HOOKS_OUTPUT: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
 
 /// All of these, and those of other parts of the plan. One that ends in a dot stands for all that begin so.
-pub(crate) const CARRIED_OUT: [&str; 10] = [
+pub(crate) const CARRIED_OUT: [&str; 12] = [
     "org.systemd.property.",
     HOOKS_OUTPUT[0],
     HOOKS_OUTPUT[1],
@@ -38,13 +45,28 @@ pub(crate) const CARRIED_OUT: [&str; 10] = [
     super::seccomp::RAW_PROGRAM,
     super::seccomp::FAIL_UNKNOWN,
     FORCE_CGROUP_V1,
+    SUBGROUP,
+    DELEGATE,
 ];
 
 /// What crun would do and we do not.
 const REFUSED: [&str; 2] = ["run.oci.handler", "run.oci.seccomp.plugins"];
 
-/// The same of cgroups below the container's own, where the value names one: empty it asks for none, and there is none.
-const REFUSED_CGROUPS: [&str; 2] = ["run.oci.delegate-cgroup", "run.oci.systemd.subgroup"];
+/// The cgroup below the container's own that its configuration has the container manage.
+pub(crate) fn delegated<'a>(config: &'a Config<'_>) -> Option<&'a str> {
+    config.annotations.get(DELEGATE).map(|name| name.as_str()).filter(|name| !name.is_empty())
+}
+
+/// criu saves where below its cgroup namespace a process is, and restores it with the namespace elsewhere.
+pub(crate) fn refuse_delegated(config: &Config<'_>) -> Result<()> {
+    match delegated(config) {
+        Some(_) => {
+            let what = format!("the annotation {DELEGATE} is not supported with checkpoints");
+            Err(Error::not_supported(what).field(format!("{ORIGIN}")))
+        }
+        None => Ok(()),
+    }
+}
 
 impl Planner<'_> {
     fn annotation(&self, name: &str) -> Option<&str> {
@@ -53,18 +75,10 @@ impl Planner<'_> {
 
     /// A container without what its annotations ask for is not made.
     pub(super) fn refuse_annotations(&self) -> Result<()> {
-        let refused = REFUSED.iter().find(|name| self.annotation(name).is_some());
-        let names_cgroup = |name: &&&str| self.annotation(name).is_some_and(|value| !value.is_empty());
-        if let Some(name) = refused.or_else(|| REFUSED_CGROUPS.iter().find(names_cgroup)) {
+        if let Some(name) = REFUSED.iter().find(|name| self.annotation(name).is_some()) {
             return Err(
                 Error::not_supported(format!("the annotation {name} is not supported")).field(format!("{ORIGIN}"))
             );
-        }
-        let hooks = &self.config.hooks;
-        let of_init = !hooks.create_container.is_empty() || !hooks.start_container.is_empty();
-        if let Some(name) = HOOKS_OUTPUT.iter().find(|name| of_init && self.annotation(name).is_some()) {
-            let what = format!("the annotation {name} is not supported with hooks that run in the container");
-            return Err(Error::not_supported(what).field(format!("{ORIGIN}")));
         }
         if let Some(path) = self.annotation(FORCE_CGROUP_V1)
             && !self.config.mounts.iter().any(|mount| self.is_forced_v1(&path::clean_absolute(&mount.destination)))
@@ -89,6 +103,30 @@ impl Planner<'_> {
             let path = self.text(path, ORIGIN)?;
             self.runtime(Phase::Start, ORIGIN, Task::PidfdReceiver { path });
         }
+        Ok(())
+    }
+
+    /// Moves init on to the cgroup that the container manages, once its cgroup namespace is there: the root of that
+    /// stays the cgroup that has the limits. Before any hook, as in crun.
+    pub(super) fn delegated_cgroup(&mut self, cgroup: &orlop_cgroup::Plan) -> Result<()> {
+        let config = self.config;
+        if cgroup.scope.is_none() && self.annotation(SUBGROUP).is_some_and(|name| !name.is_empty()) {
+            self.debug(ORIGIN, format!("{SUBGROUP} is for cgroups that systemd makes, and changes nothing here"));
+        }
+        let Some(name) = delegated(config) else { return Ok(()) };
+        let checked = CgroupPath::below(name).map_err(|error| invalid(format!("{DELEGATE}: {error}"), ORIGIN));
+        let Some(name) = self.sound(checked)? else { return Ok(()) };
+        if !self.host.is_unified() {
+            return self.fault(Error::not_supported(format!("{DELEGATE} needs cgroup v2")).field(format!("{ORIGIN}")));
+        }
+        if cgroup.dirs.is_empty() {
+            return self.fault(invalid(format!("{DELEGATE}: the container has no cgroup"), ORIGIN));
+        }
+        let name = self.text(&name, ORIGIN)?;
+        self.cgroup_tasks(Phase::Namespaces, cgroup);
+        let root = super::idmap::outside(&config.linux.uid_mappings, 0);
+        let owner = root.filter(|uid| *uid != self.host.euid);
+        self.runtime(Phase::Namespaces, ORIGIN, Task::CgroupDelegate { name, owner });
         Ok(())
     }
 

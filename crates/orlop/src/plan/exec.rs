@@ -214,7 +214,7 @@ pub fn plan(
     target: &Target<'_>,
 ) -> Result<Plan> {
     let mut cgroup = orlop_cgroup::Plan::default();
-    cgroup.dirs = directories(target)?;
+    cgroup.dirs = directories(config, target)?;
     let mut planner = Planner::new(config, host, options, (32, 4096));
     planner.kind = ProcessKind::Further;
     if let Program::Command(command) = program {
@@ -238,19 +238,7 @@ pub fn plan(
         planner.load(Phase::Start, &filter);
     }
     planner.init(Phase::Start, Origin::field("/process/args"), Step::Exec {});
-    Ok(Plan {
-        entries: planner.entries,
-        strings: planner.strings,
-        args,
-        env,
-        warnings: planner.warnings,
-        cgroup,
-        rootfs: String::new(),
-        joined: Vec::new(),
-        has_poststart: false,
-        has_poststop: false,
-        rootless: host.rootless,
-    })
+    Ok(planner.finish(cgroup, args, env))
 }
 
 impl Planner<'_> {
@@ -300,9 +288,14 @@ impl Planner<'_> {
     }
 }
 
-/// The container's directories, or those below them that were asked for.
-fn directories(target: &Target<'_>) -> Result<Vec<Dir>> {
+/// The container's directories, or those below them that were asked for. Where it manages a cgroup of its own, that one:
+/// with controllers for it switched on, the one above takes no process.
+fn directories(config: &Config<'_>, target: &Target<'_>) -> Result<Vec<Dir>> {
     let mut dirs = target.cgroups.clone();
+    if let Some(name) = super::delegated(config).filter(|_| target.sub_cgroups.is_empty()) {
+        let v2 = dirs.iter_mut().filter(|dir| dir.version == Version::V2);
+        v2.for_each(|dir| dir.path = crate::path::clean_absolute(&format!("{}/{name}", dir.path)));
+    }
     for sub in target.sub_cgroups {
         for name in &sub.controllers {
             if !dirs.iter().any(|dir| dir.controllers.contains(&Controller::named(name))) {

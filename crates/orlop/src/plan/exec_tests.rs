@@ -110,6 +110,7 @@ fn sub_cgroups_stay_below() {
     let dir = orlop_cgroup::Dir {
         version: orlop_cgroup::Version::V2,
         path: "/sys/fs/cgroup/c".into(),
+        outer_len: "/sys/fs/cgroup/c".len(),
         mount_len: 14,
         controllers: Vec::new(),
         need: orlop_cgroup::Need::Wanted,

@@ -58,8 +58,7 @@ impl Planner<'_> {
         };
         let follow = match fstype {
             "proc" | "sysfs" => Follow::Nothing,
-            _ if options.target_nofollow => Follow::NotLast,
-            _ => Follow::Links,
+            _ => options.target_follow(),
         };
         let over_proc = self.over_proc(mount, destination, false);
         self.target(destination, Make::Directory, over_proc, follow, origin)?;
@@ -187,8 +186,7 @@ impl Planner<'_> {
         destination: &str,
         origin: Origin,
     ) -> Result<()> {
-        let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
-        self.target(destination, Make::Directory, OverProc::Allowed, follow, origin)?;
+        self.target(destination, Make::Directory, OverProc::Allowed, options.target_follow(), origin)?;
         const OF_MOUNT: [(Attr, MsFlags); 8] = [
             (Attr::RDONLY, MsFlags::RDONLY),
             (Attr::NOSUID, MsFlags::NOSUID),

@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use orlop_init::step::{Environment, List, Place, Step, Text};
+use orlop_init::step::{Environment, List, Place, Slot, Step, Text};
 
 use super::{Origin, Phase, Planner, Task, invalid, slot};
 use crate::config::{Document, Hook, Hooks, Layout, SPEC_VERSION, State, Status, Str};
@@ -119,6 +119,23 @@ impl Planner<'_> {
         self.init_hooks(HookEvent::CreateContainer, Place::BeforePivot)
     }
 
+    /// Where what init's hooks print goes to: the files that annotations name.
+    fn hooks_output(&self) -> [Slot; 2] {
+        let [out, err] = super::HOOKS_OUTPUT.map(|name| self.config.annotations.get(name).is_some());
+        let [to_out, to_err] = slot::HOOKS_OUTPUT;
+        [if out { to_out } else { Slot::NONE }, if err { to_err } else { Slot::NONE }]
+    }
+
+    /// Of those that run last, what has to outlive the wait for `start`.
+    pub(super) fn keep_hooks_output(&mut self) {
+        if self.config.hooks.start_container.is_empty() {
+            return;
+        }
+        for slot in self.hooks_output().into_iter().filter(|slot| *slot != Slot::NONE) {
+            self.init(Phase::Start, Origin::field("/annotations"), Step::KeepOpen { slot });
+        }
+    }
+
     /// Those that run last before the program.
     pub(super) fn start_hooks(&mut self) -> Result<()> {
         self.init_hooks(HookEvent::StartContainer, Place::Container)
@@ -131,6 +148,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let state = self.state_around_pid(event.status());
+        let [out, err] = self.hooks_output();
         for (index, hook) in hooks.iter().enumerate() {
             let origin = Origin::member(event.pointer(), index);
             let path = self.text(&hook.path, origin)?;
@@ -142,7 +160,8 @@ impl Planner<'_> {
                 if place == Place::Container && hook.env.is_empty() { Environment::Program } else { Environment::Hook };
             let timeout = hook.timeout.map_or(0, |seconds| seconds.get());
             let index = index as u32;
-            let step = Step::Hook { index, path, args, env, environment, place, root: slot::ROOT, timeout, state };
+            let root = slot::ROOT;
+            let step = Step::Hook { index, path, args, env, environment, place, root, out, err, timeout, state };
             self.init(Phase::Hooks, origin, step);
         }
         Ok(())

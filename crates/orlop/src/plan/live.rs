@@ -43,7 +43,7 @@ pub(crate) fn add(live: &Live<'_>, mounts: &[Mount<'_>]) -> Result<Plan> {
     for (index, mount) in mounts.iter().enumerate() {
         planner.mount(mount, &cgroup, Origin::member("", index))?;
     }
-    Ok(planner.finish(live))
+    Ok(planner.finish_without_program(orlop_cgroup::Plan::default()))
 }
 
 /// Decides how what is mounted at these places is taken away, the last one first.
@@ -60,7 +60,7 @@ pub(crate) fn remove(live: &Live<'_>, destinations: &[&str]) -> Result<Plan> {
         let over_proc = if named { OverProc::Allowed } else { OverProc::Refused };
         planner.init(PHASE, origin, Step::Unmount { root: slot::ROOT, path, over_proc });
     }
-    Ok(planner.finish(live))
+    Ok(planner.finish_without_program(orlop_cgroup::Plan::default()))
 }
 
 impl<'a> Live<'a> {
@@ -101,24 +101,6 @@ impl Planner<'_> {
         match destination.strip_prefix(self.rootfs.as_str()).filter(|rest| rest.starts_with('/')) {
             Some(inside) => String::from(inside),
             None => destination,
-        }
-    }
-
-    fn finish(mut self, live: &Live<'_>) -> Plan {
-        self.init(PHASE, Origin::NONE, Step::End {});
-        let (args, env) = (self.strings.texts(&[]), self.strings.texts(&[]));
-        Plan {
-            entries: self.entries,
-            strings: self.strings,
-            args,
-            env,
-            warnings: self.warnings,
-            cgroup: orlop_cgroup::Plan::default(),
-            rootfs: live.rootfs.into(),
-            joined: Vec::new(),
-            rootless: false,
-            has_poststart: false,
-            has_poststop: false,
         }
     }
 }

@@ -119,10 +119,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn mount(&mut self, mount: &Mount<'_>, cgroup: &orlop_cgroup::Plan, origin: Origin) -> Result<()> {
-        let mut options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-        if options.bind.is_none() && mount.kind == "bind" {
-            options.bind = Some(Reach::One);
-        }
+        let options = MountOptions::of(mount);
         let destination = self.inside(&mount.destination);
         if options.copy_symlink && self.runs {
             return Err(self.not_while_running("copy-symlink is", origin));
@@ -197,11 +194,7 @@ impl Planner<'_> {
         destination: &str,
         origin: Origin,
     ) -> Result<()> {
-        let source = origin.inside("/source");
-        if mount.source.is_empty() {
-            return Err(invalid("a bind mount without a source", source));
-        }
-        let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
+        let path = self.bind_source(mount, origin)?;
         self.copy(mount, options, path, reach, origin)?;
         if let Some((change, asked)) = options.bind_change() {
             let step = Step::BindAttr { mount: self.mount_slot, set: change.set, clear: change.clear, asked };
@@ -220,11 +213,19 @@ impl Planner<'_> {
             self.spread(options, slot::MOUNT, origin);
             return Ok(());
         }
-        let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
-        self.target(destination, Make::LikeSource, over_proc, follow, origin)?;
+        self.target(destination, Make::LikeSource, over_proc, options.target_follow(), origin)?;
         self.attach(options, self.mount_slot, origin);
         self.keep(destination);
         Ok(())
+    }
+
+    /// Where a bind mount's source is on the host.
+    pub(super) fn bind_source(&mut self, mount: &Mount<'_>, origin: Origin) -> Result<Text> {
+        let source = origin.inside("/source");
+        if mount.source.is_empty() {
+            return Err(invalid("a bind mount without a source", source));
+        }
+        self.text(&path::join(self.options.bundle, &mount.source), source)
     }
 
     /// A copy of the source: by init, unless that takes the rights of the runtime, which init gives up where it

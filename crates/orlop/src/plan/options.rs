@@ -5,7 +5,10 @@
 
 use alloc::vec::Vec;
 
+use orlop_init::step::Follow;
 use orlop_sys::mount::{Attr, Propagation, Reach};
+
+use crate::config::Mount;
 
 /// What one option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +206,15 @@ pub struct MountOptions<'a> {
 }
 
 impl<'a> MountOptions<'a> {
+    /// Those of a mount. That it is a bind may be said by its type as well.
+    pub(crate) fn of(mount: &'a Mount<'_>) -> MountOptions<'a> {
+        let mut parsed = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
+        if mount.kind == "bind" {
+            parsed.bind = parsed.bind.or(Some(Reach::One));
+        }
+        parsed
+    }
+
     /// Sorts them out.
     pub fn parse(options: impl IntoIterator<Item = &'a str>) -> MountOptions<'a> {
         let mut parsed = MountOptions::default();
@@ -246,6 +258,11 @@ impl<'a> MountOptions<'a> {
 }
 
 impl MountOptions<'_> {
+    /// What of the destination's path may be a symbolic link.
+    pub(super) fn target_follow(&self) -> Follow {
+        if self.target_nofollow { Follow::NotLast } else { Follow::Links }
+    }
+
     /// What becomes of a copied mount, and what of it may not fail: as `mount --bind -o` has it, what is not asked for
     /// goes. With `remount` what is there stays. Access times stay as well, as in mount(2), where no policy is named.
     pub fn bind_change(&self) -> Option<(Change, Attr)> {

@@ -292,6 +292,7 @@ impl Planner<'_> {
             self.load(phase, filter);
         }
         if self.options.gate == Gate::Start {
+            self.keep_hooks_output();
             let first = self.options.preserve_fds.saturating_add(3);
             self.init(phase, Origin::NONE, Step::AwaitStart { listener: slot::LISTENER, first });
         }

@@ -1,9 +1,6 @@
 //! What a restored container needs before criu can begin: its cgroup, a mount namespace whose root file system is a
 //! mount, and in that the mount points that an image may lack.
 
-use alloc::string::String;
-use alloc::vec::Vec;
-
 use orlop_init::step::{Follow, List, Make, ModeOf, NO_VALUE, OverProc, Step, Text};
 use orlop_sys::mount::{Attr, Reach};
 use orlop_sys::process::{Clone as CloneFlags, Rights};
@@ -21,6 +18,7 @@ const PHASE: Phase = Phase::Mounts;
 pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> Result<Plan> {
     let mut planner = Planner::new(config, host, options, (64, 4096));
     planner.check_hooks()?;
+    super::refuse_delegated(config)?;
     planner.has_terminal()?;
     let cgroup = crate::cgroup::plan(config, host, options)?;
     planner.runtime(Phase::Prepare, Origin::NONE, Task::StateDirectory);
@@ -30,28 +28,14 @@ pub(crate) fn plan(config: &Config<'_>, host: &Host, options: &Options<'_>) -> R
     planner.adopt_orphans();
     let clone = Task::Clone { namespaces: CloneFlags::NEWNS, into_cgroup: false, rights: Rights::Exec };
     planner.runtime(Phase::Namespaces, Origin::NONE, clone);
-    let rootfs = planner.root()?;
+    planner.root()?;
     planner.mount_points()?;
-    planner.init(PHASE, Origin::NONE, Step::End {});
-    let (args, env) = (planner.strings.texts(&[]), planner.strings.texts(&[]));
-    Ok(Plan {
-        entries: planner.entries,
-        strings: planner.strings,
-        args,
-        env,
-        warnings: planner.warnings,
-        cgroup,
-        rootfs,
-        joined: Vec::new(),
-        rootless: host.rootless,
-        has_poststart: false,
-        has_poststop: !config.hooks.poststop.is_empty(),
-    })
+    Ok(Plan { has_poststop: !config.hooks.poststop.is_empty(), ..planner.finish_without_program(cgroup) })
 }
 
 impl Planner<'_> {
     /// criu wants the root file system to be a mount. Nothing of that reaches the host, and nothing of it is left.
-    fn root(&mut self) -> Result<String> {
+    fn root(&mut self) -> Result<()> {
         let origin = Origin::field("/root/path");
         let root = self.config.root.as_ref().filter(|root| !root.path.is_empty());
         let root = root.ok_or_else(|| invalid("root must be specified", Origin::field("/root")))?;
@@ -73,7 +57,7 @@ impl Planner<'_> {
         // What follows is seen by nobody, and only the mount points stay.
         self.init(PHASE, Origin::NONE, Step::Unshare { namespaces: CloneFlags::NEWNS });
         self.init(PHASE, origin, Step::BindRoot { path, reach: Reach::Tree, out: slot::ROOT });
-        Ok(rootfs)
+        Ok(())
     }
 
     /// A mount point on a new file system is saved with that, so an empty one stands in for each.
@@ -81,12 +65,11 @@ impl Planner<'_> {
         let config = self.config;
         for (index, mount) in config.mounts.iter().enumerate() {
             let origin = Origin::member("/mounts", index);
-            let options = MountOptions::parse(mount.options.iter().map(|option| option.as_str()));
-            let bind = options.bind.or((mount.kind == "bind").then_some(Reach::One));
-            if bind.is_none() && options.remount {
+            let options = MountOptions::of(mount);
+            if options.bind.is_none() && options.remount {
                 continue;
             }
-            let make = match bind {
+            let make = match options.bind {
                 Some(reach) => {
                     self.stand_in_copy(mount, &options, reach, origin)?;
                     Make::LikeSource
@@ -97,18 +80,7 @@ impl Planner<'_> {
                 }
             };
             let destination = self.inside(&mount.destination);
-            let path = self.text(&destination, origin.inside("/destination"))?;
-            let follow = if options.target_nofollow { Follow::NotLast } else { Follow::Links };
-            let target = Step::Target {
-                root: slot::ROOT,
-                path,
-                make,
-                like: slot::MOUNT,
-                over_proc: OverProc::Allowed,
-                follow,
-                out: slot::TARGET,
-            };
-            self.init(PHASE, origin.inside("/destination"), target);
+            self.target(&destination, make, OverProc::Allowed, options.target_follow(), origin)?;
             self.init(PHASE, origin, Step::Attach { mount: slot::MOUNT, target: slot::TARGET });
         }
         Ok(())
@@ -121,13 +93,13 @@ impl Planner<'_> {
         reach: Reach,
         origin: Origin,
     ) -> Result<()> {
-        let source = origin.inside("/source");
-        if mount.source.is_empty() {
-            return Err(invalid("a bind mount without a source", source));
-        }
-        let path = self.text(&path::join(self.options.bundle, &mount.source), source)?;
+        let path = self.bind_source(mount, origin)?;
         let follow = if options.source_nofollow { Follow::Nothing } else { Follow::Links };
-        self.init(PHASE, source, Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT });
+        self.init(
+            PHASE,
+            origin.inside("/source"),
+            Step::CloneTree { path, reach, follow, or: NO_VALUE, out: slot::MOUNT },
+        );
         Ok(())
     }
 

@@ -81,9 +81,9 @@ impl ScopeName {
         Client::connect(&self.bus())?.stop(&self.unit)
     }
 
-    /// Has systemd put a process into its cgroup.
-    pub(crate) fn attach(&self, pid: Pid) -> core::result::Result<(), orlop_cgroup::Error> {
-        Client::connect(&self.bus())?.attach(&self.unit, pid)
+    /// Has systemd put a process into its cgroup, or into one below it.
+    pub(crate) fn attach(&self, below: &str, pid: Pid) -> core::result::Result<(), orlop_cgroup::Error> {
+        Client::connect(&self.bus())?.attach(&self.unit, below, pid)
     }
 
     /// Brings its properties and its cgroup to other limits.
@@ -103,6 +103,9 @@ pub(crate) struct CgroupDir {
     v2: bool,
     path: String,
     mount_len: usize,
+    /// How much of the path is the outermost cgroup of the container, where that is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outer_len: Option<usize>,
     controllers: Vec<String>,
 }
 
@@ -112,6 +115,7 @@ impl CgroupDir {
             v2: dir.version == Version::V2,
             path: dir.path.clone(),
             mount_len: dir.mount_len,
+            outer_len: Some(dir.outer_len).filter(|len| *len != dir.path.len()),
             controllers: dir.controllers.iter().map(|c| c.as_str().to_owned()).collect(),
         }
     }
@@ -121,6 +125,7 @@ impl CgroupDir {
             version: if self.v2 { Version::V2 } else { Version::V1 },
             path: self.path.clone(),
             mount_len: self.mount_len,
+            outer_len: self.outer_len.unwrap_or(self.path.len()),
             controllers: self.controllers.iter().map(|name| Controller::named(name)).collect(),
             need: Need::Wanted,
         }

@@ -4,7 +4,8 @@
 
 pub(crate) mod linted;
 
-use orlop::Host;
+use orlop::plan::{self, Options};
+use orlop::{Bus, CgroupManager, Host};
 use serde_json::{Value, json};
 
 /// /proc/self/mountinfo of a host with v1 alone.
@@ -42,6 +43,24 @@ const OWN: &str = "8:net_cls,net_prio:/\n7:name=systemd:/\n6:freezer:/\n5:device
 pub(crate) fn host(mountinfo: &str) -> Host {
     Host { euid: 0, egid: 0, rootless: false, cgroups: orlop_cgroup::Layout::parse(mountinfo, OWN).unwrap() }
 }
+
+/// `create`, with nothing chosen.
+pub(crate) const CREATE: Options<'_> = Options {
+    id: "snapshot",
+    bundle: "/bundle",
+    gate: plan::Gate::Start,
+    root_change: plan::RootChange::Pivot,
+    keyring: plan::SessionKeyring::New,
+    cgroup_manager: CgroupManager::Cgroupfs,
+    systemd: Bus::System,
+    systemd_cgroup: "",
+    preserve_fds: 0,
+    listen_fds: 0,
+    // A terminal is one wherever its master goes.
+    console: plan::Console::Caller { rows: 0, columns: 0 },
+    joins_own_network: false,
+    orphans: plan::Orphans::Elsewhere,
+};
 
 /// The least that the tests edit.
 pub(crate) fn base() -> Value {
