@@ -101,6 +101,22 @@ pub(crate) fn warn(context: &Context<'_>, warnings: &[Warning]) {
     }
 }
 
+/// What is not done although somebody has asked for it; and each entry of the plan, before any of it is.
+fn say_plan(context: &Context<'_>, id: &str, bundle: &Bundle, how: &CreateOptions, gate: Gate) -> Result<(), Failure> {
+    if context.env.notify_socket.is_some() {
+        let what = "NOTIFY_SOCKET is not supported: nobody hears from the container that it is ready";
+        context.log.note(Level::Warning, what);
+    }
+    if context.log.wants(Level::Debug) {
+        let plan = runtime(context).plan(id, bundle, how, gate)?;
+        // The warnings are told in any case.
+        for line in explain::text(&plan).lines().filter(|line| !line.starts_with("warning: ")) {
+            context.log.note(Level::Debug, line);
+        }
+    }
+    Ok(())
+}
+
 /// What runc says of a process on its way; its users' tests look for that.
 fn say_as_runc(context: &Context<'_>, last: &str) {
     if context.program == Program::Runc {
@@ -133,6 +149,7 @@ fn create(context: &Context<'_>, options: &Create<'_>) -> Outcome {
 fn created(context: &Context<'_>, options: &Create<'_>) -> Outcome {
     let how = create_options(context, options, Attendance::Detached)?;
     let bundle = bundle(options.bundle, options.config)?;
+    say_plan(context, options.id, &bundle, &how, Gate::Start)?;
     let (_, warnings) = runtime(context).create(options.id, &bundle, &how)?;
     say_as_runc(context, INIT_IS_DONE);
     warn(context, &warnings);
@@ -148,6 +165,7 @@ fn ran(context: &Context<'_>, options: &Run<'_>) -> Outcome {
     let how = create_options(context, &options.create, attendance)?;
     let how = CreateOptions { orphans: orphans(attendance, options.no_subreaper), ..how };
     let bundle = bundle(options.create.bundle, options.create.config)?;
+    say_plan(context, options.create.id, &bundle, &how, Gate::Open)?;
     if options.detach {
         let running = runtime(context).run(options.create.id, &bundle, &how)?;
         say_as_runc(context, INIT_IS_DONE);

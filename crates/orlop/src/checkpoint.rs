@@ -188,7 +188,7 @@ fn dump(
 
 /// Which of criu's configuration files counts, besides its own defaults: what it says goes before our options.
 pub(crate) fn config_file(config: &Config<'_>, message: &mut Message) {
-    let asked = config.annotations.iter().find(|(name, _)| name.as_str() == "org.criu.config");
+    let asked = config.annotations.iter().find(|(name, _)| name.as_str() == crate::plan::CRIU_CONFIG);
     match asked.map(|(_, path)| path.as_str()) {
         Some("") => {}
         Some(path) => message.text(option::CONFIG_FILE, path.as_bytes()),

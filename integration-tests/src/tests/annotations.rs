@@ -234,9 +234,13 @@ fn no_file_of_hooks_stays_open(t: &Context) -> Outcome {
 fn features_lists_them(t: &Context) -> Outcome {
     let features = t.orlop(&["features"]).end().ok().json();
     let listed = features["potentiallyUnsafeConfigAnnotations"].as_array().expect("a list").clone();
-    for name in
-        ["run.oci.keep_original_groups", "run.oci.delegate-cgroup", "run.oci.hooks.stdout", "org.systemd.property."]
-    {
+    for name in [
+        "org.criu.config",
+        "run.oci.keep_original_groups",
+        "run.oci.delegate-cgroup",
+        "run.oci.hooks.stdout",
+        "org.systemd.property.",
+    ] {
         assert!(listed.contains(&json!(name)), "{name}: {listed:?}");
     }
     assert!(!listed.contains(&json!("run.oci.handler")), "{listed:?}");

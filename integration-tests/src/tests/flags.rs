@@ -18,7 +18,8 @@ use crate::tracer::{Act, Follow, trace};
 tests! { "flags":
     HOST_ROOT {
         each_has_its_test, another_configuration, create_and_run, no_pivot, documents_from_pipes, names_of_spec,
-        session_keyring, weights_and_realtime,
+        session_keyring, weights_and_realtime, debug_tells_what_is_done,
+        a_notify_socket_is_not_handed_on,
     }
 }
 
@@ -402,4 +403,35 @@ fn weights_and_realtime(t: &Context) -> Outcome {
     t.orlop(&["update", "--cpu-rt-period", "x", &id]).end().exits(1);
     t.delete(&id);
     if seen == 0 { Err(Skip("this kernel has none of them".into())) } else { Ok(()) }
+}
+
+/// Each entry of the plan is a record, and without the option none is.
+fn debug_tells_what_is_done(t: &Context) -> Outcome {
+    let bundle = t.bundle();
+    let run = |options: &[&str], verb: &[&str]| {
+        let done = t.orlop(&[options, verb, &["--bundle", bundle.path(), &t.id("c")]].concat()).end().ok();
+        t.delete(&t.id("c"));
+        done.log()
+    };
+    for verb in [&["create"] as &[&str], &["run"], &["run", "--detach"]] {
+        for options in [&["--debug"] as &[&str], &["--log-level", "debug"]] {
+            let log = run(options, verb);
+            for step in ["runtime state-directory", "init    pivot root=", "init    execve"] {
+                assert!(log.contains(step), "{options:?} {verb:?}: no {step} in {log}");
+            }
+            assert_eq!(log.contains("await-start"), verb[0] == "create", "{log}");
+        }
+        assert!(!run(&[], verb).contains("execve"), "{verb:?}");
+    }
+    Ok(())
+}
+
+/// Silence would be a service that systemd waits for.
+fn a_notify_socket_is_not_handed_on(t: &Context) -> Outcome {
+    let bundle = t.bundle();
+    for (path, told) in [("/run/systemd/notify", true), ("", false)] {
+        let run = t.orlop(&["run", "--bundle", bundle.path(), &t.id("c")]).env("NOTIFY_SOCKET", path).end().ok();
+        assert_eq!(run.log().contains("NOTIFY_SOCKET is not supported"), told, "{path:?}: {}", run.log());
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ tests! { "mounts":
     ROOTLESS { flags_that_the_host_has_locked }
     HOST_ROOT {
         flags_of_a_bind_mount, locked_flags_stay, locked_flags_that_must_go, without_a_mount_namespace,
-        slave_root_hears_of_the_host,
+        slave_root_hears_of_the_host, iversion_is_for_any_file_system,
     }
 }
 
@@ -182,6 +182,25 @@ fn slave_root_hears_of_the_host(t: &Context) -> Outcome {
         let table = run.through_bash(script).end().ok().stdout();
         let root = table.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("it is mounted");
         assert_eq!(root.contains(" master:"), heard, "{mode}: {root}");
+        std::fs::remove_dir_all(bundle.path()).expect("it is ours");
+    }
+    Ok(())
+}
+
+/// What mount(2) takes as a flag no file system knows by name.
+fn iversion_is_for_any_file_system(t: &Context) -> Outcome {
+    t.needs_root()?;
+    for (kind, options) in [
+        ("tmpfs", json!(["iversion", "nosuid"])),
+        ("tmpfs", json!(["noiversion", "nosuid"])),
+        ("ramfs", json!(["iversion", "nosuid"])),
+        ("ramfs", json!(["iversion", "noiversion", "nosuid"])),
+    ] {
+        let mount = json!({"destination": "/mnt", "type": kind, "source": kind, "options": options});
+        let bundle = t.bundle().with("/mounts/-", mount).args(&["mounts"]);
+        let table = t.run(&bundle).ok().stdout();
+        let line = table.lines().find(|line| line.split(' ').nth(4) == Some("/mnt")).expect("it is mounted");
+        assert!(line.contains(&format!(" - {kind} {kind} ")) && line.contains("nosuid"), "{options}: {line}");
         std::fs::remove_dir_all(bundle.path()).expect("it is ours");
     }
     Ok(())

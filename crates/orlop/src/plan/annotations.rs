@@ -24,6 +24,8 @@ const FORCE_CGROUP_V1: &str = "run.oci.systemd.force_cgroup_v1";
 /// Which of SELinux's options gets the label of the mounts.
 const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
+/// A configuration file of criu's, whose options go before ours.
+pub(crate) const CRIU_CONFIG: &str = "org.criu.config";
 /// A cgroup below a scope, for the processes.
 pub(crate) const SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// A cgroup below all that, for the container to manage.
@@ -34,8 +36,9 @@ const DELEGATE: &str = "run.oci.delegate-cgroup";
 pub(crate) const HOOKS_OUTPUT: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"];
 
 /// All of these, and those of other parts of the plan. One that ends in a dot stands for all that begin so.
-pub(crate) const CARRIED_OUT: [&str; 12] = [
+pub(crate) const CARRIED_OUT: [&str; 13] = [
     "org.systemd.property.",
+    CRIU_CONFIG,
     HOOKS_OUTPUT[0],
     HOOKS_OUTPUT[1],
     KEEP_GROUPS,

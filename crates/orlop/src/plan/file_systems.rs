@@ -34,13 +34,22 @@ fn old_flag(option: &[u8]) -> MsFlags {
         b"dirsync" => MsFlags::DIRSYNC,
         b"mand" => MsFlags::MANDLOCK,
         b"lazytime" => MsFlags::LAZYTIME,
-        b"iversion" => MsFlags::I_VERSION,
         _ => MsFlags::NONE,
     }
 }
 
 fn old_flags(options: &MountOptions<'_>) -> MsFlags {
-    options.superblock.iter().fold(MsFlags::NONE, |all, flag| all | old_flag(flag.to_bytes()))
+    let flags = options.superblock.iter().fold(MsFlags::NONE, |all, flag| all | old_flag(flag.to_bytes()));
+    if counts_changes(options) { flags | MsFlags::I_VERSION } else { flags }
+}
+
+fn is_of_changes(flag: &core::ffi::CStr) -> bool {
+    matches!(flag.to_bytes(), b"iversion" | b"noiversion")
+}
+
+/// Whether inodes are to have a counter of changes: fsconfig(2) has no such flag, and file systems do not know the name.
+fn counts_changes(options: &MountOptions<'_>) -> bool {
+    options.superblock.iter().rev().find(|flag| is_of_changes(flag)).is_some_and(|flag| *flag == c"iversion")
 }
 
 impl Planner<'_> {
@@ -62,10 +71,13 @@ impl Planner<'_> {
         };
         let over_proc = self.over_proc(mount, destination, false);
         self.target(destination, Make::Directory, over_proc, follow, origin)?;
-        if options.data.iter().any(|option| is_long(option)) {
+        let is_long = options.data.iter().any(|option| is_long(option));
+        // Of the virtual ones the kernel has it or has not, whoever asks.
+        if is_long || counts_changes(options) && !VIRTUAL.contains(&fstype) {
             if self.runs {
                 // What is mounted by path could not be told from what somebody in the container puts there.
-                return Err(self.not_while_running("options of more than 255 bytes are", origin));
+                let what = if is_long { "options of more than 255 bytes are" } else { "the option iversion is" };
+                return Err(self.not_while_running(what, origin));
             }
             return self.long_options(fstype, mount, options, destination, origin);
         }
@@ -128,7 +140,8 @@ impl Planner<'_> {
         if options.one.set.contains(Attr::RDONLY) && !VIRTUAL.contains(&fstype) {
             params.push((b"ro", None));
         }
-        params.extend(options.superblock.iter().map(|flag| (flag.to_bytes(), None)));
+        let flags = options.superblock.iter().filter(|flag| !is_of_changes(flag));
+        params.extend(flags.map(|flag| (flag.to_bytes(), None)));
         for option in &options.data {
             super::no_nul(option, origin.inside("/options"))?;
             let (key, value) = match option.split_once('=') {

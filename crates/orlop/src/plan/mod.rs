@@ -44,7 +44,9 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
-pub(crate) use annotations::{CARRIED_OUT as UNSAFE_ANNOTATIONS, HOOKS_OUTPUT, SUBGROUP, delegated, refuse_delegated};
+pub(crate) use annotations::{
+    CARRIED_OUT as UNSAFE_ANNOTATIONS, CRIU_CONFIG, HOOKS_OUTPUT, SUBGROUP, delegated, refuse_delegated,
+};
 pub use caller::{Gate, Options, Orphans, RootChange, SessionKeyring};
 pub use capability::CapabilitySet;
 pub use console::Console;
