@@ -8,9 +8,11 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use orlop_cgroup::{Dir, Group, Joined, Need, Version};
+use orlop_sys::event;
 use orlop_sys::fd::Bin;
 use orlop_sys::fs::{self, AtFlags, OFlags};
 use orlop_sys::process::{Clone as CloneFlags, Ended, Pid};
+use orlop_sys::time::Timespec;
 use orlop_sys::{BorrowedFd, CWD, Errno, OwnedFd};
 
 use crate::agent;
@@ -153,8 +155,54 @@ fn find_init(dir: &StateDir) -> Result<(Init, OwnedFd)> {
         });
     };
     let pidfd = init.open()?.ok_or_else(stopped)?;
+    if !await_root(dir, init.pid, &pidfd)? {
+        return Err(stopped());
+    }
     Ok((init, pidfd))
 }
+
+/// Waits until init has changed its root, which `run` does not wait for: whoever joins its mount namespace before has
+/// the host's. Whether it lives.
+pub(crate) fn await_root(dir: &StateDir, init: Pid, pidfd: &OwnedFd) -> Result<bool> {
+    const PAUSE: Timespec = Timespec::from_millis(2);
+    let failed = |call| move |errno| Error::system(call, "the container's init", errno);
+    let proc = |name: &str| crate::state::c_string(&format!("/proc/{init}/{name}"));
+    let (program, root, mounts) = (proc("exe")?, proc("root")?, proc("mountinfo")?);
+    for _ in 0..5_000 {
+        // Every other program began after that. Where it cannot be read, the namespaces cannot be joined either.
+        let mut buf = [0u8; 64];
+        let len = fs::readlink_at(CWD, &program, &mut buf).unwrap_or(0);
+        if !buf.get(..len).unwrap_or_default().windows(INIT.len()).any(|part| part == INIT) {
+            return Ok(true);
+        }
+        let place = |path: &CStr| fs::stat_at(CWD, path, AtFlags::NONE).map(|stat| (stat.ino, stat.dev));
+        let made = match place(&root) {
+            // Between pivot_root(2) and umount2(2) the host's lies on top of its own.
+            Ok(theirs) if theirs != place(c"/").map_err(failed("statx"))? => {
+                let table = fs::open_at(CWD, &mounts, OFlags::RDONLY, 0).and_then(|file| crate::state::read_all(&file));
+                table.is_ok_and(|table| roots(&table) < 2)
+            }
+            // It has ended meanwhile, or has not begun.
+            _ => false,
+        };
+        // Who waits for `start` is through with it, though the root be the host's.
+        if made || dir.awaits_start()? && !dir.is_locked()? {
+            return Ok(true);
+        }
+        if event::wait_readable(pidfd, Some(PAUSE)).map_err(failed("ppoll"))? {
+            return Ok(false);
+        }
+    }
+    Err(Error::new(Kind::WrongState, "cannot exec in a container that is being created"))
+}
+
+/// How many mounts of that proc_pid_mountinfo(5) are at the root.
+fn roots(table: &[u8]) -> usize {
+    table.split(|&b| b == b'\n').filter(|line| line.split(|&b| b == b' ').nth(4) == Some(b"/")).count()
+}
+
+/// What stands in the path of init's program.
+const INIT: &[u8] = b"orlop:[init]";
 
 /// The kernel refuses to join the user namespace that one is in.
 pub(crate) fn shares_user_namespace(config: &Config<'_>, init: Pid) -> Result<bool> {

@@ -14,7 +14,7 @@ use orlop_sys::{CWD, Errno, OwnedFd};
 use crate::config::{Config, Mount, Status};
 use crate::container::Container;
 use crate::error::{Error, Kind, Result};
-use crate::exec::shares_user_namespace;
+use crate::exec::{await_root, shares_user_namespace};
 use crate::host::Host;
 use crate::idmap;
 use crate::launch::{Birth, Launch, Thread};
@@ -66,6 +66,9 @@ impl Container {
         let not_running = || Error::new(Kind::NotRunning, "container not running");
         let init = init.ok_or_else(not_running)?;
         let pidfd = init.open()?.ok_or_else(not_running)?;
+        if !await_root(self.dir(), init.pid, &pidfd)? {
+            return Err(not_running());
+        }
         let (record, text) = self.dir().read_record()?.ok_or_else(not_running)?;
         let config = Config::parse(&text)?;
         let target = Target {
