@@ -146,7 +146,7 @@ fn translated(message: &[u8], main: Option<Pid>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::translated;
+    use super::*;
 
     #[test]
     fn what_is_handed_on() {
