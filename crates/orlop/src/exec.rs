@@ -291,8 +291,11 @@ fn launch(
     let mut join = Vec::new();
     join.extend(at_birth.then_some((init, CloneFlags::NEWUSER)));
     join.extend((own_pids && by_child).then_some((init, CloneFlags::NEWPID)));
+    let own_mounts = origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount);
+    // Where the user namespace is the container's, its CAP_SYS_PTRACE counts: what it can see has no root of the host's.
+    join.extend((own_mounts && at_birth).then_some((init, CloneFlags::NEWNS)));
     // Without a mount namespace of its own the container is where its root is.
-    let root = match origin.config.linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount) {
+    let root = match own_mounts {
         true => None,
         false => Some(root_of(origin.init_pid)?),
     };

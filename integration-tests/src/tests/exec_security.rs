@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::bundle::Bundle;
 use crate::context::{Context, Skip};
 use crate::tests::exec::{SLEEP, exec, sleeper};
+use crate::tests::users::mapped;
 use crate::tests::{Outcome, tests};
 
 tests! { "exec":
-    EVERYWHERE { callers_descriptors_stay_outside, cwd_outside_of_the_root, keyring_is_the_containers }
+    EVERYWHERE { callers_descriptors_stay_outside, cwd_outside_of_the_root, keyring_is_the_containers, hostile_tracer_sees_no_host }
     ROOT { user_forms, capability_sets, many_in_a_row, many_at_once, hostile_container_sees_nothing }
+    HOST_ROOT { the_hosts_root_is_never_entered }
     APPARMOR { apparmor }
 }
 
@@ -202,16 +205,52 @@ fn many_at_once(t: &Context) -> Outcome {
 
 /// CVE-2016-9962, CVE-2019-5736: no descriptor, no program and no memory of the runtime's.
 fn hostile_container_sees_nothing(t: &Context) -> Outcome {
+    assert_eq!(hostile(t, t.bundle(), 1000), "spying\nlooked\n");
+    Ok(())
+}
+
+/// `run` has let go of the container before init has changed its root: who comes in then waits, rather than find the host.
+fn the_hosts_root_is_never_entered(t: &Context) -> Outcome {
+    let bundle = t.bundle().args(SLEEP);
+    for round in 0..30 {
+        let id = t.id(&format!("c{round}"));
+        let run = t.orlop(&["run", "--bundle", bundle.path(), &id]).start();
+        loop {
+            let done = t.orlop(&exec(&[], &id, &["true"])).end();
+            if done.code() == 0 {
+                break;
+            }
+            let said = done.stderr();
+            assert!(said.contains("does not exist") || said.contains("cannot exec in a "), "{said}");
+        }
+        t.orlop(&["kill", &id, "KILL"]).end().ok();
+        run.end().exits(137);
+    }
+    Ok(())
+}
+
+/// In a user namespace of its own it may look at all that is in there, which has no root of the host's.
+fn hostile_tracer_sees_no_host(t: &Context) -> Outcome {
+    let bundle = if t.host.uid == 0 { mapped(t.bundle()) } else { t.bundle() };
+    let sets = ["bounding", "effective", "permitted"].map(|set| format!("/process/capabilities/{set}/-"));
+    let bundle = sets.iter().fold(bundle, |bundle, set| bundle.with(set, json!("CAP_SYS_PTRACE")));
+    let said = hostile(t, bundle, 100);
+    assert!(said.contains("looked") && !said.contains("host"), "{said}");
+    Ok(())
+}
+
+/// What it says while so many processes are executed beside it.
+fn hostile(t: &Context, bundle: Bundle, times: usize) -> String {
     let id = t.id("c");
-    let spy = t.detach(&t.bundle().args(&["spy"]), &id);
+    let spy = t.detach(&bundle.args(&["spy"]), &id);
     t.wait_for_output(&spy, "spying");
-    for round in enough(1000) {
+    for round in enough(times) {
         let call = t.orlop(&exec(&[], &id, &["true"]));
         let call = if round % 8 == 0 { call.through_bash("exec 3</run 9</etc; exec \"$@\"") } else { call };
         call.end().ok();
     }
     t.orlop(&exec(&[], &id, &["sleep", "1"])).end().ok();
-    spy.prints(&["spying", "looked"]);
+    let said = spy.stdout();
     t.delete(&id);
-    Ok(())
+    said
 }
