@@ -4,6 +4,7 @@ use alloc::format;
 use core::ffi::CStr;
 
 use orlop_init::step::Text;
+use orlop_sys::net::SocketType;
 use orlop_sys::process::Pid;
 use orlop_sys::{OwnedFd, net};
 
@@ -37,7 +38,7 @@ fn hand_over(listener: &OwnedFd, path: &CStr, process: &str) -> Result<()> {
     let shown = path.to_string_lossy();
     let what = |what: &str| format!("{what} seccomp agent specified in the seccomp profile: {shown}");
     let failed = |call, text: &str, errno| Error::system(call, what(text), errno);
-    let socket = socket::dial(path, |call, errno| failed(call, "failed to connect with", errno))?;
+    let socket = socket::dial(SocketType::Stream, path, |call, errno| failed(call, "failed to connect with", errno))?;
     match net::send(&socket, process.as_bytes(), &[listener.borrow()]) {
         Ok(n) if n == process.len() => Ok(()),
         Ok(_) => Err(Error::new(Kind::System, what("sent half of the container's state to"))),

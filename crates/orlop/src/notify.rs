@@ -15,6 +15,7 @@ use orlop_sys::{BorrowedFd, Errno, OwnedFd};
 use crate::config::{Config, Mount, Str};
 use crate::error::{Error, Result};
 use crate::path;
+use crate::socket::dial;
 use crate::state::{NOTIFY, StateDir};
 
 /// Where the container has the socket's directory, as under runc.
@@ -58,18 +59,17 @@ impl Notify {
     /// Listens for a container's program, for the manager at the path `NOTIFY_SOCKET` names: one that begins with `@` is
     /// an abstract address of unix(7).
     pub(crate) fn bind(state: &StateDir, manager: &CStr) -> Result<Notify> {
-        let failed = |call| {
-            let what = format!("NOTIFY_SOCKET {}", manager.to_string_lossy());
-            move |errno| Error::system(call, what, errno)
+        let failed = |call, errno| Error::system(call, format!("NOTIFY_SOCKET {}", manager.to_string_lossy()), errno);
+        let socket = || net::unix_socket(SocketType::Datagram).map_err(|errno| failed("socket", errno));
+        let towards = match manager.to_bytes().strip_prefix(b"@") {
+            Some(name) => {
+                let towards = socket()?;
+                net::connect_abstract(&towards, name).map_err(|errno| failed("connect", errno))?;
+                towards
+            }
+            None => dial(SocketType::Datagram, manager, failed)?,
         };
-        let socket = || net::unix_socket(SocketType::Datagram);
-        let towards = socket().map_err(failed("socket"))?;
-        match manager.to_bytes().strip_prefix(b"@") {
-            Some(name) => net::connect_abstract(&towards, name),
-            None => net::connect(&towards, manager),
-        }
-        .map_err(failed("connect"))?;
-        let program = socket().map_err(failed("socket"))?;
+        let program = socket()?;
         state.bind_notify(&program)?;
         Ok(Notify { program, manager: towards, ready: false })
     }
@@ -90,7 +90,7 @@ impl Notify {
         if told.is_empty() {
             return Ok(());
         }
-        self.ready |= told.windows(6).any(|bytes| bytes == b"READY=");
+        self.ready |= told.split(|&byte| byte == b'\n').any(is_ready);
         self.tell(&told, &[])
     }
 
@@ -128,12 +128,16 @@ impl Notify {
     }
 }
 
+fn is_ready(line: &[u8]) -> bool {
+    line.starts_with(b"READY=")
+}
+
 /// The lines of a message that are handed on; with the first that says `READY`, who is the main process.
 fn translated(message: &[u8], main: Option<Pid>) -> Vec<u8> {
     let mut told = Vec::new();
     let lines = message.split(|&byte| byte == b'\n');
     for line in lines.filter(|line| ALLOWED.iter().any(|start| line.starts_with(start.as_bytes()))) {
-        if line.starts_with(b"READY=")
+        if is_ready(line)
             && let Some(main) = main
         {
             told.extend(format!("MAINPID={main}\n").into_bytes());

@@ -12,12 +12,14 @@ use crate::state::c_string;
 
 /// Connects to a listening socket, however long its path is: a socket's address holds 107 bytes of it.
 pub fn connect(path: &CStr) -> Result<OwnedFd> {
-    dial(path, |call, errno| Error::system(call, format!("the socket {}", path.to_string_lossy()), errno))
+    dial(SocketType::Stream, path, |call, errno| {
+        Error::system(call, format!("the socket {}", path.to_string_lossy()), errno)
+    })
 }
 
-/// The same, with the caller's words for a call that fails.
-pub(crate) fn dial(path: &CStr, failed: impl Fn(&'static str, Errno) -> Error) -> Result<OwnedFd> {
-    let socket = net::unix_socket(SocketType::Stream).map_err(|errno| failed("socket", errno))?;
+/// The same for any type of socket, with the caller's words for a call that fails.
+pub(crate) fn dial(kind: SocketType, path: &CStr, failed: impl Fn(&'static str, Errno) -> Error) -> Result<OwnedFd> {
+    let socket = net::unix_socket(kind).map_err(|errno| failed("socket", errno))?;
     let connected = if path.to_bytes().len() <= net::MAX_SOCKET_PATH {
         net::connect(&socket, path)
     } else {

@@ -53,10 +53,12 @@ const READY: &[&str] = &["notify", SOCKET, "STATUS=made\nMAINPID=1\nREADY=1", "-
 fn run_detached(t: &Context) -> Outcome {
     let (manager, path) = manager(t);
     let id = t.id("c");
-    let bundle = says(t, READY);
+    // A status that has the word in it is no more than that.
+    let bundle = says(t, &[&["notify", SOCKET, "STATUS=not READY=1", "--"], READY].concat());
     let run = t.orlop(&["run", "--detach", "--bundle", bundle.path(), &id]).env("NOTIFY_SOCKET", &path);
     let done = run.end().ok();
     t.wait_for_output(&done, &format!("NOTIFY_SOCKET={SOCKET}\n"));
+    assert_eq!(heard(&manager), "STATUS=not READY=1\n");
     assert_eq!(heard(&manager), format!("STATUS=made\nMAINPID={}\nREADY=1\n", t.pid(&id)));
     // Whose descriptor is closed when it has been read: then our process may go.
     assert_eq!(heard(&manager), "BARRIER=1");

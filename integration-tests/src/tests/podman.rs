@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::command::Done;
 use crate::context::Context;
 use crate::engines::cases::{self, Case, Failure, check_failures, heard};
 use crate::engines::podman::Podman;
@@ -173,13 +174,16 @@ fn background(t: &Context) -> Outcome {
     Ok(())
 }
 
-fn executes(t: &Context) -> Outcome {
-    let podman = Podman::of_root(t)?;
-    podman.detach(&["--env", "A=of the container"], "c", &["sleep", "1000"]);
-    let exec = |options: &[&str], script: &str| {
-        podman.podman(&[&["exec"], options, &["c", "sh", "-c", script]].concat()).end()
-    };
-    exec(&[], "echo $A; cat /proc/1/comm").ok().prints(&["of the container", "sleep"]);
+/// `podman exec OPTION... c sh -c SCRIPT`
+#[track_caller]
+pub fn exec(podman: &Podman, options: &[&str], script: &str) -> Done {
+    podman.podman(&[&["exec"], options, &["c", "sh", "-c", script]].concat()).end()
+}
+
+/// In a running container `c`: alone, in a terminal, and so many at once.
+#[track_caller]
+pub fn exec_in_all_forms(podman: &Podman, times: usize) {
+    let exec = |options: &[&str], script: &str| exec(podman, options, script);
     exec(&[], "exit 9").exits(9);
     exec(&[], "kill -TERM $$").exits(143);
     exec(&["--workdir", "/etc", "--env", "A=B"], "pwd; echo $A").ok().prints(&["/etc", "B"]);
@@ -187,6 +191,23 @@ fn executes(t: &Context) -> Outcome {
     exec(&["--privileged"], "grep -c CapEff:.*1ff /proc/self/status").ok().prints(&["1"]);
     exec(&["--detach"], "echo done >/tmp/detached").ok();
     until("the detached one is done", || exec(&[], "cat /tmp/detached 2>&-").stdout() == "done\n");
+    let (running, mut terminal) = podman.podman(&["exec", "-it", "c", "sh"]).start_in_terminal();
+    answers(&mut terminal, "tty", "/dev/pts/0");
+    terminal.resize(20, 50);
+    answers(&mut terminal, "stty size", "20 50");
+    terminal.types("exit 5\n");
+    running.end().exits(5);
+    let many: Vec<_> = (0..times).map(|n| podman.podman(&["exec", "c", "echo", &n.to_string()]).start()).collect();
+    for (n, running) in many.into_iter().enumerate() {
+        running.end().ok().prints(&[&n.to_string()]);
+    }
+}
+
+fn executes(t: &Context) -> Outcome {
+    let podman = Podman::of_root(t)?;
+    podman.detach(&["--env", "A=of the container"], "c", &["sleep", "1000"]);
+    exec(&podman, &[], "echo $A; cat /proc/1/comm").ok().prints(&["of the container", "sleep"]);
+    exec_in_all_forms(&podman, 8);
     let file = t.dir().join("file");
     fs::write(&file, "typed\n").expect("writable");
     let call = podman.podman(&["exec", "--interactive", "c", "cat"]);
@@ -203,16 +224,6 @@ fn executes(t: &Context) -> Outcome {
     }
     let done = podman.podman(&["exec", "--workdir", "/missing", "c", "pwd"]).end().exits(127);
     assert!(done.stderr().contains("no such file or directory"), "{}", done.stderr());
-    let (running, mut terminal) = podman.podman(&["exec", "-it", "c", "sh"]).start_in_terminal();
-    answers(&mut terminal, "tty", "/dev/pts/0");
-    terminal.resize(20, 50);
-    answers(&mut terminal, "stty size", "20 50");
-    terminal.types("exit 5\n");
-    running.end().exits(5);
-    let many: Vec<_> = (0..8).map(|n| podman.podman(&["exec", "c", "echo", &n.to_string()]).start()).collect();
-    for (n, running) in many.into_iter().enumerate() {
-        running.end().ok().prints(&[&n.to_string()]);
-    }
     podman.remove("c");
     podman.end();
     Ok(())

@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::context::Context;
 use crate::engines::podman::Podman;
-use crate::engines::{image, terminal_answers as answers, until};
-use crate::tests::podman::LOOP;
+use crate::engines::{image, until};
+use crate::tests::podman::{LOOP, exec, exec_in_all_forms};
 use crate::tests::pods::{POD, removed};
 use crate::tests::{Outcome, tests};
 
@@ -61,28 +61,10 @@ fn executes(t: &Context) -> Outcome {
     // In the user namespace that Podman makes, and in one of its own below that.
     for (map, first) in [(&[][..], "54321"), (&["--uidmap", "0:1:2000", "--gidmap", "0:1:3000"][..], "1")] {
         podman.detach(&[map, &["--env", "A=of the container"]].concat(), "c", &["sleep", "1000"]);
-        let exec = |options: &[&str], script: &str| {
-            podman.podman(&[&["exec"], options, &["c", "sh", "-c", script]].concat()).end()
-        };
-        exec(&[], "echo $A; awk '{print $2; exit}' /proc/self/uid_map").ok().prints(&["of the container", first]);
-        exec(&[], "exit 9").exits(9);
-        exec(&[], "kill -TERM $$").exits(143);
-        exec(&["--workdir", "/etc", "--env", "A=B"], "pwd; echo $A").ok().prints(&["/etc", "B"]);
-        exec(&["--user", "user"], "id -u; id -G").ok().prints(&["1000", "1000 2000"]);
-        exec(&["--privileged"], "grep -c CapEff:.*1ff /proc/self/status").ok().prints(&["1"]);
-        exec(&["--detach"], "echo done >/tmp/detached").ok();
-        until("the detached one is done", || exec(&[], "cat /tmp/detached 2>&-").stdout() == "done\n");
+        let script = "echo $A; awk '{print $2; exit}' /proc/self/uid_map";
+        exec(&podman, &[], script).ok().prints(&["of the container", first]);
+        exec_in_all_forms(&podman, 4);
         podman.podman(&["exec", "c", "/etc/plain"]).end().exits(126);
-        let (running, mut terminal) = podman.podman(&["exec", "-it", "c", "sh"]).start_in_terminal();
-        answers(&mut terminal, "tty", "/dev/pts/0");
-        terminal.resize(20, 50);
-        answers(&mut terminal, "stty size", "20 50");
-        terminal.types("exit 5\n");
-        running.end().exits(5);
-        let many: Vec<_> = (0..4).map(|n| podman.podman(&["exec", "c", "echo", &n.to_string()]).start()).collect();
-        for (n, running) in many.into_iter().enumerate() {
-            running.end().ok().prints(&[&n.to_string()]);
-        }
         podman.remove("c");
     }
     podman.end();
