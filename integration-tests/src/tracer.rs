@@ -343,12 +343,13 @@ impl Entry {
     /// The NUL-terminated text at an address of the process; what is not to be had is empty.
     fn text(&self, at: u64) -> String {
         let mut buf = [0u8; 256];
-        // Not past the page: the next one may be missing.
-        let len = buf.len().min(4096 - (at as usize & 4095));
-        let to = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: len };
-        let from = libc::iovec { iov_base: at as *mut c_void, iov_len: len };
+        // By pages: the next one may be missing, and a part that is there is read.
+        let here = buf.len().min(4096 - (at as usize & 4095));
+        let to = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+        let part = |at: u64, len| libc::iovec { iov_base: at as *mut c_void, iov_len: len };
+        let from = [part(at, here), part(at + here as u64, buf.len() - here)];
         // SAFETY: `to` is a live buffer of that length.
-        let n = unsafe { libc::process_vm_readv(self.pid, &to, 1, &from, 1, 0) };
+        let n = unsafe { libc::process_vm_readv(self.pid, &to, 1, from.as_ptr(), 2, 0) };
         let bytes = buf.get(..n.max(0) as usize).unwrap_or_default();
         String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
     }
